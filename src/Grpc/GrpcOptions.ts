@@ -1,0 +1,55 @@
+import * as Duration from "effect/Duration"
+import * as TransportOptions from "../Transport/TransportOptions.js"
+
+/**
+ * The options of the gRPC transport.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface GrpcOptions extends TransportOptions.TransportOptions {
+  /**
+   * How long a connection may take until HTTP/2 is spoken: name, TCP, TLS, SETTINGS. Default 5 seconds. A peer that
+   * accepts and then says nothing would hold a client for ever.
+   */
+  readonly connectTimeout?: Duration.DurationInput | undefined
+  /** The same for the listener, which closes a peer that says nothing, or too slowly. Default 5 seconds. */
+  readonly handshakeTimeout?: Duration.DurationInput | undefined
+  /**
+   * The pause between HTTP/2 PINGs, sent by both sides, also without calls. Default 30 seconds: under the idle timeouts
+   * of common NATs and load balancers, and seldom enough for servers that count pings.
+   *
+   * Source: gRFC A8 (client), A9 (server).
+   */
+  readonly keepaliveTime?: Duration.DurationInput | undefined
+  /** How long the answer to a PING may take before the connection is given up. Default 10 seconds. */
+  readonly keepaliveTimeout?: Duration.DurationInput | undefined
+  /** Whether connections without calls are pinged too, so that a lost peer is noticed before the next call. Default true. */
+  readonly keepaliveWithoutCalls?: boolean | undefined
+  /** The memory, in MiB, that one HTTP/2 session may use in Node before new streams are refused. Default 64. */
+  readonly maxSessionMemory?: number | undefined
+  /** Connections that a listener accepts at a time; further ones are closed at once. Default 10,000. */
+  readonly maxConnections?: number | undefined
+  /** The pause before the second attempt to connect; it grows by 1.6 with a jitter of 0.2. Default 1 second. */
+  readonly initialReconnectBackoff?: Duration.DurationInput | undefined
+  /** The longest pause between attempts to connect. Default 120 seconds, as in gRPC's connection backoff. */
+  readonly maxReconnectBackoff?: Duration.DurationInput | undefined
+  /** The name that the peer's certificate must carry, where it is not the host of the target. */
+  readonly serverName?: string | undefined
+}
+
+export const withDefaults = (options: GrpcOptions) => ({
+  ...TransportOptions.withDefaults(options),
+  connectTimeout: Duration.decode(options.connectTimeout ?? "5 seconds"),
+  handshakeTimeout: Duration.decode(options.handshakeTimeout ?? "5 seconds"),
+  keepaliveTime: Duration.decode(options.keepaliveTime ?? "30 seconds"),
+  keepaliveTimeout: Duration.decode(options.keepaliveTimeout ?? "10 seconds"),
+  keepaliveWithoutCalls: options.keepaliveWithoutCalls ?? true,
+  maxSessionMemory: options.maxSessionMemory ?? 64,
+  maxConnections: options.maxConnections ?? 10_000,
+  initialReconnectBackoff: Duration.decode(options.initialReconnectBackoff ?? "1 second"),
+  maxReconnectBackoff: Duration.decode(options.maxReconnectBackoff ?? "120 seconds"),
+  serverName: options.serverName
+})
+
+export type Settings = ReturnType<typeof withDefaults>

@@ -1,0 +1,125 @@
+import type { Socket } from "node:net"
+import * as Grpc from "@grpc/grpc-js"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as Credentials from "../Tls/Credentials.js"
+import * as TlsHandshake from "../Tls/TlsHandshake.js"
+import { HandshakeFailed, Unavailable } from "../Transport/TransportError.js"
+import * as GrpcRefusal from "./GrpcRefusal.js"
+
+/**
+ * How long a server may wait for the client to speak first. RFC 9113 lets it; the servers in use send SETTINGS at once,
+ * so that after this pause HTTP/2 begins without having seen whether the server refuses.
+ */
+const firstBytesPeriod = Duration.seconds(1)
+
+/**
+ * Waits for the server's first bytes and puts them back. A server that refuses a client certificate says so only now:
+ * in TLS 1.3 the handshake is over at the client before the server has seen its certificate.
+ */
+const checkFirstBytes = (
+  socket: Socket,
+  peer: string,
+  hasCertificate: boolean,
+  alert: () => Option.Option<HandshakeFailed> = Option.none
+) => {
+  const refused = (reason: HandshakeFailed["reason"], message: string) =>
+    Effect.fail(new HandshakeFailed({ reason, refusedBy: "remote", message, peer }))
+  const bytes = Effect.async<Buffer | undefined>((resume) => {
+    const onReadable = () => {
+      const read: unknown = socket.read()
+      if (Buffer.isBuffer(read)) {
+        done(read)
+      }
+    }
+    const onClose = () => done(undefined)
+    const done = (read: Buffer | undefined) => {
+      stop()
+      resume(Effect.succeed(read))
+    }
+    const stop = () => {
+      socket.off("readable", onReadable)
+      socket.off("close", onClose)
+      socket.off("error", onClose)
+    }
+    socket.on("readable", onReadable)
+    socket.on("close", onClose)
+    socket.on("error", onClose)
+    onReadable()
+    return Effect.sync(stop)
+  })
+  return Effect.flatMap(Effect.timeoutOption(bytes, firstBytesPeriod), (read) => {
+    if (Option.isNone(read)) {
+      return Effect.void
+    }
+    if (read.value === undefined) {
+      return Option.getOrElse(alert(), () =>
+        hasCertificate
+          ? refused("Refused", `${peer} closed the connection right after the handshake`)
+          : refused("CertificateRequired", `${peer} closed the connection, to which no certificate was presented`)
+      )
+    }
+    const reason = GrpcRefusal.decode(read.value)
+    if (Option.isSome(reason)) {
+      return refused(reason.value, `${peer} refused the connection: ${reason.value}`)
+    }
+    if (!GrpcRefusal.isHttp2(read.value)) {
+      return refused("NoCommonProtocol", `${peer} does not speak HTTP/2`)
+    }
+    socket.unshift(read.value)
+    return Effect.void
+  })
+}
+
+/** Makes a connected socket ready for HTTP/2. */
+export const secure = (
+  socket: Socket,
+  material: Credentials.Material,
+  nameWanted: string,
+  peer: string
+): Effect.Effect<{ readonly socket: Socket; readonly secure: boolean }, HandshakeFailed | Unavailable> =>
+  Effect.gen(function* () {
+    if (material._tag === "Insecure") {
+      yield* checkFirstBytes(socket, peer, true).pipe(
+        // Without TLS there is no certificate to refuse: a peer that hangs up is one that is going away.
+        Effect.catchIf(
+          (error) => error.reason === "Refused",
+          (error) => new Unavailable({ message: error.message, peer, processed: "no" })
+        )
+      )
+      return { socket, secure: false }
+    }
+    const secured = yield* TlsHandshake.connectSecure(socket, { material, nameWanted, alpnProtocols: ["h2"], peer })
+    yield* checkFirstBytes(secured.socket, peer, Option.isSome(material.certificate), secured.refusal)
+    return { socket: secured.socket, secure: true }
+  })
+
+type SecureConnector = ReturnType<Grpc.ChannelCredentials["_createSecureConnector"]>
+
+/**
+ * grpc-js reports a failed handshake as UNAVAILABLE with a text. These credentials do the handshake themselves, so that
+ * its true reason is known.
+ */
+export class OwnedHandshake extends Grpc.ChannelCredentials {
+  constructor(
+    readonly isSecure: boolean,
+    readonly connect: SecureConnector["connect"]
+  ) {
+    super()
+  }
+  override _isSecure(): boolean {
+    return this.isSecure
+  }
+  override _equals(other: Grpc.ChannelCredentials): boolean {
+    return this === other
+  }
+  override _createSecureConnector(): SecureConnector {
+    return {
+      connect: this.connect,
+      waitForReady: () => Promise.resolve(),
+      getCallCredentials: () => Grpc.CallCredentials.createEmpty(),
+      destroy: () => {}
+    }
+  }
+}

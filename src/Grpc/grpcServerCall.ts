@@ -1,0 +1,163 @@
+import * as Grpc from "@grpc/grpc-js"
+import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import * as Codec from "../Transport/internal/codec.js"
+import * as IncomingCall from "../Transport/internal/incomingCall.js"
+import type * as InFlight from "../Transport/internal/inFlight.js"
+import type * as Route from "../Transport/internal/route.js"
+import * as Metadata from "../Transport/Metadata.js"
+import type * as Peer from "../Transport/Peer.js"
+import {
+  Cancelled,
+  ResourceExhausted,
+  type StatusError,
+  Unavailable,
+  Unimplemented
+} from "../Transport/TransportError.js"
+import * as GrpcMetadata from "./GrpcMetadata.js"
+import type { Settings } from "./GrpcOptions.js"
+import * as GrpcStatus from "./GrpcStatus.js"
+import * as Inbox from "./inbox.js"
+
+/** What the calls of one listener have in common. */
+export interface Listener {
+  readonly settings: Settings
+  readonly inFlight: InFlight.InFlight
+  readonly clock: Clock.Clock
+  readonly peerOf: (call: Grpc.ServerInterceptingCallInterface) => Peer.Peer
+}
+
+const ok = { code: Grpc.status.OK, details: "" }
+
+/** Answers one call: from grpc-js's callbacks to the route's handler and back. */
+export const serve = (call: Grpc.ServerInterceptingCallInterface, route: Route.Route, listener: Listener): void => {
+  const { settings, inFlight } = listener
+  const { path } = route.method
+  const where = { method: path, peer: call.getPeer() }
+  let handler: Fiber.RuntimeFiber<unknown, unknown> | undefined
+
+  const start = <A, E>(effect: Effect.Effect<A, E>, onExit: (exit: Exit.Exit<A, E>) => void) => {
+    handler = inFlight.fork(effect, onExit)
+  }
+
+  const refuse = (error: StatusError) => call.sendStatus(GrpcStatus.toStatus(error, Metadata.empty))
+
+  const sendError = (cause: Cause.Cause<StatusError>, incoming: IncomingCall.IncomingCall) => {
+    const error = Option.getOrElse(Cause.failureOption(cause), () =>
+      inFlight.isDraining()
+        ? new Unavailable({ message: "the peer shut down" })
+        : new Cancelled({ message: "the handler was interrupted" })
+    )
+    call.sendStatus(GrpcStatus.toStatus(error, incoming.response.trailers))
+  }
+
+  const sendOk = ({ response }: IncomingCall.IncomingCall) => {
+    sendHeaders(response)
+    call.sendStatus(
+      response.trailers.entries.length === 0 ? ok : { ...ok, metadata: GrpcMetadata.toGrpc(response.trailers) }
+    )
+  }
+
+  const sendHeaders = (response: IncomingCall.Response) => {
+    if (!response.headersSent) {
+      response.headersSent = true
+      call.sendMetadata(GrpcMetadata.toGrpc(response.headers))
+    }
+  }
+
+  const sendMessage = (message: unknown, { response }: IncomingCall.IncomingCall, sent: () => void) =>
+    Either.map(Codec.encode(route.method.output, message, settings.maxSendMessageSize, where), (bytes) => {
+      sendHeaders(response)
+      call.sendMessage(GrpcMetadata.asBuffer(bytes), sent)
+    })
+
+  const decode = (bytes: Uint8Array) =>
+    Codec.decode(route.method.input, bytes, settings.maxReceiveMessageSize, where)
+
+  const unary = (route: Route.UnaryRoute, incoming: IncomingCall.IncomingCall) => {
+    let request: Uint8Array | undefined
+    call.startRead()
+    return {
+      push: (message: Uint8Array) => {
+        if (request !== undefined) {
+          return refuse(new Unimplemented({ message: `${path} takes one request message, more came` }))
+        }
+        request = message
+        call.startRead()
+      },
+      halfClose: () => {
+        if (request === undefined) {
+          return refuse(new Unimplemented({ message: `${path} takes one request message, none came` }))
+        }
+        const decoded = decode(request)
+        if (Either.isLeft(decoded)) {
+          return refuse(decoded.left)
+        }
+        start(route.handle(decoded.right, incoming), (exit) => {
+          if (Exit.isFailure(exit)) {
+            return sendError(exit.cause, incoming)
+          }
+          const sent = sendMessage(exit.value, incoming, () => sendOk(incoming))
+          if (Either.isLeft(sent)) {
+            sendError(Cause.fail(sent.left), incoming)
+          }
+        })
+      }
+    }
+  }
+
+  const stream = (route: Route.StreamRoute, incoming: IncomingCall.IncomingCall) => {
+    const inbox = Inbox.make<never>(() => call.startRead())
+    start(
+      Stream.runForEach(route.handle(Stream.mapEffect(inbox.stream, decode), incoming), (message) =>
+        Effect.async<void, StatusError>((resume) => {
+          const sent = sendMessage(message, incoming, () => resume(Effect.void))
+          if (Either.isLeft(sent)) {
+            resume(sent)
+          }
+        })
+      ),
+      (exit) => (Exit.isSuccess(exit) ? sendOk(incoming) : sendError(exit.cause, incoming))
+    )
+    return { push: inbox.push, halfClose: () => inbox.end(Exit.void) }
+  }
+
+  const accept = (metadata: Metadata.Metadata) => {
+    const size = Metadata.byteSize(metadata)
+    if (size > settings.maxMetadataSize) {
+      refuse(
+        new ResourceExhausted({
+          message: `metadata has ${size} bytes, more than the ${settings.maxMetadataSize} allowed`
+        })
+      )
+      return undefined
+    }
+    const incoming = IncomingCall.make({
+      method: path,
+      peer: listener.peerOf(call),
+      metadata,
+      // grpc-js counts by the system's clock, the program by its own.
+      deadline: Number(call.getDeadline()) - Date.now() + listener.clock.unsafeCurrentTimeMillis(),
+      draining: inFlight.draining
+    })
+    return route._tag === "Unary" ? unary(route, incoming) : stream(route, incoming)
+  }
+
+  let requests: ReturnType<typeof accept>
+  call.start({
+    onReceiveMetadata: (metadata) => {
+      requests = accept(GrpcMetadata.fromGrpc(metadata))
+    },
+    onReceiveMessage: (message: Buffer) => requests?.push(GrpcMetadata.asBytes(message)),
+    onReceiveHalfClose: () => requests?.halfClose(),
+    // Also called after every status, when the handler has ended.
+    onCancel: () => handler?.unsafeInterruptAsFork(FiberId.none)
+  })
+}

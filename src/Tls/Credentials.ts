@@ -1,0 +1,185 @@
+/**
+ * Who this side is and whom it trusts, the same for every transport.
+ *
+ * @since 0.1.0
+ */
+import * as Config from "effect/Config"
+import type { ConfigError } from "effect/ConfigError"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import type * as Redacted from "effect/Redacted"
+import * as Stream from "effect/Stream"
+import { CredentialsError } from "../Transport/TransportError.js"
+import * as DevCa from "./DevCa.js"
+import { load } from "./internal/load.js"
+import type { Insecure, KeyPair, Material, Tls } from "./internal/material.js"
+import type { PemSource } from "./internal/pem.js"
+
+export type { Insecure, KeyPair, Material, PemSource, Tls }
+
+/**
+ * A source of credentials, which lives as long as its layer.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CredentialsService {
+  /** What new connections use. */
+  readonly current: Effect.Effect<Material>
+  /** The current material, and then each that replaces it. Does not end before its scope does. */
+  readonly changes: Stream.Stream<Material>
+}
+
+/**
+ * The credentials of a transport.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class Credentials extends Context.Tag("effect-transport/Credentials")<Credentials, CredentialsService>() {}
+
+/**
+ * Credentials that never change.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (material: Material): CredentialsService => ({
+  current: Effect.succeed(material),
+  changes: Stream.concat(Stream.succeed(material), Stream.never)
+})
+
+/**
+ * The certificate of the material, for a listener, which can't do without one.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const requireCertificate = (material: Tls): Effect.Effect<KeyPair, CredentialsError> =>
+  Option.match(material.certificate, {
+    onNone: () =>
+      Effect.fail(
+        new CredentialsError({
+          reason: "NotFound",
+          part: "cert",
+          message: "cert: missing: a listener has to prove who it is"
+        })
+      ),
+    onSome: Effect.succeed
+  })
+
+/**
+ * What `layerPem` reads.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PemOptions {
+  /** The certificate chain, leaf first. Without `cert` and `key` a client shows no certificate. */
+  readonly cert?: PemSource | undefined
+  /** The private key of the leaf: EC, RSA or Ed25519, as PKCS#8, PKCS#1 or SEC 1, encrypted or not. */
+  readonly key?: PemSource | undefined
+  /** The CAs whose certificates are accepted from peers: one bundle or several. Nobody else is trusted. */
+  readonly ca: PemSource | ReadonlyArray<PemSource>
+  /** For an encrypted key. */
+  readonly passphrase?: string | Redacted.Redacted | undefined
+}
+
+/**
+ * Credentials from PEM, as values or files of at most 1 MiB. Everything is read and checked when the layer is built.
+ *
+ * @example
+ * ```ts
+ * import { Credentials } from "effect-transport"
+ *
+ * const FromFiles = Credentials.layerPem({
+ *   cert: { file: "/etc/node/tls.crt" },
+ *   key: { file: "/etc/node/tls.key" },
+ *   ca: { file: "/etc/node/ca.crt" }
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerPem = (options: PemOptions): Layer.Layer<Credentials, CredentialsError> =>
+  Layer.effect(Credentials, Effect.map(load(options), make))
+
+/**
+ * Where `layerConfig` looks unless told otherwise: `TRANSPORT_CA`, `TRANSPORT_CERT`, `TRANSPORT_KEY` (each a path or PEM
+ * text) and `TRANSPORT_KEY_PASSPHRASE`, of which only the first is required.
+ *
+ * @since 0.1.0
+ * @category config
+ */
+export const config: Config.Config<PemOptions> = Config.all({
+  ca: Config.string("TRANSPORT_CA"),
+  cert: Config.option(Config.string("TRANSPORT_CERT")),
+  key: Config.option(Config.redacted("TRANSPORT_KEY")),
+  passphrase: Config.option(Config.redacted("TRANSPORT_KEY_PASSPHRASE"))
+}).pipe(
+  Config.map(({ ca, cert, key, passphrase }) => ({
+    ca,
+    cert: Option.getOrUndefined(cert),
+    key: Option.getOrUndefined(key),
+    passphrase: Option.getOrUndefined(passphrase)
+  }))
+)
+
+/**
+ * Credentials from PEM as the configuration says, by default that of `config`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  options: Config.Config.Wrap<PemOptions> = config
+): Layer.Layer<Credentials, CredentialsError | ConfigError> =>
+  Layer.effect(
+    Credentials,
+    Config.unwrap(options).pipe(
+      Effect.flatMap((pem) => load(pem)),
+      Effect.map(make)
+    )
+  )
+
+/**
+ * What `layerDev` makes.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DevOptions {
+  /** The names that the certificate is for. Default: `localhost`, `127.0.0.1` and `::1`. */
+  readonly names?: ReadonlyArray<string> | undefined
+  /** The CA that issues it and is trusted. Default: one made for this layer, which no other process trusts. */
+  readonly ca?: DevCa.DevCa | undefined
+}
+
+/**
+ * Credentials made in memory for tests, demos and development: a certificate of one day, and a throw-away CA. Peers have
+ * to share the layer, or its `ca`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerDev = (options?: DevOptions): Layer.Layer<Credentials> =>
+  Layer.effect(
+    Credentials,
+    Effect.gen(function* () {
+      const ca = options?.ca ?? (yield* DevCa.make())
+      const issued = yield* ca.issue({ names: options?.names ?? ["localhost", "127.0.0.1", "::1"] })
+      return make(yield* load({ ...issued, ca: ca.ca }))
+    }).pipe(Effect.orDie)
+  )
+
+/**
+ * No TLS at all: anyone on the path reads and changes everything, and peers are whoever they say. For tests, and where
+ * something else protects the connection.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const insecure: Layer.Layer<Credentials> = Layer.succeed(Credentials, make({ _tag: "Insecure" }))

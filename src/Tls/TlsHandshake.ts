@@ -1,0 +1,360 @@
+/**
+ * The TLS handshake on sockets that are already connected, on both sides, with the true reason where it fails. The
+ * transports run their protocols on the sockets that come out of it.
+ */
+import { X509Certificate } from "node:crypto"
+import * as net from "node:net"
+import * as tls from "node:tls"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { formatAddress, type Identity } from "../Transport/Peer.js"
+import { HandshakeFailed, type HandshakeReason, Unavailable } from "../Transport/TransportError.js"
+import * as Certificate from "./internal/certificate.js"
+import type { Tls } from "./internal/material.js"
+import { contextOptions, secureContext } from "./internal/secureContext.js"
+import * as TlsAlert from "./TlsAlert.js"
+
+/** A socket whose handshake is over and whose peer is who it should be. */
+export interface SecureSocket {
+  /** The TLS socket: what is written to it goes out encrypted. It never emits an `error` that nobody listens to. */
+  readonly socket: net.Socket
+  /** Who the peer has proved to be; none only where a listener does not ask for a certificate. */
+  readonly identity: Option.Option<Identity>
+  /**
+   * The refusal that came after the handshake. In TLS 1.3 a client is through before the server has looked at its
+   * certificate: a server that does not accept it sends its alert then, just before it hangs up.
+   */
+  readonly refusal: () => Option.Option<HandshakeFailed>
+}
+
+/**
+ * The identity in the certificate that the peer has shown, whether or not it is trusted.
+ *
+ * Not by `getPeerX509Certificate`: at a client, before Node 26, that takes the certificate out of the connection, and
+ * whoever asks next finds none.
+ */
+export const identityOf = (socket: tls.TLSSocket): Option.Option<Identity> => {
+  try {
+    const { raw }: { readonly raw?: Buffer } = socket.getPeerCertificate() ?? {}
+    return Option.map(Option.fromNullable(raw), (der) => Certificate.identityOf(new X509Certificate(der)))
+  } catch {
+    // What can't be read is not shown. A throw in an event of the socket would end the process.
+    return Option.none()
+  }
+}
+
+/** What is known of a failed handshake. */
+interface Failure extends TlsAlert.Refusal {
+  readonly peer: string
+  /** Its code goes into the message. */
+  readonly error?: unknown
+  /** The certificate that was refused. */
+  readonly certificate?: Option.Option<Identity> | undefined
+  readonly nameWanted?: string | undefined
+}
+
+const phrases: { readonly [reason in HandshakeReason]: string } = {
+  UntrustedIssuer: "the certificate does not lead to a trusted CA",
+  Expired: "the certificate has expired",
+  NotYetValid: "the certificate is not valid yet",
+  NameMismatch: "the certificate is for another name",
+  PinMismatch: "the certificate is not among those pinned",
+  Revoked: "the certificate is revoked",
+  InvalidPurpose: "the certificate may not be used on this side of TLS",
+  BadCertificate: "the certificate can't be used",
+  CertificateRequired: "a certificate is required",
+  NotAuthorized: "the holder of the certificate may not connect",
+  NoCommonProtocol: "the two have no protocol in common",
+  Refused: "the handshake was broken off"
+}
+
+const handshakeFailed = ({ certificate, error, nameWanted, peer, reason, refusedBy }: Failure): HandshakeFailed => {
+  const identity = Option.getOrUndefined(certificate ?? Option.none())
+  const code = TlsAlert.codeOf(error)
+  return new HandshakeFailed({
+    reason,
+    refusedBy,
+    peer,
+    message: `TLS with ${peer}, refused by ${refusedBy === "local" ? "this side" : "the peer"}: ${phrases[reason]}${code === "" ? "" : ` (${code})`}`,
+    ...(identity === undefined ? {} : { fingerprint: identity.fingerprint, notAfter: identity.notAfter }),
+    ...(nameWanted === undefined ? {} : { nameWanted })
+  })
+}
+
+const certificateReasons: ReadonlyArray<HandshakeReason> = [
+  "UntrustedIssuer",
+  "Expired",
+  "Revoked",
+  "InvalidPurpose",
+  "BadCertificate",
+  "NotAuthorized"
+]
+
+/** The peer sent an alert. If that is about a certificate, it is about ours. */
+const refusedByPeer = (material: Tls, peer: string, reason: HandshakeReason, error: unknown): HandshakeFailed =>
+  handshakeFailed({
+    reason,
+    refusedBy: "remote",
+    peer,
+    error,
+    certificate: certificateReasons.includes(reason)
+      ? Option.map(material.certificate, ({ identity }) => identity)
+      : Option.none()
+  })
+
+const secureSocket = (
+  socket: tls.TLSSocket,
+  material: Tls,
+  peer: string,
+  identity: Option.Option<Identity>
+): SecureSocket => {
+  let refusal = Option.none<HandshakeFailed>()
+  socket.on("error", (error) => {
+    refusal = Option.map(
+      Option.filter(TlsAlert.fromError(error), ({ refusedBy }) => refusedBy === "remote"),
+      ({ reason }) => refusedByPeer(material, peer, reason, error)
+    )
+  })
+  return { socket, identity, refusal: () => refusal }
+}
+
+/** What `connectSecure` takes. */
+export interface ConnectOptions {
+  readonly material: Tls
+  /** The DNS name or IP address that the server's certificate must carry. */
+  readonly nameWanted: string
+  /** At least one; a server that takes none of them is refused. */
+  readonly alpnProtocols: ReadonlyArray<string>
+  /** The target, for errors. */
+  readonly peer: string
+}
+
+/**
+ * Makes a connected socket a TLS client. The server's chain and name are verified, always; on failure and interruption
+ * the socket is destroyed. There is no time limit here.
+ */
+export const connectSecure = (
+  socket: net.Socket,
+  { alpnProtocols, material, nameWanted, peer }: ConnectOptions
+): Effect.Effect<SecureSocket, HandshakeFailed | Unavailable> =>
+  Effect.async((resume) => {
+    if (socket.destroyed) {
+      return resume(Effect.fail(vanished(peer)))
+    }
+    const bytesBefore = socket.bytesRead
+    const secured = tls.connect({
+      socket,
+      secureContext: secureContext(material),
+      ALPNProtocols: [...alpnProtocols],
+      // An address is no server name (RFC 6066, section 3).
+      ...(net.isIP(nameWanted) === 0 ? { servername: nameWanted } : {}),
+      checkServerIdentity: (_, certificate) => tls.checkServerIdentity(nameWanted, certificate),
+      // Said outright, because the environment can change the default (NODE_TLS_REJECT_UNAUTHORIZED).
+      rejectUnauthorized: true
+    })
+    // Evidence only. When Node refuses the certificate it destroys the socket, and the certificate with it; the event
+    // before that is not documented.
+    let shown = Option.none<Identity>()
+    const onSecure = () => {
+      shown = identityOf(secured)
+    }
+    const fail = (error: HandshakeFailed | Unavailable) => {
+      discard()
+      resume(Effect.fail(error))
+    }
+    const onError = (error: unknown) =>
+      fail(
+        Option.match(TlsAlert.fromError(error), {
+          onNone: () => broken(peer, socket.bytesRead > bytesBefore, error),
+          onSome: ({ reason, refusedBy }) =>
+            refusedBy === "local"
+              ? refused(reason, error)
+              : refusedByPeer(material, peer, isCertificateMissing(error) ? "CertificateRequired" : reason, error)
+        })
+      )
+    const refused = (reason: HandshakeReason, error?: unknown) =>
+      handshakeFailed({ reason, refusedBy: "local", peer, error, certificate: shown, nameWanted })
+    // TLS 1.2 has no alert for a missing certificate and uses this one, which otherwise means that no cipher suits both.
+    // The choice of a cipher is over when the server has shown its certificate.
+    const isCertificateMissing = (error: unknown) =>
+      TlsAlert.codeOf(error).endsWith("_ALERT_HANDSHAKE_FAILURE") &&
+      Option.isNone(material.certificate) &&
+      Option.isSome(identityOf(secured))
+    const onClose = () => fail(broken(peer, socket.bytesRead > bytesBefore))
+    const onSecureConnect = () => {
+      const identity = identityOf(secured)
+      if (!secured.authorized || Option.isNone(identity)) {
+        return fail(refused("BadCertificate"))
+      }
+      if (!isAgreed(alpnProtocols, secured)) {
+        return fail(refused("NoCommonProtocol"))
+      }
+      stop()
+      resume(Effect.succeed(secureSocket(secured, material, peer, identity)))
+    }
+    const stop = () => {
+      secured.off("secure", onSecure).off("secureConnect", onSecureConnect).off("error", onError).off("close", onClose)
+    }
+    const discard = () => {
+      stop()
+      secured.on("error", ignore)
+      secured.destroy()
+    }
+    secured.prependListener("secure", onSecure)
+    secured.on("secureConnect", onSecureConnect).on("error", onError).on("close", onClose)
+    return Effect.sync(discard)
+  })
+
+const ignore = () => {}
+
+const isAgreed = (alpnProtocols: ReadonlyArray<string>, socket: tls.TLSSocket): boolean =>
+  typeof socket.alpnProtocol === "string" && alpnProtocols.includes(socket.alpnProtocol)
+
+const vanished = (peer: string, cause?: unknown): Unavailable =>
+  new Unavailable({
+    message: `${peer}: the connection ended before TLS began`,
+    peer,
+    processed: "no",
+    ...(cause === undefined ? {} : { cause })
+  })
+
+/** The end of a connection without a word from TLS: nobody was there, or someone who broke off, or the network failed. */
+const broken = (peer: string, answered: boolean, error?: unknown): HandshakeFailed | Unavailable =>
+  answered && ["", "ECONNRESET", "ECONNABORTED", "EPIPE"].includes(TlsAlert.codeOf(error))
+    ? brokenOff(peer, error)
+    : vanished(peer, error)
+
+const brokenOff = (peer: string, error: unknown): HandshakeFailed =>
+  handshakeFailed({ reason: "Refused", refusedBy: "remote", peer, error })
+
+/** What `makeAcceptor` takes. */
+export interface AcceptorOptions {
+  /** With a certificate (`Credentials.requireCertificate`); without one every handshake fails. */
+  readonly material: Tls
+  /** At least one; a client that offers none of them is refused. */
+  readonly alpnProtocols: ReadonlyArray<string>
+  /** How long a client may take for its handshake, from the first to the last byte, in milliseconds. */
+  readonly handshakeTimeoutMillis: number
+  /** `none` lets in whoever comes, without an identity. */
+  readonly clientCertificate: "require" | "none"
+  /** A client that may talk. */
+  readonly onSecure: (secure: SecureSocket) => void
+  /**
+   * A client that was refused. Where its handshake went through (its certificate is what is wrong), `socket` is the TLS
+   * socket, open for a word of farewell: what the client sends is discarded, and the socket is destroyed after
+   * `handshakeTimeoutMillis` if it is still open. Else it is closed already.
+   */
+  readonly onRefused: (refusal: Refusal) => void
+}
+
+/** A client that was refused. */
+export interface Refusal {
+  readonly error: HandshakeFailed
+  /** Where the client is, as text for logs. */
+  readonly address: string
+  readonly socket: net.Socket | undefined
+}
+
+/** The server side of TLS for sockets that others accept. */
+export interface Acceptor {
+  /** Begins the handshake on a connected socket, and owns the socket from here on. */
+  readonly accept: (socket: net.Socket) => void
+  /** What the next handshakes use. Throws, and changes nothing, where `Credentials` would not have let it through. */
+  readonly setMaterial: (material: Tls) => void
+}
+
+/**
+ * Makes the server side of TLS.
+ *
+ * Node is told not to reject unauthorized clients, because it does that by hanging up without an alert, so that the
+ * client never learns the reason. Here the handshake goes on, and nobody gets to `onSecure` whom Node has not called
+ * authorized.
+ */
+export const makeAcceptor = (options: AcceptorOptions): Acceptor => {
+  const requestCert = options.clientCertificate === "require"
+  const addresses = new WeakMap<object, string>()
+  let material = options.material
+
+  const server = tls.createServer({
+    ...contextOptions(material),
+    ALPNProtocols: [...options.alpnProtocols],
+    requestCert,
+    rejectUnauthorized: false,
+    handshakeTimeout: options.handshakeTimeoutMillis
+  })
+
+  server.on("secureConnection", (socket) => {
+    const address = addressOf(socket)
+    const identity = requestCert ? identityOf(socket) : Option.none<Identity>()
+    const objection = objectionTo(socket, identity)
+    if (objection === undefined) {
+      return options.onSecure(secureSocket(socket, material, address, identity))
+    }
+    const error = handshakeFailed({ ...objection, refusedBy: "local", peer: address, certificate: identity })
+    socket.on("error", ignore)
+    if (error.reason === "NoCommonProtocol") {
+      socket.destroy()
+      return options.onRefused({ error, address, socket: undefined })
+    }
+    const timer = setTimeout(() => socket.destroy(), options.handshakeTimeoutMillis)
+    socket.once("close", () => clearTimeout(timer))
+    // Unread bytes would turn the close into a reset, which can overtake the farewell.
+    socket.resume()
+    options.onRefused({ error, address, socket })
+  })
+
+  const objectionTo = (
+    socket: tls.TLSSocket,
+    identity: Option.Option<Identity>
+  ): Pick<Failure, "error" | "reason"> | undefined => {
+    if (!isAgreed(options.alpnProtocols, socket)) {
+      return { reason: "NoCommonProtocol" }
+    }
+    if (!requestCert) {
+      return undefined
+    }
+    if (Option.isNone(identity)) {
+      return { reason: "CertificateRequired" }
+    }
+    const code = String(socket.authorizationError)
+    return socket.authorized === true ? undefined : { reason: TlsAlert.fromVerifyCode(code), error: { code } }
+  }
+
+  server.on("tlsClientError", (error, socket) => {
+    const address = addressOf(socket)
+    socket.destroy()
+    options.onRefused({
+      address,
+      socket: undefined,
+      error: Option.match(TlsAlert.fromError(error), {
+        onNone: () => brokenOff(address, error),
+        onSome: ({ reason, refusedBy }) =>
+          refusedBy === "local"
+            ? handshakeFailed({ reason, refusedBy, peer: address, error })
+            : refusedByPeer(material, address, reason, error)
+      })
+    })
+  })
+
+  /** A TLS socket forgets its address when it is closed; the socket below (`_parent`, not documented) is known here. */
+  const addressOf = (socket: tls.TLSSocket): string => {
+    const parent: unknown = Reflect.get(socket, "_parent")
+    return (typeof parent === "object" && parent !== null && addresses.get(parent)) || format(socket)
+  }
+
+  return {
+    accept: (socket) => {
+      addresses.set(socket, format(socket))
+      server.emit("connection", socket)
+    },
+    setMaterial: (next) => {
+      server.setSecureContext(contextOptions(next))
+      material = next
+    }
+  }
+}
+
+const format = ({ remoteAddress, remotePort }: net.Socket): string =>
+  remoteAddress === undefined || remotePort === undefined
+    ? "unix"
+    : formatAddress({ host: remoteAddress, port: remotePort })

@@ -1,0 +1,203 @@
+/** From PEM to `Material`, every promise of which is checked here: what comes out works in a handshake. */
+import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import type { CredentialsError } from "../../Transport/TransportError.js"
+import { codeOf } from "../TlsAlert.js"
+import { identityOf } from "./certificate.js"
+import type { KeyPair, Tls } from "./material.js"
+import { type Block, blocks, failure, type PemSource, type Read, read } from "./pem.js"
+import { secureContext } from "./secureContext.js"
+
+/** What `layerPem` takes, see there. */
+export interface Sources {
+  readonly cert?: PemSource | undefined
+  readonly key?: PemSource | undefined
+  readonly ca: PemSource | ReadonlyArray<PemSource>
+  readonly passphrase?: string | Redacted.Redacted | undefined
+}
+
+/** Reads and checks everything. */
+export const load = (sources: Sources): Effect.Effect<Tls, CredentialsError> =>
+  Effect.gen(function* () {
+    const bundle = yield* Effect.forEach(isMany(sources.ca) ? sources.ca : [sources.ca], (source) =>
+      Effect.flatMap(read("ca", source), certificates)
+    )
+    const ca = bundle.flat()
+    if (ca.length === 0) {
+      return yield* failure({ part: "ca" }, "NotFound", "no certificate of a CA is given")
+    }
+    yield* Effect.forEach(ca, warnIfOutdated("CA"))
+    const certificate = yield* loadPair(sources)
+    const material: Tls = { _tag: "Tls", certificate, ca: ca.map((one) => one.toString()) }
+    yield* Effect.try({
+      try: () => secureContext(material),
+      catch: (error) =>
+        failure(
+          { part: Option.isSome(certificate) ? "cert" : "ca" },
+          "Malformed",
+          `OpenSSL refuses it${because(error)}`
+        )
+    })
+    return material
+  })
+
+const isMany = (ca: Sources["ca"]): ca is ReadonlyArray<PemSource> => Array.isArray(ca)
+
+const loadPair = ({ cert, key, passphrase }: Sources): Effect.Effect<Option.Option<KeyPair>, CredentialsError> =>
+  Effect.gen(function* () {
+    if (cert === undefined && key === undefined) {
+      return Option.none()
+    }
+    if (cert === undefined || key === undefined) {
+      const part = cert === undefined ? "cert" : "key"
+      return yield* failure({ part }, "NotFound", "missing: a certificate and its key are given together or not at all")
+    }
+    const certRead = yield* read("cert", cert)
+    const chain = yield* certificates(certRead)
+    const keyRead = yield* read("key", key)
+    return Option.some(yield* pair(certRead, chain, keyRead, yield* privateKey(keyRead, passphrase)))
+  })
+
+const pair = (
+  certRead: Read,
+  chain: ReadonlyArray<X509Certificate>,
+  keyRead: Read,
+  key: KeyObject
+): Effect.Effect<KeyPair, CredentialsError> =>
+  Effect.gen(function* () {
+    const [leaf, ...intermediates] = chain
+    if (leaf === undefined) {
+      return yield* failure(certRead, "Malformed", "holds no certificate")
+    }
+    if (!belongsTo(key, leaf)) {
+      const place = intermediates.findIndex((other) => belongsTo(key, other))
+      const hint = place < 0 ? "" : `, but to number ${place + 2} of the chain, which must come first`
+      return yield* failure(keyRead, "KeyMismatch", `does not belong to the certificate${hint}`)
+    }
+    const identity = identityOf(leaf)
+    const validity = validityOf(leaf)
+    if (validity === "Expired") {
+      const end = identity.notAfter
+      return yield* failure(certRead, "Expired", `the certificate expired on ${end.toISOString()}`, end)
+    }
+    if (validity === "NotYetValid") {
+      const start = new Date(leaf.validFrom).toISOString()
+      return yield* failure(certRead, "NotYetValid", `the certificate is valid only from ${start}`)
+    }
+    yield* Effect.forEach(intermediates, warnIfOutdated("intermediate"))
+    return {
+      chain: chain.map((one) => one.toString()).join(""),
+      key: Redacted.make(String(key.export({ type: "pkcs8", format: "pem" }))),
+      identity
+    }
+  })
+
+/** The certificates of a PEM text, each read by OpenSSL; at least one. */
+const certificates = (source: Read): Effect.Effect<ReadonlyArray<X509Certificate>, CredentialsError> =>
+  Effect.gen(function* () {
+    const found = (yield* blocksOf(source)).filter(({ label }) => label === "CERTIFICATE")
+    if (found.length === 0) {
+      return yield* failure(source, "Malformed", "holds no PEM certificate")
+    }
+    return yield* Effect.forEach(found, ({ text }, index) =>
+      Effect.try({
+        try: () => {
+          const certificate = new X509Certificate(text)
+          if (Number.isNaN(Date.parse(certificate.validFrom) + Date.parse(certificate.validTo))) {
+            throw new Error("no validity")
+          }
+          return certificate
+        },
+        catch: (error) =>
+          failure(source, "Malformed", `certificate ${index + 1} of ${found.length} can't be read${because(error)}`)
+      })
+    )
+  })
+
+const blocksOf = (source: Read): Effect.Effect<ReadonlyArray<Block>, CredentialsError> => {
+  const found = blocks(source.text)
+  return found === undefined
+    ? Effect.fail(failure(source, "Malformed", "a PEM block is cut off"))
+    : Effect.succeed(found)
+}
+
+const privateKey = (source: Read, passphrase: Sources["passphrase"]): Effect.Effect<KeyObject, CredentialsError> =>
+  Effect.gen(function* () {
+    const [block, ...others] = (yield* blocksOf(source)).filter(({ label }) => label.endsWith("PRIVATE KEY"))
+    if (block === undefined) {
+      return yield* failure(source, "Malformed", "holds no PEM private key")
+    }
+    if (others.length > 0) {
+      return yield* failure(source, "Malformed", "holds more than one private key")
+    }
+    const encrypted = block.label === "ENCRYPTED PRIVATE KEY" || /^Proc-Type: *4, *ENCRYPTED$/m.test(block.text)
+    if (encrypted && passphrase === undefined) {
+      return yield* failure(source, "WrongPassphrase", "is encrypted, and no passphrase is given")
+    }
+    const secret = Redacted.isRedacted(passphrase) ? Redacted.value(passphrase) : passphrase
+    return yield* Effect.try({
+      try: () =>
+        createPrivateKey({
+          key: block.text,
+          format: "pem",
+          ...(encrypted && secret !== undefined ? { passphrase: secret } : {})
+        }),
+      catch: (error) =>
+        encrypted && isDecryptionFailure(block, codeOf(error))
+          ? failure(source, "WrongPassphrase", "can't be decrypted with the passphrase given")
+          : failure(source, "Malformed", `can't be read as a private key${because(error)}`)
+    })
+  })
+
+/**
+ * With a wrong passphrase OpenSSL mostly reports a bad decryption; in one of some two hundred cases the padding happens
+ * to look right, and what does not parse is then the "key". `EVP_UNSUPPORTED` is a cipher that OpenSSL does not have.
+ */
+const isDecryptionFailure = (block: Block, code: string): boolean =>
+  code === "ERR_OSSL_BAD_DECRYPT" ||
+  (code !== "ERR_OSSL_EVP_UNSUPPORTED" && (block.label !== "ENCRYPTED PRIVATE KEY" || isDerSequence(block)))
+
+/** Whether the block is one whole ASN.1 sequence, as an encrypted PKCS#8 key is around what is encrypted in it. */
+const isDerSequence = (block: Block): boolean => {
+  const der = Buffer.from(block.text.split("\n").slice(1, -2).join(""), "base64")
+  const [tag, length = 0] = der
+  const size = length > 0x80 ? length - 0x80 : 0
+  const content = size === 0 ? length : size <= 4 && der.length > 2 + size ? der.readUIntBE(2, size) : -1
+  return tag === 0x30 && content >= 2 && der.length === 2 + size + content
+}
+
+const belongsTo = (key: KeyObject, certificate: X509Certificate): boolean => {
+  try {
+    return certificate.checkPrivateKey(key)
+  } catch {
+    return false
+  }
+}
+
+/** By the system's clock and not by Effect's: OpenSSL looks at that one too. */
+const validityOf = (certificate: X509Certificate): "Valid" | "Expired" | "NotYetValid" => {
+  const now = Date.now()
+  return now > Date.parse(certificate.validTo)
+    ? "Expired"
+    : now < Date.parse(certificate.validFrom)
+      ? "NotYetValid"
+      : "Valid"
+}
+
+const warnIfOutdated = (kind: string) => (certificate: X509Certificate) => {
+  const validity = validityOf(certificate)
+  return validity === "Valid"
+    ? Effect.void
+    : Effect.logWarning(`credentials: a certificate of the ${kind} is not valid now`).pipe(
+        Effect.annotateLogs({
+          subject: identityOf(certificate).subject,
+          notBefore: certificate.validFrom,
+          notAfter: certificate.validTo
+        })
+      )
+}
+
+/** OpenSSL's code, which says what it stumbled over and nothing of the text. */
+const because = (error: unknown): string => (codeOf(error) === "" ? "" : ` (${codeOf(error)})`)

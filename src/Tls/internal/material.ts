@@ -1,0 +1,51 @@
+/** The models of `Credentials`, apart from it so that what it is built on can name them. */
+import type * as Option from "effect/Option"
+import type * as Redacted from "effect/Redacted"
+import type { Identity } from "../../Transport/Peer.js"
+
+/**
+ * A certificate and its key: what this side shows to prove who it is.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface KeyPair {
+  /** PEM: the leaf first, then the intermediates. */
+  readonly chain: string
+  /** PEM, PKCS#8, not encrypted. */
+  readonly key: Redacted.Redacted
+  /** What peers read from the leaf: its fingerprint, names and end. */
+  readonly identity: Identity
+}
+
+/**
+ * No TLS: whoever is on the path reads and changes everything.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Insecure {
+  readonly _tag: "Insecure"
+}
+
+/**
+ * Mutual TLS.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Tls {
+  readonly _tag: "Tls"
+  /** None for a client that shows no certificate; a listener needs one. */
+  readonly certificate: Option.Option<KeyPair>
+  /** PEM, one certificate each, at least one: the only issuers that are trusted. The system's are not. */
+  readonly ca: ReadonlyArray<string>
+}
+
+/**
+ * What a transport needs to prove who it is and to check who the peer is.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Material = Insecure | Tls

@@ -1,0 +1,250 @@
+/**
+ * The port: what every transport offers, and the listeners and clients made on it. It names no wire.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import type { Call, CurrentCall } from "./Transport/Call.js"
+import * as Client_ from "./Transport/Client.js"
+import type { Connection } from "./Transport/internal/connection.js"
+import * as Route from "./Transport/internal/route.js"
+import type * as Method from "./Transport/Method.js"
+import * as Peer from "./Transport/Peer.js"
+import * as Service from "./Transport/Service.js"
+import { type BindError, type ConnectError, InvalidArgument, type StatusError } from "./Transport/TransportError.js"
+
+export {
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  type Call,
+  /**
+   * @since 0.1.0
+   * @category tags
+   */
+  CurrentCall
+} from "./Transport/Call.js"
+export type {
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  CallOptions,
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  Client,
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  ClientMethod,
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  ClientOptions
+} from "./Transport/Client.js"
+
+/**
+ * The transport that a program talks through. `GrpcLive`, `MemoryLive` and the others provide it.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class Transport extends Context.Tag("effect-transport/Transport")<Transport, TransportService>() {}
+
+/**
+ * What a transport implements. Programs use `serve`, `listen` and `client` instead.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TransportService {
+  /** Serves the routes until the scope closes; then drains, for no longer than the grace period. */
+  readonly listen: (
+    routes: ReadonlyMap<string, Route.Route>,
+    options: ListenOptions
+  ) => Effect.Effect<Peer.Address, BindError, Scope.Scope>
+  /** A connection to the target, shared by all who ask for the same target, kept until the last of them is done. */
+  readonly connect: (target: Peer.Target) => Effect.Effect<Connection, ConnectError, Scope.Scope>
+  /** The timeout of calls that name none. */
+  readonly defaultTimeout: Duration.DurationInput
+}
+
+/**
+ * A running listener.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class Listener extends Context.Tag("effect-transport/Transport/Listener")<Listener, ListenerService>() {}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface ListenerService {
+  /** Where it listens, with the port that the system chose. */
+  readonly address: Peer.Address
+  /** The same as text that `client` takes. */
+  readonly target: string
+}
+
+/**
+ * Where and how to listen.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ListenOptions {
+  /** The interface to bind, `"127.0.0.1"` unless given: a node that others shall reach says so. */
+  readonly host?: string | undefined
+  /** 0, the default, lets the system choose. */
+  readonly port?: number | undefined
+  /** The path of a unix socket, instead of host and port. */
+  readonly path?: string | undefined
+  /** How long calls in flight may go on when the scope closes; the transport's own (5 seconds) unless given. */
+  readonly gracePeriod?: Duration.DurationInput | undefined
+}
+
+/**
+ * The handlers of one service, with what they require.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Handlers<out R> {
+  readonly service: string
+  /** A route for each method, with the context provided: what a transport serves. */
+  readonly routes: (context: Context.Context<R>) => ReadonlyArray<Route.Route>
+}
+
+/**
+ * The handler of one method.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Handler<M> =
+  M extends Method.Method<infer I, unknown, infer S, never, infer OO>
+    ? S extends "unary"
+      ? (request: I, call: Call) => Effect.Effect<OO, unknown, unknown>
+      : S extends "serverStreaming"
+        ? (request: I, call: Call) => Stream.Stream<OO, unknown, unknown>
+        : S extends "clientStreaming"
+          ? (requests: Stream.Stream<I, StatusError>, call: Call) => Effect.Effect<OO, unknown, unknown>
+          : (requests: Stream.Stream<I, StatusError>, call: Call) => Stream.Stream<OO, unknown, unknown>
+    : never
+
+/**
+ * A handler for each method of a contract.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Implementation<S extends Service.Source> = {
+  readonly [K in keyof Service.Methods<S>]: Handler<Service.Methods<S>[K]>
+}
+
+type Requirements<H> = {
+  readonly [K in keyof H]: H[K] extends (...args: never) => Effect.Effect<unknown, unknown, infer R>
+    ? R
+    : H[K] extends (...args: never) => Stream.Stream<unknown, unknown, infer R>
+      ? R
+      : never
+}[keyof H]
+
+type NothingElse<S extends Service.Source, H> = { readonly [K in Exclude<keyof H, keyof Service.Methods<S>>]: never }
+
+/**
+ * Handlers for all methods of a contract.
+ *
+ * A handler that fails with one of the status errors gives the caller the same error. Any other failure, and a defect,
+ * is `Internal` to the caller without its text, and is logged here.
+ *
+ * @since 0.1.0
+ * @category server
+ */
+export const handlers = <S extends Service.Source, const H extends Implementation<S>>(
+  service: S,
+  implementation: H & NothingElse<S, H>
+): Handlers<Exclude<Requirements<H>, CurrentCall>> => {
+  const contract = Service.from(service)
+  return {
+    service: contract.name,
+    routes: (context) => Route.make(contract, implementation, context)
+  }
+}
+
+type RequirementsOf<H extends ReadonlyArray<Handlers<unknown>>> = H[number] extends Handlers<infer R> ? R : never
+
+/**
+ * Listens for as long as the scope is open.
+ *
+ * @since 0.1.0
+ * @category server
+ */
+export const listen = <const H extends ReadonlyArray<Handlers<unknown>>>(
+  handlers: H,
+  options: ListenOptions = {}
+): Effect.Effect<ListenerService, BindError, Transport | Scope.Scope | RequirementsOf<H>> =>
+  Effect.gen(function* () {
+    const transport = yield* Transport
+    // The context of all handlers is the context of each.
+    const context = (yield* Effect.context<RequirementsOf<H>>()) as Context.Context<unknown>
+    const routes = new Map<string, Route.Route>()
+    for (const route of handlers.flatMap((each) => each.routes(context))) {
+      if (routes.has(route.method.path)) {
+        return yield* Effect.dieMessage(`${route.method.path} has two handlers`)
+      }
+      routes.set(route.method.path, route)
+    }
+    const address = yield* transport.listen(routes, options)
+    const target = Peer.formatAddress(address)
+    yield* Effect.logInfo(`listening on ${target}`)
+    return { address, target }
+  })
+
+/**
+ * A listener as a layer.
+ *
+ * @since 0.1.0
+ * @category server
+ */
+export const serve = <const H extends ReadonlyArray<Handlers<unknown>>>(
+  handlers: H,
+  options?: ListenOptions
+): Layer.Layer<Listener, BindError, Transport | Exclude<RequirementsOf<H>, Scope.Scope>> =>
+  Layer.scoped(Listener, listen(handlers, options))
+
+/**
+ * A client of a peer: `"host:port"`, `"[v6]:port"` or `"unix:path"`. It is connected when this returns, and connects
+ * again by itself until the scope closes. Clients of one peer share one connection.
+ *
+ * @since 0.1.0
+ * @category client
+ */
+export const client = <S extends Service.Source>(
+  service: S,
+  peer: string,
+  options: Client_.ClientOptions = {}
+): Effect.Effect<Client_.Client<S>, ConnectError, Transport | Scope.Scope> =>
+  Effect.gen(function* () {
+    const transport = yield* Transport
+    const target = yield* Either.mapLeft(Peer.parseTarget(peer), (message) => new InvalidArgument({ message, peer }))
+    const connection = yield* transport.connect(target)
+    return Client_.make<S>(Service.from(service), connection, {
+      ...options,
+      timeout: options.timeout ?? transport.defaultTimeout,
+      peer: Peer.formatTarget(target)
+    })
+  })

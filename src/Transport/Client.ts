@@ -1,0 +1,190 @@
+/**
+ * Clients: a function for each method of a contract.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as DefaultServices from "effect/DefaultServices"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import type * as Fiber from "effect/Fiber"
+import * as FiberRef from "effect/FiberRef"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import { CurrentCall } from "./Call.js"
+import { exactlyOne } from "./internal/cardinality.js"
+import type { Connection, OutgoingCall } from "./internal/connection.js"
+import * as Tracing from "./internal/tracing.js"
+import * as Metadata from "./Metadata.js"
+import type * as Method from "./Method.js"
+import type * as Service from "./Service.js"
+import { type CallError, DeadlineExceeded, InvalidArgument } from "./TransportError.js"
+
+/**
+ * What holds for all calls of a client, where a call does not say otherwise.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ClientOptions {
+  /**
+   * How long to wait for a whole call, 30 seconds unless the transport says otherwise. An infinite duration waits for
+   * ever.
+   */
+  readonly timeout?: Duration.DurationInput | undefined
+  /** What to send along. A call's own metadata is added to it. */
+  readonly metadata?: Metadata.Input | undefined
+  /** Wait for a lost connection to return, up to the deadline, instead of failing with `Unavailable`. Default false. */
+  readonly waitForReady?: boolean | undefined
+}
+
+/**
+ * What the caller may say of one call.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CallOptions extends ClientOptions {
+  /** In a handler, calls end no later than the call being handled, unless this is false. */
+  readonly inheritDeadline?: boolean | undefined
+  /** Called once, when the response headers arrive. */
+  readonly onHeaders?: ((headers: Metadata.Metadata) => void) | undefined
+  /** Called once, with the response trailers, when the peer ends the call, also when it ends it with an error. */
+  readonly onTrailers?: ((trailers: Metadata.Metadata) => void) | undefined
+}
+
+/**
+ * How one method is called.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ClientMethod<M> =
+  M extends Method.Method<unknown, infer O, infer S, infer II, never>
+    ? S extends "unary"
+      ? (request: II, options?: CallOptions) => Effect.Effect<O, CallError>
+      : S extends "serverStreaming"
+        ? (request: II, options?: CallOptions) => Stream.Stream<O, CallError>
+        : S extends "clientStreaming"
+          ? <E = never, R = never>(
+              requests: Stream.Stream<II, E, R>,
+              options?: CallOptions
+            ) => Effect.Effect<O, CallError | E, R>
+          : <E = never, R = never>(
+              requests: Stream.Stream<II, E, R>,
+              options?: CallOptions
+            ) => Stream.Stream<O, CallError | E, R>
+    : never
+
+/**
+ * A function for each method of a contract.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Client<S extends Service.Source> = {
+  readonly [K in keyof Service.Methods<S>]: ClientMethod<Service.Methods<S>[K]>
+}
+
+/** @internal */
+export interface Defaults extends ClientOptions {
+  readonly peer: string
+  readonly timeout: Duration.DurationInput
+}
+
+type UnknownMethod = Method.Method<unknown, unknown, Method.Shape, unknown, unknown>
+
+const mergeMetadata = (defaults: Metadata.Input | undefined, own: Metadata.Input | undefined) =>
+  defaults === undefined
+    ? own === undefined
+      ? Either.right(Metadata.empty)
+      : Metadata.fromInput(own)
+    : own === undefined
+      ? Metadata.fromInput(defaults)
+      : Either.zipWith(Metadata.fromInput(defaults), Metadata.fromInput(own), Metadata.concat)
+
+/** Runs a call with its options settled: metadata checked, the deadline inherited, a span around where one is wanted. */
+const prepare = <A, E>(
+  method: UnknownMethod,
+  defaults: Defaults,
+  options: CallOptions,
+  run: (call: OutgoingCall) => Effect.Effect<A, E>
+): Effect.Effect<A, E | InvalidArgument | DeadlineExceeded> =>
+  Effect.withFiberRuntime((fiber) => {
+    const metadata = mergeMetadata(defaults.metadata, options.metadata)
+    const where = { method: method.path, peer: defaults.peer }
+    if (Either.isLeft(metadata)) {
+      return Effect.fail(new InvalidArgument({ message: metadata.left.message, ...where }))
+    }
+    const timeout = Math.min(
+      Duration.toMillis(options.timeout ?? defaults.timeout),
+      options.inheritDeadline === false ? Number.POSITIVE_INFINITY : inherited(fiber)
+    )
+    if (timeout <= 0) {
+      return Effect.fail(new DeadlineExceeded({ message: "the deadline had passed before the call", ...where }))
+    }
+    const call: OutgoingCall = {
+      metadata: metadata.right,
+      timeout,
+      waitForReady: options.waitForReady ?? defaults.waitForReady ?? false,
+      onHeaders: options.onHeaders,
+      onTrailers: options.onTrailers
+    }
+    return Tracing.isTraced(fiber)
+      ? Effect.useSpan(
+          Tracing.spanName(method.path),
+          { kind: "client", attributes: Tracing.attributes(method.path, defaults.peer) },
+          (span) => run({ ...call, metadata: Metadata.concat(call.metadata, Tracing.traceparent(span)) })
+        )
+      : run(call)
+  })
+
+/** What is left of the deadline of the call being handled by this fiber. */
+const inherited = (fiber: Fiber.RuntimeFiber<unknown, unknown>): number => {
+  const current = Context.getOption(fiber.getFiberRef(FiberRef.currentContext), CurrentCall)
+  return Option.isNone(current) || current.value.deadline === Number.POSITIVE_INFINITY
+    ? Number.POSITIVE_INFINITY
+    : current.value.deadline -
+        Context.get(fiber.getFiberRef(DefaultServices.currentServices), Clock.Clock).unsafeCurrentTimeMillis()
+}
+
+const noOptions: CallOptions = {}
+
+const makeMethod = (method: UnknownMethod, connection: Connection, defaults: Defaults): unknown => {
+  const stream = <E, R>(requests: Stream.Stream<unknown, E, R>, options: CallOptions = noOptions) =>
+    Stream.unwrap(
+      Effect.contextWithEffect((context: Context.Context<R>) =>
+        prepare(method, defaults, options, (call) =>
+          Effect.succeed(connection.stream(method, Stream.provideContext(requests, context), call))
+        )
+      )
+    )
+  switch (method.shape) {
+    case "unary":
+      return (request: unknown, options: CallOptions = noOptions) =>
+        prepare(method, defaults, options, (call) => connection.unary(method, request, call))
+    case "serverStreaming":
+      return (request: unknown, options?: CallOptions) => stream(Stream.succeed(request), options)
+    case "clientStreaming":
+      return <E, R>(requests: Stream.Stream<unknown, E, R>, options?: CallOptions) =>
+        exactlyOne(stream(requests, options), "response", method.path)
+    case "bidiStreaming":
+      return stream
+  }
+}
+
+/** @internal */
+export const make = <S extends Service.Source>(
+  service: Service.Any,
+  connection: Connection,
+  defaults: Defaults
+): Client<S> =>
+  Object.fromEntries(
+    Object.entries(service.methods).map(([name, method]) => [
+      name,
+      makeMethod(method as UnknownMethod, connection, defaults)
+    ])
+    // The names and shapes were read off the same contract that the type was made from.
+  ) as Client<S>

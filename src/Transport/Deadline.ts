@@ -1,0 +1,49 @@
+/**
+ * Deadlines: the moment after which nobody waits for a call's answer.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+
+/**
+ * Milliseconds since the epoch by the program's `Clock`, or `Infinity` for none.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Deadline = number
+
+/**
+ * No deadline.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const none: Deadline = Number.POSITIVE_INFINITY
+
+/**
+ * The deadline that a timeout sets when counted from `now`. An infinite timeout gives `none`.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const after = (now: number, timeout: Duration.DurationInput): Deadline => now + Duration.toMillis(timeout)
+
+/**
+ * The earlier of two.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const min = (self: Deadline, that: Deadline): Deadline => Math.min(self, that)
+
+/**
+ * The time left, zero when the deadline has passed.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const remaining = (self: Deadline): Effect.Effect<Duration.Duration> =>
+  Effect.map(Clock.currentTimeMillis, (now) => Duration.millis(Math.max(0, self - now)))

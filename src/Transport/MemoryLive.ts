@@ -1,0 +1,330 @@
+/**
+ * MemoryLive: calls inside one process, with what a wire does to them: serialization, limits, deadlines, cancellation
+ * and backpressure. For tests, and for programs whose nodes share a process.
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as FiberId from "effect/FiberId"
+import { constVoid } from "effect/Function"
+import * as Layer from "effect/Layer"
+import * as Mailbox from "effect/Mailbox"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as Transport from "../Transport.js"
+import * as Deadline from "./Deadline.js"
+import { exactlyOne } from "./internal/cardinality.js"
+import * as Codec from "./internal/codec.js"
+import type { Connection, OutgoingCall } from "./internal/connection.js"
+import * as Count from "./internal/count.js"
+import * as IncomingCall from "./internal/incomingCall.js"
+import * as InFlight from "./internal/inFlight.js"
+import * as Route from "./internal/route.js"
+import * as SharedConnections from "./internal/sharedConnections.js"
+import * as Status from "./internal/status.js"
+import * as Metadata from "./Metadata.js"
+import type * as Method from "./Method.js"
+import * as Peer from "./Peer.js"
+import {
+  BindError,
+  type CallError,
+  DeadlineExceeded,
+  Cancelled,
+  ResourceExhausted,
+  type StatusError,
+  Unavailable,
+  Unimplemented
+} from "./TransportError.js"
+import * as TransportMetrics from "./TransportMetrics.js"
+import * as TransportOptions from "./TransportOptions.js"
+
+type Settings = ReturnType<typeof TransportOptions.withDefaults>
+
+interface Listening {
+  readonly settings: Settings
+  readonly routes: ReadonlyMap<string, Route.Route>
+  readonly inFlight: InFlight.InFlight
+}
+
+/** What listens in this process: like the loopback interface, there is one, whatever layers a program builds. */
+const network = new Map<string, Listening>()
+const waiting = new Set<() => void>()
+
+/** Messages that wait between the two sides of a call, in each direction, before the sender is held up. */
+const window = 16
+
+type Frame =
+  | { readonly _tag: "Headers"; readonly metadata: Metadata.Metadata }
+  | { readonly _tag: "Message"; readonly bytes: Uint8Array }
+  | { readonly _tag: "Trailers"; readonly metadata: Metadata.Metadata; readonly status: Option.Option<StatusError> }
+
+interface Where {
+  readonly method: string
+  readonly peer: string
+}
+
+const unavailable = (where: Partial<Where> & { readonly peer: string }) =>
+  new Unavailable({ message: `nothing listens on ${where.peer}`, processed: "no", ...where })
+
+const find = (where: Where, call: OutgoingCall): Effect.Effect<Listening, Unavailable> =>
+  Effect.suspend(() => {
+    const listening = network.get(where.peer)
+    return listening !== undefined
+      ? Effect.succeed(listening)
+      : call.waitForReady
+        ? Effect.zipRight(listenerStarted, find(where, call))
+        : Effect.fail(unavailable(where))
+  })
+
+const listenerStarted = Effect.async<void>((resume) => {
+  const wake = () => {
+    waiting.delete(wake)
+    resume(Effect.void)
+  }
+  waiting.add(wake)
+  return Effect.sync(() => waiting.delete(wake))
+})
+
+/** The serving side of one call: what the handler answers, as frames, whatever becomes of it. */
+const respond = (
+  listening: Listening,
+  call: IncomingCall.IncomingCall,
+  requests: Stream.Stream<unknown, StatusError>,
+  frames: Pick<Mailbox.Mailbox<Frame>, "offer" | "end">
+): Effect.Effect<void> => {
+  const route = listening.routes.get(call.method)
+  const where = { method: call.method, peer: call.peer.address }
+  const sendHeaders = Effect.suspend(() => {
+    if (call.response.headersSent) {
+      return Effect.void
+    }
+    call.response.headersSent = true
+    return frames.offer({ _tag: "Headers", metadata: call.response.headers })
+  })
+  const sendStatus = (status: Option.Option<StatusError>) =>
+    sendHeaders.pipe(
+      Effect.zipRight(frames.offer({ _tag: "Trailers", metadata: call.response.trailers, status })),
+      Effect.zipRight(frames.end)
+    )
+  if (route === undefined) {
+    return Effect.asVoid(sendStatus(Option.some(new Unimplemented({ message: `unknown method ${call.method}` }))))
+  }
+  const answer = Stream.runForEach(Route.asStream(route)(requests, call), (message) =>
+    Effect.flatMap(Codec.encode(route.method.output, message, listening.settings.maxSendMessageSize, where), (bytes) =>
+      Effect.zipRight(sendHeaders, frames.offer({ _tag: "Message", bytes }))
+    )
+  )
+  return Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(Effect.exit(restore(answer)), (exit) =>
+      Exit.isSuccess(exit)
+        ? sendStatus(Option.none())
+        : sendStatus(
+            Option.orElseSome(Cause.failureOption(exit.cause), () =>
+              listening.inFlight.isDraining()
+                ? new Unavailable({ message: "the peer shut down" })
+                : new Cancelled({ message: "the handler was interrupted" })
+            )
+          )
+    )
+  )
+}
+
+const connect = (
+  settings: Settings,
+  target: Peer.Target
+): Effect.Effect<Connection, Unavailable, Scope.Scope> =>
+  Effect.gen(function* () {
+    const peer = Peer.formatTarget(target)
+    if (!network.has(peer)) {
+      return yield* unavailable({ peer })
+    }
+    yield* Count.whileOpen(TransportMetrics.connectionsOpened)
+    const permits = yield* Effect.makeSemaphore(settings.maxConcurrentStreams)
+    const open = new Set<Pick<Mailbox.Mailbox<Frame, Cancelled>, "fail">>()
+    yield* Effect.addFinalizer(() =>
+      Effect.forEach(open, (frames) => frames.fail(new Cancelled({ message: "the client was closed", peer })))
+    )
+
+    /** Waits for a turn on this connection, and for the listener where the caller wants that. */
+    const admit = (where: Where, call: OutgoingCall) =>
+      Effect.zipRight(
+        Effect.acquireReleaseInterruptible(permits.take(1), () => permits.release(1)),
+        find(where, call)
+      ).pipe(Effect.timeoutFail({ duration: call.timeout, onTimeout: () => exceeded(where) }))
+
+    const start = Effect.fnUntraced(function* <I, O, II, OO, E>(
+      method: Method.Method<I, O, Method.Shape, II, OO>,
+      requests: Stream.Stream<II, E>,
+      call: OutgoingCall
+    ) {
+      const where = { method: method.path, peer }
+      yield* checkMetadata(call.metadata, settings, where)
+      const deadline = Deadline.after(yield* Clock.currentTimeMillis, call.timeout)
+      const listening = yield* admit(where, call)
+      const frames = yield* Effect.acquireRelease(Mailbox.make<Frame, CallError | E>(window), (frames) => {
+        open.delete(frames)
+        return frames.shutdown
+      })
+      open.add(frames)
+      const received = yield* Mailbox.make<unknown, StatusError>(window)
+      const incoming = IncomingCall.make({
+        method: method.path,
+        peer: { address: "memory", identity: Option.none() },
+        metadata: call.metadata,
+        deadline,
+        draining: listening.inFlight.draining
+      })
+      const handler = yield* Effect.acquireRelease(
+        Effect.sync(() => 
+          listening.inFlight.fork(respond(listening, incoming, Mailbox.toStream(received), frames), constVoid)
+        ),
+        (handler) => Effect.sync(() => handler.unsafeInterruptAsFork(FiberId.none))
+      )
+      const breakOff = (cause: Cause.Cause<CallError | E>) =>
+        Effect.suspend(() => {
+          handler.unsafeInterruptAsFork(FiberId.none)
+          return frames.failCause(cause)
+        })
+      yield* Deadline.remaining(deadline).pipe(
+        Effect.flatMap(Effect.sleep),
+        Effect.zipRight(breakOff(Cause.fail(exceeded(where)))),
+        Effect.forkScoped
+      )
+      const send = (request: II) =>
+        Codec.encode(method.input, request, settings.maxSendMessageSize, where).pipe(
+          Either.flatMap((bytes) =>
+            Codec.decode(method.input, bytes, listening.settings.maxReceiveMessageSize, where)
+          ),
+          Effect.flatMap((message) => received.offer(message))
+        )
+      yield* Stream.runForEach(requests, send).pipe(
+        Effect.matchCauseEffect({ onFailure: breakOff, onSuccess: () => received.end }),
+        Effect.forkScoped
+      )
+      return Stream.mapConcatEffect(Mailbox.toStream(frames), (frame) => read(frame, method, settings, call, where))
+    })
+
+    const stream: Connection["stream"] = (method, requests, call) => Stream.unwrapScoped(start(method, requests, call))
+    return {
+      stream,
+      unary: (method, request, call) =>
+        exactlyOne(stream(method, Stream.succeed(request), call), "response", method.path)
+    }
+  })
+
+const exceeded = (where: Where) => new DeadlineExceeded({ message: "the deadline passed", ...where })
+
+const checkMetadata = (metadata: Metadata.Metadata, settings: Settings, where: Where) => {
+  const size = Metadata.byteSize(metadata)
+  return size > settings.maxMetadataSize
+    ? new ResourceExhausted({
+        message: `metadata has ${size} bytes, more than the ${settings.maxMetadataSize} allowed`,
+        ...where
+      })
+    : Effect.void
+}
+
+/** The calling side of one frame: messages go on, the rest is reported to who asked for it. */
+const read = <O>(
+  frame: Frame,
+  method: Method.Method<unknown, O>,
+  settings: Settings,
+  call: OutgoingCall,
+  where: Where
+): Effect.Effect<ReadonlyArray<O>, StatusError> => {
+  switch (frame._tag) {
+    case "Headers":
+      return Effect.sync(() => {
+        call.onHeaders?.(frame.metadata)
+        return []
+      })
+    case "Message":
+      return Effect.map(Codec.decode(method.output, frame.bytes, settings.maxReceiveMessageSize, where), (message) => [
+        message
+      ])
+    case "Trailers": {
+      const status = Option.map(frame.status, (status) => Status.received(status, frame.metadata, where))
+      call.onTrailers?.(Option.match(status, { onNone: () => frame.metadata, onSome: (error) => error.metadata }))
+      return Option.match(status, { onNone: () => Effect.succeed([]), onSome: Effect.fail })
+    }
+  }
+}
+
+const address = (options: Transport.ListenOptions): Peer.Address => {
+  if (options.path !== undefined) {
+    return { host: "", port: 0, path: options.path }
+  }
+  const host = options.host ?? "127.0.0.1"
+  let port = options.port ?? 0
+  if (port === 0) {
+    port = firstFreePort
+    while (network.has(Peer.formatAddress({ host, port }))) {
+      port += 1
+    }
+  }
+  return { host, port }
+}
+
+/** The first of the ports that no service is given (RFC 6335, section 6). */
+const firstFreePort = 49152
+
+const listen = (
+  settings: Settings,
+  routes: ReadonlyMap<string, Route.Route>,
+  options: Transport.ListenOptions
+): Effect.Effect<Peer.Address, BindError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const inFlight = yield* InFlight.make
+    const bound = yield* Effect.acquireRelease(
+      Effect.suspend(() => {
+        const wanted = address(options)
+        const name = Peer.formatAddress(wanted)
+        if (network.has(name)) {
+          return new BindError({ reason: "AddressInUse", address: name, message: `${name} is in use` })
+        }
+        network.set(name, { settings, routes, inFlight })
+        for (const wake of waiting) {
+          wake()
+        }
+        return Effect.succeed(wanted)
+      }),
+      (bound) =>
+        Effect.suspend(() => {
+          network.delete(Peer.formatAddress(bound))
+          return inFlight.drain(options.gracePeriod ?? settings.gracePeriod)
+        })
+    )
+    return bound
+  })
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: TransportOptions.TransportOptions = {}): Layer.Layer<Transport.Transport> => {
+  const settings = TransportOptions.withDefaults(options)
+  return Layer.scoped(
+    Transport.Transport,
+    Effect.map(
+      SharedConnections.make((target) => connect(settings, target)),
+      (connect) => ({
+        connect,
+        listen: (routes, options) => listen(settings, routes, options),
+        defaultTimeout: settings.defaultTimeout
+      })
+    )
+  )
+}
+
+/**
+ * Calls inside this process. Listeners are found by host and port, as on a network; a program can have several.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const MemoryLive: Layer.Layer<Transport.Transport> = layer()

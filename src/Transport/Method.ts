@@ -1,0 +1,50 @@
+/**
+ * Methods: what a transport moves.
+ *
+ * @since 0.1.0
+ */
+
+/**
+ * Turns values into bytes and back. Both functions may throw; a transport turns that into a typed error.
+ *
+ * `Input` is what `encode` accepts, `Output` what `decode` gives: protobuf, for one, encodes a partial message and
+ * decodes a full one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Codec<in Input, out Output = unknown> {
+  readonly encode: (value: Input) => Uint8Array
+  readonly decode: (bytes: Uint8Array) => Output
+}
+
+/**
+ * How many messages go each way.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Shape = "unary" | "serverStreaming" | "clientStreaming" | "bidiStreaming"
+
+/**
+ * One callable: path, shape and codecs. `I` and `O` are the messages as received, `II` and `OO` what may be given to
+ * send them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Method<out I, out O, out S extends Shape = Shape, in II = never, in OO = never> {
+  /** The full path, as `/dag.v1.DagService/SubmitTransaction`. */
+  readonly path: string
+  readonly shape: S
+  readonly input: Codec<II, I>
+  readonly output: Codec<OO, O>
+}
+
+/**
+ * A method whose types are not known.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Any = Method<unknown, unknown>

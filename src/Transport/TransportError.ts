@@ -1,0 +1,485 @@
+/**
+ * The errors of this library: one tagged class per thing that a caller reacts to differently, the same on every
+ * transport.
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+import * as Metadata from "./Metadata.js"
+
+const common = {
+  message: Schema.String,
+  /** The target or address of the other side, where known. */
+  peer: Schema.optional(Schema.String),
+  /** The path of the method, where a call was made. */
+  method: Schema.optional(Schema.String),
+  cause: Schema.optional(Schema.Defect)
+}
+
+/**
+ * One entry of `google.rpc.Status.details`: a message packed as `google.protobuf.Any`. `ErrorDetails` packs and unpacks.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Detail = Schema.Struct({
+  /** The full name behind the type URL, as `google.rpc.RetryInfo`. */
+  type: Schema.String,
+  value: Schema.Uint8ArrayFromSelf
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Detail = typeof Detail.Type
+
+const status = {
+  ...common,
+  /** What came with the status: the response's trailers at the client, what shall be sent at the server. */
+  metadata: Schema.optionalWith(Metadata.MetadataSchema, { default: () => Metadata.empty }),
+  /** The details of the `google.rpc.Status` that came with the status. */
+  details: Schema.optionalWith(Schema.Array(Detail), { default: () => [] })
+}
+
+/** May the call have run? `no` where the peer surely never saw it. */
+const processed = Schema.optionalWith(Schema.Literal("no", "unknown"), { default: () => "unknown" as const })
+
+/**
+ * The call was cancelled, by the caller or by the peer. gRPC status 1.
+ *
+ * @since 0.1.0
+ * @category status errors
+ */
+export class Cancelled extends Schema.TaggedError<Cancelled>("effect-transport/Cancelled")("Cancelled", {
+  ...status,
+  processed
+}) {
+  readonly code = 1 as const
+}
+
+/**
+ * An error that its source could not name. gRPC status 2.
+ *
+ * @since 0.1.0
+ * @category status errors
+ */
+export class Unknown extends Schema.TaggedError<Unknown>("effect-transport/Unknown")("Unknown", status) {
+  readonly code = 2 as const
+}
+
+/**
+ * The request is wrong whatever the state of the system. gRPC status 3.
+ *
+ * @since 0.1.0
+ * @category status errors
+ */
+export class InvalidArgument extends Schema.TaggedError<InvalidArgument>("effect-transport/InvalidArgument")(
+  "InvalidArgument",
+  status
+) {
+  readonly code = 3 as const
+}
+
+/**
+ * The deadline passed before the answer came; the call may have run. gRPC status 4.
+ *
+ * @since 0.1.0
+ * @category status errors
+ */
+export class DeadlineExceeded extends Schema.TaggedError<DeadlineExceeded>("effect-transport/DeadlineExceeded")(
+  "DeadlineExceeded",
+  status
+) {
+  readonly code = 4 as const
+}
+
+/**
+ * What was asked for does not exist. gRPC status 5.
+ *
+ * @since 0.1.0
+ * @category status errors
+ */
+export class NotFound extends Schema.TaggedError<NotFound>("effect-transport/NotFound")("NotFound", status) {
+  readonly code = 5 as const
+}
+
+/**
+ * What should be made exists already. gRPC status 6.
+ *
+ * @since 0.1.0
+ * @category status errors
+ */
+export class AlreadyExists extends Schema.TaggedError<AlreadyExists>("effect-transport/AlreadyExists")(
+  "AlreadyExists",
+  status
+) {
+  readonly code = 6 as const
+}
+
+/**
+ * The caller is known and may not do this. gRPC status 7.
+ *
+ * @since 0.1.0
+ * @category status errors
+ */
+export class PermissionDenied extends Schema.TaggedError<PermissionDenied>("effect-transport/PermissionDenied")(
+  "PermissionDenied",
+  status
+) {
+  readonly code = 7 as const
+}
+
+/**
+ * A limit was passed: a quota, a message size, the metadata size. gRPC status 8.
+ *
+ * @since 0.1.0
+ * @category status errors
+ */
+export class ResourceExhausted extends Schema.TaggedError<ResourceExhausted>("effect-transport/ResourceExhausted")(
+  "ResourceExhausted",
+  status
+) {
+  readonly code = 8 as const
+}
+
+/**
+ * The system is not in the state that the call needs; the caller has to change that first. gRPC status 9.
+ *
+ * @since 0.1.0
+ * @category status errors
+ */
+export class FailedPrecondition extends Schema.TaggedError<FailedPrecondition>("effect-transport/FailedPrecondition")(
+  "FailedPrecondition",
+  status
+) {
+  readonly code = 9 as const
+}
+
+/**
+ * A conflict with something concurrent; retry the whole transaction. gRPC status 10.
+ *
+ * @since 0.1.0
+ * @category status errors
+ */
+export class Aborted extends Schema.TaggedError<Aborted>("effect-transport/Aborted")("Aborted", status) {
+  readonly code = 10 as const
+}
+
+/**
+ * Past the end of what exists now, as when reading blocks that are not there yet. gRPC status 11.
+ *
+ * @since 0.1.0
+ * @category status errors
+ */
+export class OutOfRange extends Schema.TaggedError<OutOfRange>("effect-transport/OutOfRange")("OutOfRange", status) {
+  readonly code = 11 as const
+}
+
+/**
+ * The peer has no such service or method. gRPC status 12.
+ *
+ * @since 0.1.0
+ * @category status errors
+ */
+export class Unimplemented extends Schema.TaggedError<Unimplemented>("effect-transport/Unimplemented")(
+  "Unimplemented",
+  status
+) {
+  readonly code = 12 as const
+}
+
+/**
+ * Something that must not happen happened, at the peer or in the protocol. gRPC status 13.
+ *
+ * @since 0.1.0
+ * @category status errors
+ */
+export class Internal extends Schema.TaggedError<Internal>("effect-transport/Internal")("Internal", status) {
+  readonly code = 13 as const
+}
+
+/**
+ * The peer can't be reached or does not serve now; trying again may help. gRPC status 14.
+ *
+ * @since 0.1.0
+ * @category status errors
+ */
+export class Unavailable extends Schema.TaggedError<Unavailable>("effect-transport/Unavailable")("Unavailable", {
+  ...status,
+  processed
+}) {
+  readonly code = 14 as const
+}
+
+/**
+ * Data was lost for good. gRPC status 15.
+ *
+ * @since 0.1.0
+ * @category status errors
+ */
+export class DataLoss extends Schema.TaggedError<DataLoss>("effect-transport/DataLoss")("DataLoss", status) {
+  readonly code = 15 as const
+}
+
+/**
+ * The caller did not prove who it is. gRPC status 16.
+ *
+ * @since 0.1.0
+ * @category status errors
+ */
+export class Unauthenticated extends Schema.TaggedError<Unauthenticated>("effect-transport/Unauthenticated")(
+  "Unauthenticated",
+  status
+) {
+  readonly code = 16 as const
+}
+
+/**
+ * Why a listener could not start.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const BindReason = Schema.Literal(
+  "AddressInUse",
+  "AccessDenied",
+  "AddressNotAvailable",
+  "InvalidAddress",
+  "CredentialsRefused",
+  "Unknown"
+)
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type BindReason = typeof BindReason.Type
+
+/**
+ * A listener could not start.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class BindError extends Schema.TaggedError<BindError>("effect-transport/BindError")("BindError", {
+  ...common,
+  reason: BindReason,
+  /** The address that was asked for. */
+  address: Schema.String
+}) {}
+
+/**
+ * Why two peers did not agree to talk.
+ *
+ * - `UntrustedIssuer`: the certificate does not chain up to a trusted CA.
+ * - `Expired`, `NotYetValid`: outside its validity (`notAfter` says when it ended).
+ * - `NameMismatch`: the certificate is for other names than `nameWanted`.
+ * - `PinMismatch`: the certificate is none of those pinned.
+ * - `Revoked`: on a certificate revocation list.
+ * - `InvalidPurpose`: its extended key usage forbids this side of TLS.
+ * - `BadCertificate`: unusable in another way.
+ * - `CertificateRequired`: the peer wants a certificate and got none.
+ * - `NotAuthorized`: the certificate is good, but its holder may not connect.
+ * - `NoCommonProtocol`: no TLS version, cipher or ALPN protocol in common, or the peer does not speak TLS at all.
+ * - `Refused`: the peer broke off during or right after the handshake without saying why.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const HandshakeReason = Schema.Literal(
+  "UntrustedIssuer",
+  "Expired",
+  "NotYetValid",
+  "NameMismatch",
+  "PinMismatch",
+  "Revoked",
+  "InvalidPurpose",
+  "BadCertificate",
+  "CertificateRequired",
+  "NotAuthorized",
+  "NoCommonProtocol",
+  "Refused"
+)
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type HandshakeReason = typeof HandshakeReason.Type
+
+/**
+ * The peer was reached and one side refused the other. Trying again does not help until a certificate, a pin or a
+ * setting changes.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class HandshakeFailed extends Schema.TaggedError<HandshakeFailed>("effect-transport/HandshakeFailed")(
+  "HandshakeFailed",
+  {
+    ...common,
+    reason: HandshakeReason,
+    /** Which side refused: `local` is the one where this error was raised. */
+    refusedBy: Schema.Literal("local", "remote"),
+    /** SHA-256 of the certificate that was refused, lower case hex. */
+    fingerprint: Schema.optional(Schema.String),
+    /** When the refused certificate expires or expired. */
+    notAfter: Schema.optional(Schema.DateFromSelf),
+    /** The name that the certificate should have carried. */
+    nameWanted: Schema.optional(Schema.String)
+  }
+) {}
+
+/**
+ * Why credentials could not be used.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const CredentialsReason = Schema.Literal(
+  "NotFound",
+  "AccessDenied",
+  "Malformed",
+  "WrongPassphrase",
+  "KeyMismatch",
+  "Expired",
+  "NotYetValid",
+  "Insecure"
+)
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type CredentialsReason = typeof CredentialsReason.Type
+
+/**
+ * Credentials that can't be used, found when their layer is built. `message` never holds key material.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class CredentialsError extends Schema.TaggedError<CredentialsError>("effect-transport/CredentialsError")(
+  "CredentialsError",
+  {
+    ...common,
+    reason: CredentialsReason,
+    /** Which part is meant: `cert`, `key`, `ca`, ... */
+    part: Schema.String,
+    /** The file, where the part came from one. */
+    file: Schema.optional(Schema.String),
+    /** When the certificate expired, for `Expired`. */
+    notAfter: Schema.optional(Schema.DateFromSelf)
+  }
+) {}
+
+/**
+ * A call that ended with a status other than OK.
+ *
+ * @since 0.1.0
+ * @category unions
+ */
+export type StatusError =
+  | Cancelled
+  | Unknown
+  | InvalidArgument
+  | DeadlineExceeded
+  | NotFound
+  | AlreadyExists
+  | PermissionDenied
+  | ResourceExhausted
+  | FailedPrecondition
+  | Aborted
+  | OutOfRange
+  | Unimplemented
+  | Internal
+  | Unavailable
+  | DataLoss
+  | Unauthenticated
+
+/**
+ * What a call may fail with: a status, or the refusal that keeps its connection from being made again.
+ *
+ * @since 0.1.0
+ * @category unions
+ */
+export type CallError = StatusError | HandshakeFailed
+
+/**
+ * What opening a client may fail with. `InvalidArgument` is a target that can't be read.
+ *
+ * @since 0.1.0
+ * @category unions
+ */
+export type ConnectError = Unavailable | DeadlineExceeded | HandshakeFailed | InvalidArgument
+
+/**
+ * The status errors by gRPC status code, from 1 to 16.
+ *
+ * Source: "statuscodes.md" of gRPC.
+ *
+ * @since 0.1.0
+ * @category mapping
+ */
+export const statusErrors = {
+  1: Cancelled,
+  2: Unknown,
+  3: InvalidArgument,
+  4: DeadlineExceeded,
+  5: NotFound,
+  6: AlreadyExists,
+  7: PermissionDenied,
+  8: ResourceExhausted,
+  9: FailedPrecondition,
+  10: Aborted,
+  11: OutOfRange,
+  12: Unimplemented,
+  13: Internal,
+  14: Unavailable,
+  15: DataLoss,
+  16: Unauthenticated
+} as const
+
+/**
+ * What every status error is made from.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StatusProps {
+  readonly message: string
+  readonly peer?: string | undefined
+  readonly method?: string | undefined
+  readonly cause?: unknown
+  readonly metadata?: Metadata.Metadata
+  readonly details?: ReadonlyArray<Detail>
+  readonly processed?: "no" | "unknown"
+}
+
+const isCode = (code: number): code is keyof typeof statusErrors => code in statusErrors
+
+/**
+ * The status error of a gRPC status code. A code that gRPC does not know gives `Unknown`.
+ *
+ * @since 0.1.0
+ * @category mapping
+ */
+export const fromCode = (code: number, { processed, ...props }: StatusProps): StatusError => {
+  // The values come from this library, so that they are not checked again on a path that a peer can take at will.
+  const options = { disableValidation: true }
+  if (code === 1 || code === 14) {
+    return new statusErrors[code]({ ...props, processed: processed ?? "unknown" }, options)
+  }
+  return isCode(code)
+    ? new statusErrors[code](props, options)
+    : new Unknown({ ...props, message: `status ${code}: ${props.message}` }, options)
+}
+
+const classes = Object.values(statusErrors)
+
+/**
+ * @since 0.1.0
+ * @category refinements
+ */
+export const isStatusError = (u: unknown): u is StatusError => classes.some((clazz) => u instanceof clazz)

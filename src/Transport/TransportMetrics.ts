@@ -1,0 +1,47 @@
+/**
+ * What the transports count, for `Metric.value` and for whatever exports Effect's metrics.
+ *
+ * @since 0.1.0
+ */
+import * as Metric from "effect/Metric"
+
+/**
+ * Calls being handled by listeners of this process.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const callsInFlight = Metric.gauge("effect_transport_calls_in_flight", {
+  description: "Calls being handled by listeners of this process"
+})
+
+/**
+ * Connections accepted by listeners of this process and open now.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const connectionsAccepted = Metric.gauge("effect_transport_connections_accepted", {
+  description: "Connections accepted by listeners of this process and open now"
+})
+
+/**
+ * Connections that clients of this process hold.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const connectionsOpened = Metric.gauge("effect_transport_connections_opened", {
+  description: "Connections that clients of this process hold"
+})
+
+/**
+ * Handshakes that listeners of this process refused, tagged with `reason`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const handshakesRefused = Metric.counter("effect_transport_handshakes_refused", {
+  description: "Handshakes that listeners of this process refused",
+  incremental: true
+})

@@ -1,0 +1,40 @@
+/**
+ * The options that every transport has.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface TransportOptions {
+  /** The timeout of calls that name none. Default 30 seconds: a call without one can wait for ever. */
+  readonly defaultTimeout?: Duration.DurationInput | undefined
+  /** How long calls in flight may go on when a listener closes. Default 5 seconds. */
+  readonly gracePeriod?: Duration.DurationInput | undefined
+  /** The largest message to send, in bytes. Default 4 MiB, as gRPC receives by default. */
+  readonly maxSendMessageSize?: number | undefined
+  /** The largest message to receive, in bytes. Default 4 MiB, as in gRPC: what one message may cost in memory. */
+  readonly maxReceiveMessageSize?: number | undefined
+  /** The largest metadata of a call, in bytes as RFC 9113 section 6.5.2 counts them. Default 16 KiB. */
+  readonly maxMetadataSize?: number | undefined
+  /** Calls that a peer may have in flight on one connection; more wait at the caller. Default 100. */
+  readonly maxConcurrentStreams?: number | undefined
+}
+
+/**
+ * The options with their defaults filled in.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const withDefaults = (options: TransportOptions) => ({
+  defaultTimeout: options.defaultTimeout ?? Duration.seconds(30),
+  gracePeriod: options.gracePeriod ?? Duration.seconds(5),
+  maxSendMessageSize: options.maxSendMessageSize ?? 4 * 1024 * 1024,
+  maxReceiveMessageSize: options.maxReceiveMessageSize ?? 4 * 1024 * 1024,
+  maxMetadataSize: options.maxMetadataSize ?? 16 * 1024,
+  maxConcurrentStreams: options.maxConcurrentStreams ?? 100
+})

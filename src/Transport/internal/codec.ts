@@ -1,0 +1,46 @@
+import * as Either from "effect/Either"
+import type * as Method from "../Method.js"
+import { Internal, ResourceExhausted } from "../TransportError.js"
+
+interface Where {
+  readonly method: string
+  readonly peer: string
+}
+
+/** A message as bytes, no larger than the limit. What can't be encoded is the sender's own mistake. */
+export const encode = <A>(
+  codec: Method.Codec<A>,
+  value: A,
+  limit: number,
+  where: Where
+): Either.Either<Uint8Array, Internal | ResourceExhausted> => {
+  let bytes: Uint8Array
+  try {
+    bytes = codec.encode(value)
+  } catch (cause) {
+    return Either.left(new Internal({ message: "the message can't be encoded", cause, ...where }))
+  }
+  return bytes.length > limit
+    ? Either.left(tooLarge("the message to send", bytes.length, limit, where))
+    : Either.right(bytes)
+}
+
+/** A message from a peer's bytes. */
+export const decode = <A>(
+  codec: Method.Codec<never, A>,
+  bytes: Uint8Array,
+  limit: number,
+  where: Where
+): Either.Either<A, Internal | ResourceExhausted> => {
+  if (bytes.length > limit) {
+    return Either.left(tooLarge("the received message", bytes.length, limit, where))
+  }
+  try {
+    return Either.right(codec.decode(bytes))
+  } catch (cause) {
+    return Either.left(new Internal({ message: "the received message is malformed", cause, ...where }))
+  }
+}
+
+const tooLarge = (what: string, size: number, limit: number, where: Where) =>
+  new ResourceExhausted({ message: `${what} has ${size} bytes, more than the ${limit} allowed`, ...where })

@@ -1,0 +1,46 @@
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import type { Call } from "../Call.js"
+import * as Metadata from "../Metadata.js"
+
+/** The call as the serving side of a transport holds it: the handler's view, and what the handler set so far. */
+export interface IncomingCall extends Call {
+  readonly response: Response
+}
+
+export interface Response {
+  headers: Metadata.Metadata
+  trailers: Metadata.Metadata
+  headersSent: boolean
+}
+
+const add = (to: Metadata.Metadata, input: Metadata.Input): Effect.Effect<Metadata.Metadata> =>
+  Either.match(Metadata.fromInput(input), {
+    // The handler's own mistake: it ends like any other defect of a handler.
+    onLeft: Effect.die,
+    onRight: (metadata) => Effect.succeed(Metadata.concat(to, metadata))
+  })
+
+export const make = (facts: Pick<Call, "method" | "peer" | "metadata" | "deadline" | "draining">): IncomingCall => {
+  const response: Response = { headers: Metadata.empty, trailers: Metadata.empty, headersSent: false }
+  return {
+    method: facts.method,
+    peer: facts.peer,
+    metadata: facts.metadata,
+    deadline: facts.deadline,
+    draining: facts.draining,
+    response,
+    setHeaders: (input) =>
+      Effect.flatMap(add(response.headers, input), (headers) => {
+        if (response.headersSent) {
+          return Effect.logWarning(`${facts.method}: response headers set after they were sent are dropped`)
+        }
+        response.headers = headers
+        return Effect.void
+      }),
+    setTrailers: (input) =>
+      Effect.map(add(response.trailers, input), (trailers) => {
+        response.trailers = trailers
+      })
+  }
+}

@@ -1,0 +1,26 @@
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Exit from "effect/Exit"
+import * as RcMap from "effect/RcMap"
+import * as Scope from "effect/Scope"
+import * as Peer from "../Peer.js"
+import type { Connection } from "./connection.js"
+
+/** Lets all who connect to one target share one connection, which closes with the last of them. */
+export const make = <E>(
+  connect: (target: Peer.Target) => Effect.Effect<Connection, E, Scope.Scope>
+): Effect.Effect<(target: Peer.Target) => Effect.Effect<Connection, E, Scope.Scope>, never, Scope.Scope> =>
+  Effect.map(
+    RcMap.make({ lookup: (key: string) => connect(Either.getOrThrow(Peer.parseTarget(key))) }),
+    (connections) => (target) =>
+      // A failed look-up stays in the map while its scope is open. Closing that scope at once lets the next try connect.
+      Effect.uninterruptibleMask((restore) =>
+        Effect.gen(function* () {
+          const scope = yield* Effect.flatMap(Effect.scope, (parent) => Scope.fork(parent, ExecutionStrategy.sequential))
+          return yield* restore(Scope.extend(RcMap.get(connections, Peer.formatTarget(target)), scope)).pipe(
+            Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))
+          )
+        })
+      )
+  )

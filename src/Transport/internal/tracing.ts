@@ -1,0 +1,61 @@
+import * as Context from "effect/Context"
+import * as DefaultServices from "effect/DefaultServices"
+import type * as Fiber from "effect/Fiber"
+import * as FiberRef from "effect/FiberRef"
+import * as Option from "effect/Option"
+import * as Tracer from "effect/Tracer"
+import type { Call } from "../Call.js"
+import * as Metadata from "../Metadata.js"
+
+const native = Context.get(DefaultServices.liveServices, Tracer.Tracer)
+
+/** Spans cost more than a small call, so that none is made where nobody looks: no tracer installed, no span around. */
+export const isTraced = (fiber: Fiber.RuntimeFiber<unknown, unknown>): boolean =>
+  Context.get(fiber.getFiberRef(DefaultServices.currentServices), Tracer.Tracer) !== native ||
+  Option.isSome(Context.getOption(fiber.getFiberRef(FiberRef.currentContext), Tracer.ParentSpan))
+
+/** Source: W3C Trace Context, section 3.2. */
+export const traceparent = (span: Tracer.Span): Metadata.Metadata =>
+  Metadata.unsafeFromEntries([["traceparent", `00-${span.traceId}-${span.spanId}-${span.sampled ? "01" : "00"}`]])
+
+const pattern = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})/
+
+const parentOf = (metadata: Metadata.Metadata): Option.Option<Tracer.ExternalSpan> =>
+  metadata.entries.length === 0
+    ? Option.none()
+    : Option.filterMap(Metadata.get(metadata, "traceparent"), (header) => {
+        const match = pattern.exec(header)
+        return match === null
+          ? Option.none()
+          : Option.some(
+              Tracer.externalSpan({
+                traceId: match[1] ?? "",
+                spanId: match[2] ?? "",
+                sampled: (Number.parseInt(match[3] ?? "0", 16) & 1) === 1
+              })
+            )
+      })
+
+/** OpenTelemetry's attributes of an RPC. */
+export const attributes = (path: string, peer: string): Record<string, string> => {
+  const slash = path.lastIndexOf("/")
+  return { "rpc.service": path.slice(1, slash), "rpc.method": path.slice(slash + 1), "network.peer.address": peer }
+}
+
+/** The name of a call's span: the path without its leading slash, as OpenTelemetry asks. */
+export const spanName = (path: string): string => path.slice(1)
+
+/** The span of a call being handled, or undefined where nobody looks at either end. */
+export const serverSpan = (
+  fiber: Fiber.RuntimeFiber<unknown, unknown>,
+  call: Call
+): Tracer.SpanOptions | undefined => {
+  const parent = parentOf(call.metadata)
+  return Option.isSome(parent) || isTraced(fiber)
+    ? {
+        kind: "server",
+        attributes: attributes(call.method, call.peer.address),
+        ...(Option.isSome(parent) ? { parent: parent.value } : { root: true })
+      }
+    : undefined
+}

@@ -1,0 +1,4 @@
+import { Memory } from "effect-transport"
+import { transportSuite } from "../TransportSuite.js"
+
+transportSuite("MemoryLive", Memory.layer)

@@ -1,0 +1,109 @@
+import { describe, expect, it } from "@effect/vitest"
+import * as Either from "effect/Either"
+import * as FastCheck from "effect/FastCheck"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import { Metadata } from "effect-transport"
+
+const key = FastCheck.oneof(
+  FastCheck.string(),
+  FastCheck.fullUnicodeString(),
+  FastCheck.stringMatching(/^[0-9a-zA-Z_.-]{1,20}$/),
+  FastCheck.stringMatching(/^[0-9a-zA-Z_.-]{1,20}-[bB][iI][nN]$/),
+  FastCheck.stringMatching(/^[gG]rpc-[a-z]{0,5}$/)
+)
+const value = FastCheck.oneof(
+  FastCheck.string(),
+  FastCheck.fullUnicodeString(),
+  FastCheck.uint8Array({ maxLength: 40 })
+)
+const entries = FastCheck.array(FastCheck.tuple(key, value), { maxLength: 8 })
+
+const goodKey = FastCheck.stringMatching(/^x[0-9a-z_.-]{0,15}$/).filter((name) => !name.endsWith("-bin"))
+const goodEntry: FastCheck.Arbitrary<Metadata.Entry> = FastCheck.oneof(
+  FastCheck.tuple(
+    goodKey,
+    FastCheck.string().map((text) => text.trim())
+  ),
+  FastCheck.tuple(
+    goodKey.map((name) => `${name}-bin`),
+    FastCheck.uint8Array({ maxLength: 40 })
+  )
+)
+const good = FastCheck.array(goodEntry, { maxLength: 8 }).map(Metadata.make)
+
+const isValid = ([name, value]: Metadata.Entry) =>
+  /^[0-9a-z_.-]+$/.test(name) &&
+  !name.startsWith("grpc-") &&
+  (name.endsWith("-bin") ? value instanceof Uint8Array : typeof value === "string" && /^[\x20-\x7e]*$/.test(value))
+
+describe("Metadata", () => {
+  it.prop("takes any entries without a throw, and accepts only what is valid", [entries], ([entries]) => {
+    const metadata = Metadata.fromInput(entries)
+    if (Either.isRight(metadata)) {
+      expect(metadata.right.entries).toHaveLength(entries.length)
+      expect(metadata.right.entries.filter((entry) => !isValid(entry))).toEqual([])
+    } else {
+      expect(metadata.left).toBeInstanceOf(Metadata.MetadataError)
+      expect(entries.map(([name]) => name)).toContain(metadata.left.key)
+    }
+  })
+
+  it.prop("brings keys to lower case and finds them in any case", [goodEntry], ([[name, value]]) => {
+    const metadata = Metadata.make([[name.toUpperCase(), value]])
+    expect(metadata.entries).toEqual([[name, value]])
+    expect(Metadata.get(metadata, name)).toEqual(Option.some(value))
+    expect(Metadata.getAll(metadata, name.toUpperCase())).toEqual([value])
+  })
+
+  it.prop("concat keeps every value of both, in order", [good, good], ([one, other]) => {
+    const both = Metadata.concat(one, other)
+    expect(both.entries).toEqual([...one.entries, ...other.entries])
+    expect(Metadata.byteSize(both)).toBe(Metadata.byteSize(one) + Metadata.byteSize(other))
+  })
+
+  it.prop("survives its schema", [good], ([metadata]) => {
+    const encoded = Schema.encodeSync(Metadata.MetadataSchema)(metadata)
+    const throughJson: typeof encoded = JSON.parse(JSON.stringify(encoded))
+    expect(Schema.decodeSync(Metadata.MetadataSchema)(throughJson).entries).toEqual(metadata.entries)
+  })
+
+  it.prop("never prints a value", [FastCheck.stringMatching(/^secret-[0-9a-f]{16}$/)], ([secret]) => {
+    const metadata = Metadata.make({ authorization: secret, "x-proof-bin": new TextEncoder().encode(secret) })
+    expect(`${metadata} ${JSON.stringify(metadata)}`).not.toContain(secret)
+    expect(JSON.stringify(metadata)).toContain("authorization")
+  })
+
+  it("takes a record, with one value or several under a key", () => {
+    const metadata = Metadata.make({ one: "1", many: ["1", "2"], "raw-bin": [new Uint8Array([1]), new Uint8Array()] })
+    expect(metadata.entries).toEqual([
+      ["one", "1"],
+      ["many", "1"],
+      ["many", "2"],
+      ["raw-bin", new Uint8Array([1])],
+      ["raw-bin", new Uint8Array()]
+    ])
+    expect(Metadata.getAll(metadata, "many")).toEqual(["1", "2"])
+    expect(Metadata.get(metadata, "absent")).toEqual(Option.none())
+  })
+
+  it("leaves metadata that is given as it is", () => {
+    const metadata = Metadata.make({ a: "1" })
+    expect(Metadata.make(metadata)).toBe(metadata)
+  })
+
+  it.each([
+    ["an empty key", { "": "x" }],
+    ["a key with a space", { "a b": "x" }],
+    ["a pseudo header", { ":path": "/x" }],
+    ["a reserved key", { "grpc-timeout": "1S" }],
+    ["a reserved key in capitals", { "GRPC-Status": "0" }],
+    ["text under a -bin key", { "a-bin": "x" }],
+    ["bytes under a text key", { a: new Uint8Array([1]) }],
+    ["a line break", { a: "x\r\ny: z" }],
+    ["a value beyond ASCII", { a: "ü" }]
+  ] as const)("refuses %s", (_, input) => {
+    expect(Either.isLeft(Metadata.fromInput(input))).toBe(true)
+    expect(() => Metadata.make(input)).toThrow(Metadata.MetadataError)
+  })
+})
