@@ -185,7 +185,8 @@ export const handlers = <S extends Service.Source, const H extends Implementatio
   }
 }
 
-type RequirementsOf<H extends ReadonlyArray<Handlers<unknown>>> = H[number] extends Handlers<infer R> ? R : never
+type RequirementsOf<H extends ReadonlyArray<Handlers<unknown>>> = RequirementsOfEach<H[number]>
+type RequirementsOfEach<H> = H extends Handlers<infer R> ? R : never
 
 /**
  * Listens for as long as the scope is open.

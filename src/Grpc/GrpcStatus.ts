@@ -23,7 +23,7 @@ export const fromStatus = (status: Grpc.StatusObject, where: Where): StatusError
   return fromCode(status.code, {
     message: status.details,
     metadata: GrpcMetadata.fromGrpc(status.metadata),
-    details: packed instanceof Uint8Array ? ErrorDetails.decodeStatus(packed) : [],
+    details: Buffer.isBuffer(packed) ? ErrorDetails.decodeStatus(GrpcMetadata.asBytes(packed)) : [],
     processed: notProcessed.test(status.details) ? "no" : "unknown",
     ...where
   })

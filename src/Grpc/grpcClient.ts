@@ -18,6 +18,7 @@ import type * as Method from "../Transport/Method.js"
 import * as Peer from "../Transport/Peer.js"
 import {
   type CallError,
+  Cancelled,
   type ConnectError,
   DeadlineExceeded,
   HandshakeFailed,
@@ -26,6 +27,7 @@ import {
   Unimplemented
 } from "../Transport/TransportError.js"
 import * as TransportMetrics from "../Transport/TransportMetrics.js"
+import * as Cancellation from "./cancellation.js"
 import * as GrpcConnector from "./grpcConnector.js"
 import * as GrpcMetadata from "./GrpcMetadata.js"
 import type { Settings } from "./GrpcOptions.js"
@@ -46,6 +48,8 @@ const channelOptions = (settings: Settings): Grpc.ChannelOptions => ({
   "grpc.max_receive_message_length": settings.maxReceiveMessageSize,
   "grpc.keepalive_time_ms": Duration.toMillis(settings.keepaliveTime),
   "grpc.keepalive_timeout_ms": Duration.toMillis(settings.keepaliveTimeout),
+  // Requests wait at their source instead of in a buffer for retries, which are off.
+  "grpc.per_rpc_retry_buffer_size": 0,
   "grpc.keepalive_permit_without_calls": settings.keepaliveWithoutCalls ? 1 : 0,
   "grpc.initial_reconnect_backoff_ms": Duration.toMillis(settings.initialReconnectBackoff),
   "grpc.max_reconnect_backoff_ms": Duration.toMillis(settings.maxReconnectBackoff),
@@ -57,8 +61,8 @@ const channelTarget = (target: Peer.Target): string =>
 
 interface Channel {
   readonly grpc: Grpc.ChannelInterface
-  /** The refusal that keeps the channel from being connected, if it is the one that the text speaks of. */
-  readonly refusal: (details: string) => HandshakeFailed | undefined
+  /** What keeps the channel from being connected, where the peer was reached and one of the two refused the other. */
+  readonly refusal: () => HandshakeFailed | undefined
 }
 
 /** A channel that keeps itself connected, and knows why it is not. */
@@ -71,32 +75,40 @@ const openChannel = (
     const peer = Peer.formatTarget(target)
     const nameWanted = settings.serverName ?? (target._tag === "Unix" ? "localhost" : target.host)
     const runPromise = yield* FiberSet.makeRuntimePromise()
-    let lastFailure: HandshakeFailed | Unavailable | undefined
-    const refusal = (details: string) =>
-      lastFailure?._tag === "HandshakeFailed" && details.includes(lastFailure.message) ? lastFailure : undefined
+    const connecting = yield* connectingSockets(settings.connectTimeout, () => isReady())
+    /** Why the latest attempt at each address failed. Emptied when one succeeds. */
+    const failures = new Map<string | undefined, () => HandshakeFailed | Unavailable | undefined>()
+    const failure = () => {
+      const all = [...failures.values()].map((get) => get())
+      return all.find((failure) => failure?._tag === "HandshakeFailed") ?? all.find((failure) => failure !== undefined)
+    }
+    const refusal = () => {
+      const found = failure()
+      return found?._tag === "HandshakeFailed" ? found : undefined
+    }
+
+    const onSocket = (socket: Socket) => {
+      connecting.add(socket)
+      socket.once("error", (error: NodeJS.ErrnoException & { readonly address?: string }) =>
+        failures.delete(error.address)
+      )
+    }
 
     const handshake = (socket: Socket) =>
       Effect.gen(function* () {
-        const started = yield* Clock.currentTimeMillis
+        const address = socket.remoteAddress
+        failures.delete(address)
         // Between two owners a socket has no listener for the errors that it may emit at any time.
         socket.on("error", constVoid)
-        const secured = yield* GrpcConnector.secure(socket, yield* credentials.current, nameWanted, peer).pipe(
-          Effect.timeoutFail({ duration: settings.connectTimeout, onTimeout: () => silent(peer) }),
-          Effect.tapError((failure) =>
-            Effect.sync(() => {
-              lastFailure = failure
-            })
-          )
+        const material = yield* credentials.current
+        if (material._tag === "Insecure") {
+          // HTTP/2 servers begin with SETTINGS, which makes the channel ready; this one began with something else.
+          failures.set(address, () => (socket.bytesRead > 0 ? noHttp2(peer) : undefined))
+        }
+        return yield* GrpcConnector.secure(socket, material, nameWanted, peer).pipe(
+          Effect.mapError((error) => (connecting.isLate(socket) ? silent(peer) : error)),
+          Effect.tapError((error) => Effect.sync(() => failures.set(address, () => error)))
         )
-        // The server may still stop in the middle of its SETTINGS, which grpc-js would wait for without a limit.
-        const spent = (yield* Clock.currentTimeMillis) - started
-        runPromise(
-          Effect.delay(
-            Effect.sync(() => isReady() || secured.socket.destroy()),
-            Duration.subtract(settings.connectTimeout, spent)
-          )
-        ).catch(constVoid)
-        return secured
       })
 
     const channel = yield* Effect.acquireRelease(
@@ -105,7 +117,10 @@ const openChannel = (
         (material) =>
           new Grpc.Channel(
             channelTarget(target),
-            new GrpcConnector.OwnedHandshake(material._tag === "Tls", (socket) => runPromise(handshake(socket))),
+            new GrpcConnector.OwnedHandshake(material._tag === "Tls", {
+              onSocket,
+              handshake: (socket) => runPromise(handshake(socket))
+            }),
             channelOptions(settings)
           )
       ),
@@ -113,26 +128,86 @@ const openChannel = (
     )
     const isReady = () => channel.getConnectivityState(false) === Grpc.connectivityState.READY
     yield* Count.whileOpen(TransportMetrics.connectionsOpened)
-    yield* keepConnected(channel)
-    yield* Effect.timeoutFail(firstConnect(channel, peer, () => lastFailure), {
+    yield* keepConnected(channel, () => failures.clear())
+    yield* Effect.timeoutFail(firstConnect(channel, peer, failure), {
       duration: settings.connectTimeout,
-      onTimeout: () => lastFailure ?? new DeadlineExceeded({ message: `no connection to ${peer} in time`, peer })
+      onTimeout: () => failure() ?? new DeadlineExceeded({ message: `no connection to ${peer} in time`, peer })
     })
     return { grpc: channel, refusal }
+  })
+
+/**
+ * The sockets of a channel until HTTP/2 is spoken on them, for which grpc-js has no limit: not for TCP, and not for a
+ * server that stops in the middle of its SETTINGS.
+ */
+const connectingSockets = (
+  timeout: Duration.Duration,
+  isReady: () => boolean
+): Effect.Effect<
+  { readonly add: (socket: Socket) => void; readonly isLate: (socket: Socket) => boolean },
+  never,
+  Scope.Scope
+> =>
+  Effect.gen(function* () {
+    const timers = new Map<Socket, NodeJS.Timeout>()
+    const late = new WeakSet<Socket>()
+    const forget = (socket: Socket) => {
+      clearTimeout(timers.get(socket))
+      timers.delete(socket)
+    }
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        for (const socket of timers.keys()) {
+          forget(socket)
+          if (!isReady()) {
+            socket.destroy()
+          }
+        }
+      })
+    )
+    return {
+      add: (socket) => {
+        const timer = setTimeout(() => {
+          forget(socket)
+          if (!isReady()) {
+            late.add(socket)
+            socket.destroy(new Error("no answer in time"))
+          }
+        }, Duration.toMillis(timeout))
+        timers.set(socket, timer)
+        socket.once("close", () => forget(socket))
+      },
+      isLate: (socket) => late.has(socket)
+    }
   })
 
 const silent = (peer: string) =>
   new Unavailable({ message: `${peer} accepted the connection and then said nothing`, peer, processed: "no" })
 
+const noHttp2 = (peer: string) =>
+  new HandshakeFailed({
+    message: `${peer} does not speak HTTP/2 without TLS`,
+    reason: "NoCommonProtocol",
+    refusedBy: "local",
+    peer
+  })
+
 /** grpc-js goes idle when a connection is lost, until the next call. This asks it to connect again at once. */
-const keepConnected = (channel: Grpc.ChannelInterface): Effect.Effect<void, never, Scope.Scope> =>
+const keepConnected = (
+  channel: Grpc.ChannelInterface,
+  onReady: () => void
+): Effect.Effect<void, never, Scope.Scope> =>
   Effect.asVoid(
     Effect.acquireRelease(
       Effect.sync(() => {
         const watch = { open: true }
         const next = () => {
           if (watch.open) {
-            channel.watchConnectivityState(channel.getConnectivityState(true), Number.POSITIVE_INFINITY, next)
+            const state = channel.getConnectivityState(true)
+            if (state === Grpc.connectivityState.READY) {
+              onReady()
+            }
+            channel.watchConnectivityState(state, Number.POSITIVE_INFINITY, next)
           }
         }
         next()
@@ -149,7 +224,7 @@ const keepConnected = (channel: Grpc.ChannelInterface): Effect.Effect<void, neve
 const firstConnect = (
   channel: Grpc.ChannelInterface,
   peer: string,
-  lastFailure: () => HandshakeFailed | Unavailable | undefined
+  failure: () => HandshakeFailed | Unavailable | undefined
 ): Effect.Effect<void, HandshakeFailed | Unavailable> =>
   Effect.async((resume) => {
     let open = true
@@ -162,12 +237,7 @@ const firstConnect = (
         case Grpc.connectivityState.READY:
           return resume(Effect.void)
         case Grpc.connectivityState.TRANSIENT_FAILURE:
-          return resume(
-            Effect.suspend(() => {
-              const failure = lastFailure()
-              return failure === undefined ? whyNot(channel, peer) : Effect.fail(failure)
-            })
-          )
+          return resume(Effect.mapError(whyNot(channel, peer), (unavailable) => failure() ?? unavailable))
         default:
           channel.watchConnectivityState(state, Number.POSITIVE_INFINITY, check)
       }
@@ -220,15 +290,22 @@ export const connect = (
   Effect.gen(function* () {
     const peer = Peer.formatTarget(target)
     const channel = yield* openChannel(settings, credentials, target)
-    const calls = yield* Effect.acquireRelease(
-      Effect.sync(() => new Set<Call>()),
-      (calls) =>
-        Effect.sync(() => {
-          for (const call of calls) {
-            call.cancelWithStatus(Grpc.status.CANCELLED, "the client was closed")
-          }
-        })
+    const calls = new Set<Call>()
+    let closed = false
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        closed = true
+        for (const call of calls) {
+          call.cancelWithStatus(Grpc.status.CANCELLED, "the client was closed")
+        }
+      })
     )
+
+    /** Whether the call may be made at all. */
+    const check = (call: OutgoingCall, where: Where): Either.Either<void, Cancelled | ResourceExhausted> =>
+      closed
+        ? Either.left(new Cancelled({ message: "the client was closed", processed: "no", ...where }))
+        : checkMetadata(call.metadata, settings.maxMetadataSize, where)
 
     const open = (path: string, call: OutgoingCall, listener: Listener): Call => {
       const where = { method: path, peer }
@@ -248,14 +325,9 @@ export const connect = (
           if (status.code === Grpc.status.OK) {
             return listener.onEnd(Exit.void)
           }
-          const refusal = status.code === Grpc.status.UNAVAILABLE ? channel.refusal(status.details) : undefined
-          listener.onEnd(
-            Exit.fail(
-              refusal === undefined
-                ? GrpcStatus.fromStatus(status, where)
-                : new HandshakeFailed({ ...refusal, method: path })
-            )
-          )
+          const error = GrpcStatus.fromStatus(status, where)
+          const refusal = error._tag === "Unavailable" && error.processed === "no" ? channel.refusal() : undefined
+          listener.onEnd(Exit.fail(refusal === undefined ? error : refusalOf(refusal, path)))
         }
       })
       return handle
@@ -264,7 +336,7 @@ export const connect = (
     const unary: Connection["unary"] = (method, request, call) => {
       const where = { method: method.path, peer }
       return Effect.async((resume) => {
-        const bytes = Either.flatMap(checkMetadata(call.metadata, settings.maxMetadataSize, where), () =>
+        const bytes = Either.flatMap(check(call, where), () =>
           Codec.encode(method.input, request, settings.maxSendMessageSize, where)
         )
         if (Either.isLeft(bytes)) {
@@ -304,10 +376,14 @@ export const connect = (
       Stream.unwrapScoped(
         Effect.gen(function* () {
           const where = { method: method.path, peer }
-          yield* checkMetadata(call.metadata, settings.maxMetadataSize, where)
+          yield* Effect.suspend(() => check(call, where))
           const inbox = Inbox.make<CallError | E>(() => handle.startRead())
           const handle: Call = yield* Effect.acquireRelease(
-            Effect.sync(() => open(method.path, call, { onMessage: inbox.push, onEnd: inbox.end })),
+            Effect.sync(() => {
+              const handle = open(method.path, call, { onMessage: inbox.push, onEnd: inbox.end })
+              Cancellation.resetOnly(handle)
+              return handle
+            }),
             (handle) =>
               Effect.sync(() => handle.cancelWithStatus(Grpc.status.CANCELLED, "the caller stopped the stream"))
           )
@@ -339,6 +415,11 @@ export const connect = (
 
     return { unary, stream }
   })
+
+/** The same refusal, as the error of a call. */
+const refusalOf = (refusal: HandshakeFailed, method: string): HandshakeFailed =>
+  // The message of an error is not among what a spread copies.
+  new HandshakeFailed({ ...refusal, message: refusal.message, method }, { disableValidation: true })
 
 interface Listener {
   readonly onMessage: (bytes: Uint8Array) => void

@@ -1,4 +1,6 @@
-import type { Socket } from "node:net"
+import { AsyncLocalStorage } from "node:async_hooks"
+import * as DiagnosticsChannel from "node:diagnostics_channel"
+import { Socket } from "node:net"
 import * as Grpc from "@grpc/grpc-js"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -72,7 +74,10 @@ const checkFirstBytes = (
   })
 }
 
-/** Makes a connected socket ready for HTTP/2. */
+/**
+ * Makes a connected socket ready for HTTP/2. Without TLS there is nothing to do: a server may wait there for the client
+ * to speak first, and refuses nobody.
+ */
 export const secure = (
   socket: Socket,
   material: Credentials.Material,
@@ -81,13 +86,6 @@ export const secure = (
 ): Effect.Effect<{ readonly socket: Socket; readonly secure: boolean }, HandshakeFailed | Unavailable> =>
   Effect.gen(function* () {
     if (material._tag === "Insecure") {
-      yield* checkFirstBytes(socket, peer, true).pipe(
-        // Without TLS there is no certificate to refuse: a peer that hangs up is one that is going away.
-        Effect.catchIf(
-          (error) => error.reason === "Refused",
-          (error) => new Unavailable({ message: error.message, peer, processed: "no" })
-        )
-      )
       return { socket, secure: false }
     }
     const secured = yield* TlsHandshake.connectSecure(socket, { material, nameWanted, alpnProtocols: ["h2"], peer })
@@ -95,7 +93,34 @@ export const secure = (
     return { socket: secured.socket, secure: true }
   })
 
+/**
+ * Catches the socket that grpc-js opens next in this asynchronous context. It gives nobody the sockets that it connects,
+ * and waits for them as long as the system does: two minutes where no answer comes, and the process with it.
+ */
+const catchSocket = (onSocket: (socket: Socket) => void): void => {
+  const context = new AsyncLocalStorage<true>()
+  const onCreated = (message: unknown) => {
+    if (context.getStore() === true) {
+      context.disable()
+      DiagnosticsChannel.unsubscribe("net.client.socket", onCreated)
+      if (typeof message === "object" && message !== null && "socket" in message && message.socket instanceof Socket) {
+        onSocket(message.socket)
+      }
+    }
+  }
+  DiagnosticsChannel.subscribe("net.client.socket", onCreated)
+  context.enterWith(true)
+}
+
 type SecureConnector = ReturnType<Grpc.ChannelCredentials["_createSecureConnector"]>
+
+/** What becomes of the sockets of a channel. */
+export interface Steps {
+  /** Called with each socket before it is connected. */
+  readonly onSocket: (socket: Socket) => void
+  /** Called with the socket when it is connected. */
+  readonly handshake: SecureConnector["connect"]
+}
 
 /**
  * grpc-js reports a failed handshake as UNAVAILABLE with a text. These credentials do the handshake themselves, so that
@@ -104,7 +129,7 @@ type SecureConnector = ReturnType<Grpc.ChannelCredentials["_createSecureConnecto
 export class OwnedHandshake extends Grpc.ChannelCredentials {
   constructor(
     readonly isSecure: boolean,
-    readonly connect: SecureConnector["connect"]
+    readonly steps: Steps
   ) {
     super()
   }
@@ -116,8 +141,12 @@ export class OwnedHandshake extends Grpc.ChannelCredentials {
   }
   override _createSecureConnector(): SecureConnector {
     return {
-      connect: this.connect,
-      waitForReady: () => Promise.resolve(),
+      connect: this.steps.handshake,
+      // The last that is asked for before the socket is opened.
+      waitForReady: () => {
+        catchSocket(this.steps.onSocket)
+        return Promise.resolve()
+      },
       getCallCredentials: () => Grpc.CallCredentials.createEmpty(),
       destroy: () => {}
     }

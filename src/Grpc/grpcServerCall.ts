@@ -55,6 +55,9 @@ export const serve = (call: Grpc.ServerInterceptingCallInterface, route: Route.R
         ? new Unavailable({ message: "the peer shut down" })
         : new Cancelled({ message: "the handler was interrupted" })
     )
+    if (incoming.response.headers.entries.length > 0) {
+      sendHeaders(incoming.response)
+    }
     call.sendStatus(GrpcStatus.toStatus(error, incoming.response.trailers))
   }
 
@@ -151,13 +154,22 @@ export const serve = (call: Grpc.ServerInterceptingCallInterface, route: Route.R
   }
 
   let requests: ReturnType<typeof accept>
+  let ended = false
   call.start({
     onReceiveMetadata: (metadata) => {
       requests = accept(GrpcMetadata.fromGrpc(metadata))
     },
     onReceiveMessage: (message: Buffer) => requests?.push(GrpcMetadata.asBytes(message)),
-    onReceiveHalfClose: () => requests?.halfClose(),
+    onReceiveHalfClose: () => {
+      // A reset ends the stream too. Whether it was one is what grpc-js looks at when it is asked to read on; it tells so
+      // in the next tick, and a call that was cut off must not look complete.
+      call.startRead()
+      process.nextTick(() => ended || requests?.halfClose())
+    },
     // Also called after every status, when the handler has ended.
-    onCancel: () => handler?.unsafeInterruptAsFork(FiberId.none)
+    onCancel: () => {
+      ended = true
+      handler?.unsafeInterruptAsFork(FiberId.none)
+    }
   })
 }

@@ -9,15 +9,14 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import type * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import { CredentialsError } from "../Transport/TransportError.js"
 import * as DevCa from "./DevCa.js"
-import { load } from "./internal/load.js"
+import { load, type PemOptions } from "./internal/load.js"
 import type { Insecure, KeyPair, Material, Tls } from "./internal/material.js"
 import type { PemSource } from "./internal/pem.js"
 
-export type { Insecure, KeyPair, Material, PemSource, Tls }
+export type { Insecure, KeyPair, Material, PemOptions, PemSource, Tls }
 
 /**
  * A source of credentials, which lives as long as its layer.
@@ -71,23 +70,6 @@ export const requireCertificate = (material: Tls): Effect.Effect<KeyPair, Creden
   })
 
 /**
- * What `layerPem` reads.
- *
- * @since 0.1.0
- * @category models
- */
-export interface PemOptions {
-  /** The certificate chain, leaf first. Without `cert` and `key` a client shows no certificate. */
-  readonly cert?: PemSource | undefined
-  /** The private key of the leaf: EC, RSA or Ed25519, as PKCS#8, PKCS#1 or SEC 1, encrypted or not. */
-  readonly key?: PemSource | undefined
-  /** The CAs whose certificates are accepted from peers: one bundle or several. Nobody else is trusted. */
-  readonly ca: PemSource | ReadonlyArray<PemSource>
-  /** For an encrypted key. */
-  readonly passphrase?: string | Redacted.Redacted | undefined
-}
-
-/**
  * Credentials from PEM, as values or files of at most 1 MiB. Everything is read and checked when the layer is built.
  *
  * @example
@@ -109,22 +91,26 @@ export const layerPem = (options: PemOptions): Layer.Layer<Credentials, Credenti
 
 /**
  * Where `layerConfig` looks unless told otherwise: `TRANSPORT_CA`, `TRANSPORT_CERT`, `TRANSPORT_KEY` (each a path or PEM
- * text) and `TRANSPORT_KEY_PASSPHRASE`, of which only the first is required.
+ * text), `TRANSPORT_KEY_PASSPHRASE`, and `TRANSPORT_PINS` (pins for all peers with commas between) with
+ * `TRANSPORT_PINS_MODE` (`additional` or `instead`). Only the first is required, and not with pins instead.
  *
  * @since 0.1.0
  * @category config
  */
 export const config: Config.Config<PemOptions> = Config.all({
-  ca: Config.string("TRANSPORT_CA"),
+  ca: Config.option(Config.string("TRANSPORT_CA")),
   cert: Config.option(Config.string("TRANSPORT_CERT")),
   key: Config.option(Config.redacted("TRANSPORT_KEY")),
-  passphrase: Config.option(Config.redacted("TRANSPORT_KEY_PASSPHRASE"))
+  passphrase: Config.option(Config.redacted("TRANSPORT_KEY_PASSPHRASE")),
+  pins: Config.option(Config.array(Config.string(), "TRANSPORT_PINS")),
+  mode: Config.withDefault(Config.literal("additional", "instead")("TRANSPORT_PINS_MODE"), "additional")
 }).pipe(
-  Config.map(({ ca, cert, key, passphrase }) => ({
-    ca,
+  Config.map(({ ca, cert, key, mode, passphrase, pins }) => ({
+    ca: Option.getOrUndefined(ca),
     cert: Option.getOrUndefined(cert),
     key: Option.getOrUndefined(key),
-    passphrase: Option.getOrUndefined(passphrase)
+    passphrase: Option.getOrUndefined(passphrase),
+    pins: Option.getOrUndefined(Option.map(pins, (all) => ({ all, mode })))
   }))
 )
 

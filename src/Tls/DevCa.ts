@@ -134,7 +134,7 @@ const issue = async (x509: X509, ca: Issuer, chain: string, options: IssueOption
   const key = await crypto.subtle.exportKey("pkcs8", leaf.keys.privateKey)
   return {
     cert: options.selfSigned === true ? cert : cert + chain,
-    key: Redacted.make(x509.PemConverter.encode(key, "PRIVATE KEY"))
+    key: Redacted.make(`${x509.PemConverter.encode(key, "PRIVATE KEY")}\n`)
   }
 }
 

@@ -70,15 +70,21 @@ const phrases: { readonly [reason in HandshakeReason]: string } = {
 
 const handshakeFailed = ({ certificate, error, nameWanted, peer, reason, refusedBy }: Failure): HandshakeFailed => {
   const identity = Option.getOrUndefined(certificate ?? Option.none())
+  const side = refusedBy === "local" ? "this side" : "the peer"
   const code = TlsAlert.codeOf(error)
-  return new HandshakeFailed({
-    reason,
-    refusedBy,
-    peer,
-    message: `TLS with ${peer}, refused by ${refusedBy === "local" ? "this side" : "the peer"}: ${phrases[reason]}${code === "" ? "" : ` (${code})`}`,
-    ...(identity === undefined ? {} : { fingerprint: identity.fingerprint, notAfter: identity.notAfter }),
-    ...(nameWanted === undefined ? {} : { nameWanted })
-  })
+  const message = `TLS with ${peer}, refused by ${side}: ${phrases[reason]}`
+  return new HandshakeFailed(
+    {
+      reason,
+      refusedBy,
+      peer,
+      message: code === "" ? message : `${message} (${code})`,
+      ...(identity === undefined ? {} : { fingerprint: identity.fingerprint, notAfter: identity.notAfter }),
+      ...(nameWanted === undefined ? {} : { nameWanted })
+    },
+    // What a stranger's certificate says can't make this throw, in an event of a socket.
+    { disableValidation: true }
+  )
 }
 
 const certificateReasons: ReadonlyArray<HandshakeReason> = [
@@ -110,9 +116,9 @@ const secureSocket = (
 ): SecureSocket => {
   let refusal = Option.none<HandshakeFailed>()
   socket.on("error", (error) => {
-    refusal = Option.map(
-      Option.filter(TlsAlert.fromError(error), ({ refusedBy }) => refusedBy === "remote"),
-      ({ reason }) => refusedByPeer(material, peer, reason, error)
+    const alert = Option.filter(TlsAlert.fromError(error), ({ refusedBy }) => refusedBy === "remote")
+    refusal = Option.orElse(refusal, () =>
+      Option.map(alert, ({ reason }) => refusedByPeer(material, peer, reason, error))
     )
   })
   return { socket, identity, refusal: () => refusal }
@@ -148,7 +154,7 @@ export const connectSecure = (
       ALPNProtocols: [...alpnProtocols],
       // An address is no server name (RFC 6066, section 3).
       ...(net.isIP(nameWanted) === 0 ? { servername: nameWanted } : {}),
-      checkServerIdentity: (_, certificate) => tls.checkServerIdentity(nameWanted, certificate),
+      checkServerIdentity: (_, certificate) => checkName(nameWanted, certificate),
       // Said outright, because the environment can change the default (NODE_TLS_REJECT_UNAUTHORIZED).
       rejectUnauthorized: true
     })
@@ -206,6 +212,24 @@ export const connectSecure = (
   })
 
 const ignore = () => {}
+
+/**
+ * What speaks against the certificate for this name. Addresses are OpenSSL's to compare: `tls.checkServerIdentity` of
+ * Node 22.23 takes no IPv6 address for one (test: "by address or name").
+ */
+const checkName = (nameWanted: string, certificate: tls.PeerCertificate): Error | undefined => {
+  try {
+    if (net.isIP(nameWanted) === 0) {
+      return tls.checkServerIdentity(nameWanted, certificate)
+    }
+    if (new X509Certificate(certificate.raw).checkIP(nameWanted) !== undefined) {
+      return undefined
+    }
+  } catch {
+    // Names that can't be read don't match.
+  }
+  return Object.assign(new Error("wrong name"), { code: "ERR_TLS_CERT_ALTNAME_INVALID" })
+}
 
 const isAgreed = (alpnProtocols: ReadonlyArray<string>, socket: tls.TLSSocket): boolean =>
   typeof socket.alpnProtocol === "string" && alpnProtocols.includes(socket.alpnProtocol)

@@ -100,5 +100,9 @@ export const decodeStatus = (bytes: Uint8Array): ReadonlyArray<Detail> =>
   Option.match(Option.liftThrowable(fromBinary)(StatusSchema, bytes), {
     onNone: () => [],
     onSome: (status) =>
-      status.details.map((any) => ({ type: any.typeUrl.slice(any.typeUrl.lastIndexOf("/") + 1), value: any.value }))
+      status.details.map((any) => ({
+        type: any.typeUrl.slice(any.typeUrl.lastIndexOf("/") + 1),
+        // A copy: what came in a Buffer would be one, and would keep the whole frame in memory.
+        value: new Uint8Array(any.value)
+      }))
   })

@@ -27,6 +27,7 @@ import * as InFlight from "./internal/inFlight.js"
 import * as Route from "./internal/route.js"
 import * as SharedConnections from "./internal/sharedConnections.js"
 import * as Status from "./internal/status.js"
+import * as Turns from "./internal/turns.js"
 import * as Metadata from "./Metadata.js"
 import type * as Method from "./Method.js"
 import * as Peer from "./Peer.js"
@@ -49,6 +50,8 @@ interface Listening {
   readonly settings: Settings
   readonly routes: ReadonlyMap<string, Route.Route>
   readonly inFlight: InFlight.InFlight
+  /** Ends the calls that are left, whatever their handlers do. */
+  readonly live: Set<Effect.Effect<unknown>>
 }
 
 /** What listens in this process: like the loopback interface, there is one, whatever layers a program builds. */
@@ -114,9 +117,10 @@ const respond = (
   if (route === undefined) {
     return Effect.asVoid(sendStatus(Option.some(new Unimplemented({ message: `unknown method ${call.method}` }))))
   }
+  const turn = Turns.make()
   const answer = Stream.runForEach(Route.asStream(route)(requests, call), (message) =>
     Effect.flatMap(Codec.encode(route.method.output, message, listening.settings.maxSendMessageSize, where), (bytes) =>
-      Effect.zipRight(sendHeaders, frames.offer({ _tag: "Message", bytes }))
+      Effect.all([sendHeaders, frames.offer({ _tag: "Message", bytes }), turn], { discard: true })
     )
   )
   return Effect.uninterruptibleMask((restore) =>
@@ -144,18 +148,31 @@ const connect = (
       return yield* unavailable({ peer })
     }
     yield* Count.whileOpen(TransportMetrics.connectionsOpened)
-    const permits = yield* Effect.makeSemaphore(settings.maxConcurrentStreams)
-    const open = new Set<Pick<Mailbox.Mailbox<Frame, Cancelled>, "fail">>()
+    const turns = new WeakMap<Listening, Effect.Semaphore>()
+    const open = new Set<Effect.Effect<unknown>>()
+    let closed = false
     yield* Effect.addFinalizer(() =>
-      Effect.forEach(open, (frames) => frames.fail(new Cancelled({ message: "the client was closed", peer })))
+      Effect.suspend(() => {
+        closed = true
+        return Effect.forEach(open, (end) => end)
+      })
     )
 
-    /** Waits for a turn on this connection, and for the listener where the caller wants that. */
-    const admit = (where: Where, call: OutgoingCall) =>
-      Effect.zipRight(
-        Effect.acquireReleaseInterruptible(permits.take(1), () => permits.release(1)),
-        find(where, call)
-      ).pipe(Effect.timeoutFail({ duration: call.timeout, onTimeout: () => exceeded(where) }))
+    const turnsOf = (listening: Listening) => {
+      const known = turns.get(listening)
+      const semaphore = known ?? Effect.unsafeMakeSemaphore(listening.settings.maxConcurrentStreams)
+      turns.set(listening, semaphore)
+      return semaphore
+    }
+
+    /** Waits for the listener where the caller wants that, and for a turn on this connection. */
+    const admit = (where: Where, call: OutgoingCall): Effect.Effect<Listening, Unavailable, Scope.Scope> =>
+      Effect.flatMap(find(where, call), (listening) =>
+        Effect.flatMap(
+          Effect.acquireReleaseInterruptible(turnsOf(listening).take(1), () => turnsOf(listening).release(1)),
+          () => (network.get(peer) === listening ? Effect.succeed(listening) : admit(where, call))
+        )
+      )
 
     const start = Effect.fnUntraced(function* <I, O, II, OO, E>(
       method: Method.Method<I, O, Method.Shape, II, OO>,
@@ -163,14 +180,16 @@ const connect = (
       call: OutgoingCall
     ) {
       const where = { method: method.path, peer }
+      if (closed) {
+        return yield* new Cancelled({ message: "the client was closed", processed: "no", ...where })
+      }
       yield* checkMetadata(call.metadata, settings, where)
       const deadline = Deadline.after(yield* Clock.currentTimeMillis, call.timeout)
-      const listening = yield* admit(where, call)
-      const frames = yield* Effect.acquireRelease(Mailbox.make<Frame, CallError | E>(window), (frames) => {
-        open.delete(frames)
-        return frames.shutdown
+      const listening = yield* Effect.timeoutFail(admit(where, call), {
+        duration: call.timeout,
+        onTimeout: () => exceeded(where)
       })
-      open.add(frames)
+      const frames = yield* Effect.acquireRelease(Mailbox.make<Frame, CallError | E>(window), (frames) => frames.shutdown)
       const received = yield* Mailbox.make<unknown, StatusError>(window)
       const incoming = IncomingCall.make({
         method: method.path,
@@ -190,17 +209,24 @@ const connect = (
           handler.unsafeInterruptAsFork(FiberId.none)
           return frames.failCause(cause)
         })
+      yield* during(open, breakOff(Cause.fail(new Cancelled({ message: "the client was closed", ...where }))))
+      yield* during(listening.live, breakOff(Cause.fail(new Unavailable({ message: "the peer shut down", ...where }))))
       yield* Deadline.remaining(deadline).pipe(
         Effect.flatMap(Effect.sleep),
         Effect.zipRight(breakOff(Cause.fail(exceeded(where)))),
         Effect.forkScoped
       )
+      // The listener reads with its own codec; what it has no method for it does not read.
+      const codec = listening.routes.get(method.path)?.method.input
+      const turn = Turns.make()
       const send = (request: II) =>
         Codec.encode(method.input, request, settings.maxSendMessageSize, where).pipe(
           Either.flatMap((bytes) =>
-            Codec.decode(method.input, bytes, listening.settings.maxReceiveMessageSize, where)
+            codec === undefined
+              ? Either.right(undefined)
+              : Codec.decode(codec, bytes, listening.settings.maxReceiveMessageSize, where)
           ),
-          Effect.flatMap((message) => received.offer(message))
+          Effect.flatMap((message) => Effect.zipRight(received.offer(message), turn))
         )
       yield* Stream.runForEach(requests, send).pipe(
         Effect.matchCauseEffect({ onFailure: breakOff, onSuccess: () => received.end }),
@@ -216,6 +242,12 @@ const connect = (
         exactlyOne(stream(method, Stream.succeed(request), call), "response", method.path)
     }
   })
+
+const during = <A>(set: Set<A>, entry: A) =>
+  Effect.acquireRelease(
+    Effect.sync(() => set.add(entry)),
+    () => Effect.sync(() => set.delete(entry))
+  )
 
 const exceeded = (where: Where) => new DeadlineExceeded({ message: "the deadline passed", ...where })
 
@@ -280,6 +312,7 @@ const listen = (
 ): Effect.Effect<Peer.Address, BindError, Scope.Scope> =>
   Effect.gen(function* () {
     const inFlight = yield* InFlight.make
+    const live: Listening["live"] = new Set()
     const bound = yield* Effect.acquireRelease(
       Effect.suspend(() => {
         const wanted = address(options)
@@ -287,7 +320,7 @@ const listen = (
         if (network.has(name)) {
           return new BindError({ reason: "AddressInUse", address: name, message: `${name} is in use` })
         }
-        network.set(name, { settings, routes, inFlight })
+        network.set(name, { settings, routes, inFlight, live })
         for (const wake of waiting) {
           wake()
         }
@@ -296,7 +329,10 @@ const listen = (
       (bound) =>
         Effect.suspend(() => {
           network.delete(Peer.formatAddress(bound))
-          return inFlight.drain(options.gracePeriod ?? settings.gracePeriod)
+          return Effect.zipRight(
+            inFlight.drain(options.gracePeriod ?? settings.gracePeriod),
+            Effect.suspend(() => Effect.forEach(live, (end) => end))
+          )
         })
     )
     return bound

@@ -1,4 +1,74 @@
-import { Memory } from "effect-transport"
+import { describe, expect, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Stream from "effect/Stream"
+import * as TestClock from "effect/TestClock"
+import { Memory, MemoryLive, Service, Transport } from "effect-transport"
+import { EchoService, echo, serveEcho } from "../fixtures/echo.js"
+import { leavesNothing } from "../fixtures/expect.js"
+import { follow } from "../fixtures/observe.js"
 import { transportSuite } from "../TransportSuite.js"
 
 transportSuite("MemoryLive", Memory.layer)
+
+describe("MemoryLive", () => {
+  it.effect("keeps time by the program's clock", () =>
+    Effect.gen(function* () {
+      const handler = yield* follow
+      const { client } = yield* serveEcho(
+        Transport.handlers(EchoService, { ...echo, echo: () => handler.run(Effect.never) })
+      )
+      const call = yield* Effect.fork(Effect.flip(client.echo({}, { timeout: "1 hour" })))
+      yield* TestClock.adjust("59 minutes")
+      expect(yield* Fiber.poll(call)).toMatchObject({ _tag: "None" })
+      yield* TestClock.adjust("1 minute")
+      expect(yield* Fiber.join(call)).toMatchObject({ _tag: "DeadlineExceeded" })
+    }).pipe(leavesNothing, Effect.provide(MemoryLive))
+  )
+
+  it.live("finds listeners by the host that they give, however many layers a program builds", () =>
+    Effect.gen(function* () {
+      const named = (host: string) =>
+        Transport.listen(
+          [Transport.handlers(EchoService, { ...echo, echo: () => Effect.succeed({ message: host }) })],
+          { host, port: 50051 }
+        )
+      const [a, b] = yield* Effect.provide(
+        Effect.all([named("node-a"), named("node-b")]),
+        yield* Layer.build(Memory.layer())
+      )
+      expect([a.target, b.target]).toEqual(["node-a:50051", "node-b:50051"])
+      const answers = yield* Effect.forEach(["node-b:50051", "node-a:50051"], (target) =>
+        Effect.flatMap(Transport.client(EchoService, target), (client) => client.echo({}))
+      ).pipe(Effect.provide(yield* Layer.build(Memory.layer())))
+      expect(answers.map(({ message }) => message)).toEqual(["node-b", "node-a"])
+    }).pipe(leavesNothing)
+  )
+
+  it.live("gives no handler what the caller could have sent only here", () =>
+    Effect.gen(function* () {
+      // The listener reads with the codec of its own contract, whatever the caller writes with.
+      const text = (prefix: string) => ({
+        encode: (value: string) => new TextEncoder().encode(value),
+        decode: (bytes: Uint8Array) => prefix + new TextDecoder().decode(bytes)
+      })
+      const contract = (side: string) =>
+        Service.make("test.Sides", {
+          both: {
+            path: "/test.Sides/Both",
+            shape: "bidiStreaming",
+            input: text(`${side} read `),
+            output: text(`${side} read `)
+          }
+        })
+      const listener = yield* Transport.listen([
+        Transport.handlers(contract("listener"), { both: (requests) => requests })
+      ])
+      const client = yield* Transport.client(contract("client"), listener.target)
+      expect(yield* Stream.runHead(client.both(Stream.make("x")))).toMatchObject({
+        value: "client read listener read x"
+      })
+    }).pipe(leavesNothing, Effect.provide(MemoryLive))
+  )
+})

@@ -47,10 +47,19 @@ describe("Peer", () => {
     expect(Peer.parseTarget(text)).toEqual(Either.right(target))
   })
 
-  it.each(["", "node-1", "node-1:", ":50051", "node-1:0", "node-1:65536", "node-1:x", "::1:80", "[::1]", "unix:", "a b:1"])(
-    "refuses %j",
-    (text) => {
-      expect(Either.isLeft(Peer.parseTarget(text))).toBe(true)
-    }
-  )
+  it.each([
+    "",
+    "node-1",
+    "node-1:",
+    ":50051",
+    "node-1:0",
+    "node-1:65536",
+    "node-1:x",
+    "::1:80",
+    "[::1]",
+    "unix:",
+    "a b:1"
+  ])("refuses %j", (text) => {
+    expect(Either.isLeft(Peer.parseTarget(text))).toBe(true)
+  })
 })

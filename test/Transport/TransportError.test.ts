@@ -43,15 +43,25 @@ describe("TransportError", () => {
     )
   })
 
-  it.prop("fromCode gives a status error for any number", [FastCheck.oneof(FastCheck.integer(), FastCheck.integer({ min: -1, max: 18 }))], ([code]) => {
-    const error = TransportError.fromCode(code, { message: "no" })
-    expect(TransportError.isStatusError(error)).toBe(true)
-    if (code >= 1 && code <= 16) {
-      expect(error).toMatchObject({ _tag: names[code - 1], code, message: "no", details: [], metadata: Metadata.empty })
-    } else {
-      expect(error).toMatchObject({ _tag: "Unknown", code: 2, message: `status ${code}: no` })
+  it.prop(
+    "fromCode gives a status error for any number",
+    [FastCheck.oneof(FastCheck.integer(), FastCheck.integer({ min: -1, max: 18 }))],
+    ([code]) => {
+      const error = TransportError.fromCode(code, { message: "no" })
+      expect(TransportError.isStatusError(error)).toBe(true)
+      if (code >= 1 && code <= 16) {
+        expect(error).toMatchObject({
+          _tag: names[code - 1],
+          code,
+          message: "no",
+          details: [],
+          metadata: Metadata.empty
+        })
+      } else {
+        expect(error).toMatchObject({ _tag: "Unknown", code: 2, message: `status ${code}: no` })
+      }
     }
-  })
+  )
 
   it("fromCode fills in what the constructor fills in", () => {
     for (const { code, clazz } of classes) {

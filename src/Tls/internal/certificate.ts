@@ -13,10 +13,7 @@ const altName = /([^:,"]+):("(?:[^"\\]|\\.)*"|[^,"]*)(?:, |$)/y
  * The names behind Node's `subjectAltName`, each as `kind:value` with the quoting undone. Text that does not read as
  * such a list gives no names at all: nobody is let in by a name that nobody can read.
  */
-export const parseAltNames = (text: string | undefined): ReadonlyArray<string> => {
-  if (text === undefined) {
-    return []
-  }
+export const parseAltNames = (text: string): ReadonlyArray<string> => {
   const names: Array<string> = []
   altName.lastIndex = 0
   for (let end = 0; end < text.length; end = altName.lastIndex) {
@@ -60,12 +57,13 @@ export const spiffeIdOf = (names: ReadonlyArray<string>): Option.Option<string> 
 }
 
 /** SHA-256 of the certificate's DER, lower case hex without colons. */
-export const fingerprintOf = (certificate: X509Certificate): string =>
+const fingerprintOf = (certificate: X509Certificate): string =>
   certificate.fingerprint256.replaceAll(":", "").toLowerCase()
 
 /** Who the certificate says its holder is. Whether that is true is for the verification to say. */
 export const identityOf = (certificate: X509Certificate): Identity => {
-  const subjectAltNames = parseAltNames(certificate.subjectAltName)
+  // Undefined without the extension, and null, against its type, where OpenSSL can't read it.
+  const subjectAltNames = parseAltNames(certificate.subjectAltName ?? "")
   return {
     fingerprint: fingerprintOf(certificate),
     // Node writes one attribute a line, with commas and line breaks in values escaped.

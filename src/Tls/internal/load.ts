@@ -4,33 +4,42 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type { CredentialsError } from "../../Transport/TransportError.js"
+import * as Pins from "../Pins.js"
 import { codeOf } from "../TlsAlert.js"
 import { identityOf } from "./certificate.js"
 import type { KeyPair, Tls } from "./material.js"
 import { type Block, blocks, failure, type PemSource, type Read, read } from "./pem.js"
 import { secureContext } from "./secureContext.js"
 
-/** What `layerPem` takes, see there. */
-export interface Sources {
+/**
+ * What `layerPem` reads.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PemOptions {
+  /** The certificate chain, leaf first. Without `cert` and `key` a client shows no certificate. */
   readonly cert?: PemSource | undefined
+  /** The private key of the leaf: EC, RSA or Ed25519, as PKCS#8, PKCS#1 or SEC 1, encrypted or not. */
   readonly key?: PemSource | undefined
-  readonly ca: PemSource | ReadonlyArray<PemSource>
+  /**
+   * The CAs whose certificates are accepted from peers: one bundle or several. Nobody else is trusted. Not needed, and not
+   * looked at, with `pins` of the mode `instead`.
+   */
+  readonly ca?: PemSource | ReadonlyArray<PemSource> | undefined
+  /** The certificates or keys that peers must have. */
+  readonly pins?: Pins.PinsOptions | undefined
+  /** For an encrypted key. */
   readonly passphrase?: string | Redacted.Redacted | undefined
 }
 
 /** Reads and checks everything. */
-export const load = (sources: Sources): Effect.Effect<Tls, CredentialsError> =>
+export const load = (sources: PemOptions): Effect.Effect<Tls, CredentialsError> =>
   Effect.gen(function* () {
-    const bundle = yield* Effect.forEach(isMany(sources.ca) ? sources.ca : [sources.ca], (source) =>
-      Effect.flatMap(read("ca", source), certificates)
-    )
-    const ca = bundle.flat()
-    if (ca.length === 0) {
-      return yield* failure({ part: "ca" }, "NotFound", "no certificate of a CA is given")
-    }
-    yield* Effect.forEach(ca, warnIfOutdated("CA"))
+    const pins = sources.pins === undefined ? undefined : yield* Pins.make(sources.pins)
+    const ca = pins?.mode === "instead" ? [] : yield* loadCa(sources.ca)
     const certificate = yield* loadPair(sources)
-    const material: Tls = { _tag: "Tls", certificate, ca: ca.map((one) => one.toString()) }
+    const material: Tls = { _tag: "Tls", certificate, ca, ...(pins === undefined ? {} : { pins }) }
     yield* Effect.try({
       try: () => secureContext(material),
       catch: (error) =>
@@ -43,9 +52,23 @@ export const load = (sources: Sources): Effect.Effect<Tls, CredentialsError> =>
     return material
   })
 
-const isMany = (ca: Sources["ca"]): ca is ReadonlyArray<PemSource> => Array.isArray(ca)
+const many = <A>(value: A | ReadonlyArray<A> | undefined): ReadonlyArray<A> =>
+  value === undefined ? [] : isMany(value) ? value : [value]
 
-const loadPair = ({ cert, key, passphrase }: Sources): Effect.Effect<Option.Option<KeyPair>, CredentialsError> =>
+const isMany = <A>(value: A | ReadonlyArray<A>): value is ReadonlyArray<A> => Array.isArray(value)
+
+const loadCa = (sources: PemOptions["ca"]): Effect.Effect<ReadonlyArray<string>, CredentialsError> =>
+  Effect.gen(function* () {
+    const bundles = yield* Effect.forEach(many(sources), (source) => Effect.flatMap(read("ca", source), certificates))
+    const ca = bundles.flat()
+    if (ca.length === 0) {
+      return yield* failure({ part: "ca" }, "NotFound", "no certificate of a CA is given")
+    }
+    yield* Effect.forEach(ca, warnIfOutdated("CA"))
+    return ca.map((one) => one.toString())
+  })
+
+const loadPair = ({ cert, key, passphrase }: PemOptions): Effect.Effect<Option.Option<KeyPair>, CredentialsError> =>
   Effect.gen(function* () {
     if (cert === undefined && key === undefined) {
       return Option.none()
@@ -119,11 +142,11 @@ const certificates = (source: Read): Effect.Effect<ReadonlyArray<X509Certificate
 const blocksOf = (source: Read): Effect.Effect<ReadonlyArray<Block>, CredentialsError> => {
   const found = blocks(source.text)
   return found === undefined
-    ? Effect.fail(failure(source, "Malformed", "a PEM block is cut off"))
+    ? Effect.fail(failure(source, "Malformed", "a PEM block does not end with an END line of its own"))
     : Effect.succeed(found)
 }
 
-const privateKey = (source: Read, passphrase: Sources["passphrase"]): Effect.Effect<KeyObject, CredentialsError> =>
+const privateKey = (source: Read, passphrase: PemOptions["passphrase"]): Effect.Effect<KeyObject, CredentialsError> =>
   Effect.gen(function* () {
     const [block, ...others] = (yield* blocksOf(source)).filter(({ label }) => label.endsWith("PRIVATE KEY"))
     if (block === undefined) {

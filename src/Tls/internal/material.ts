@@ -2,6 +2,7 @@
 import type * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import type { Identity } from "../../Transport/Peer.js"
+import type { Pins } from "../Pins.js"
 
 /**
  * A certificate and its key: what this side shows to prove who it is.
@@ -38,8 +39,12 @@ export interface Tls {
   readonly _tag: "Tls"
   /** None for a client that shows no certificate; a listener needs one. */
   readonly certificate: Option.Option<KeyPair>
-  /** PEM, one certificate each, at least one: the only issuers that are trusted. The system's are not. */
+  /** PEM, one certificate each: the only issuers that are trusted. The system's are not. Empty with pins instead. */
   readonly ca: ReadonlyArray<string>
+  /** PEM, one list each: the certificates that the CAs have revoked. Where there is one, every CA needs one. */
+  readonly crl?: ReadonlyArray<string> | undefined
+  /** The certificates or keys that peers must have. */
+  readonly pins?: Pins | undefined
 }
 
 /**

@@ -16,7 +16,7 @@ export type PemSource = string | Uint8Array | Redacted.Redacted | { readonly fil
 
 /** What went wrong with which part, before anything is known of what the part holds. */
 export interface Part {
-  readonly part: "cert" | "key" | "ca"
+  readonly part: "cert" | "key" | "ca" | "pins" | "crl" | "pfx"
   readonly file?: string | undefined
 }
 
@@ -32,7 +32,7 @@ export interface Block {
 }
 
 /** No chain, key or bundle comes near this; the bundle of all public CAs has 0.2 MiB. */
-export const maxBytes = 1024 * 1024
+const maxBytes = 1024 * 1024
 
 export const failure = (
   { file, part }: Part,
@@ -87,12 +87,12 @@ const readPath = (part: Part["part"], file: string): Effect.Effect<Read, Credent
     )
   })
 
+const notFound = ["ENOENT", "ENOTDIR", "ELOOP", "ENAMETOOLONG", "ERR_INVALID_ARG_VALUE"]
+
 const fileFailure = (part: Part, code: string): CredentialsError =>
-  code === "EACCES" || code === "EPERM"
-    ? failure(part, "AccessDenied", "may not be read")
-    : code === "ENOENT" || code === "ENOTDIR"
-      ? failure(part, "NotFound", "there is no such file")
-      : failure(part, "NotFound", `can't be read (${code === "" ? "unknown error" : code})`)
+  notFound.includes(code)
+    ? failure(part, "NotFound", "there is no such file")
+    : failure(part, "AccessDenied", `can't be read (${code === "" ? "unknown error" : code})`)
 
 const boundary = /^-----(BEGIN|END) ([A-Z0-9 ]{1,64})-----$/
 

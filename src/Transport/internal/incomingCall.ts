@@ -1,5 +1,4 @@
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import type { Call } from "../Call.js"
 import * as Metadata from "../Metadata.js"
 
@@ -14,12 +13,8 @@ export interface Response {
   headersSent: boolean
 }
 
-const add = (to: Metadata.Metadata, input: Metadata.Input): Effect.Effect<Metadata.Metadata> =>
-  Either.match(Metadata.fromInput(input), {
-    // The handler's own mistake: it ends like any other defect of a handler.
-    onLeft: Effect.die,
-    onRight: (metadata) => Effect.succeed(Metadata.concat(to, metadata))
-  })
+// What can't travel is the handler's own mistake: it ends like any other defect of a handler.
+const checked = (input: Metadata.Input): Effect.Effect<Metadata.Metadata> => Effect.orDie(Metadata.fromInput(input))
 
 export const make = (facts: Pick<Call, "method" | "peer" | "metadata" | "deadline" | "draining">): IncomingCall => {
   const response: Response = { headers: Metadata.empty, trailers: Metadata.empty, headersSent: false }
@@ -31,16 +26,16 @@ export const make = (facts: Pick<Call, "method" | "peer" | "metadata" | "deadlin
     draining: facts.draining,
     response,
     setHeaders: (input) =>
-      Effect.flatMap(add(response.headers, input), (headers) => {
+      Effect.flatMap(checked(input), (headers) => {
         if (response.headersSent) {
           return Effect.logWarning(`${facts.method}: response headers set after they were sent are dropped`)
         }
-        response.headers = headers
+        response.headers = Metadata.concat(response.headers, headers)
         return Effect.void
       }),
     setTrailers: (input) =>
-      Effect.map(add(response.trailers, input), (trailers) => {
-        response.trailers = trailers
+      Effect.map(checked(input), (trailers) => {
+        response.trailers = Metadata.concat(response.trailers, trailers)
       })
   }
 }

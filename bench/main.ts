@@ -1,0 +1,229 @@
+/** Unary calls side by side: `npm run bench -- --help`. */
+import * as Os from "node:os"
+import { parseArgs } from "node:util"
+import * as Effect from "effect/Effect"
+import type { Certificates } from "./contestant.js"
+import * as Harness from "./harness.js"
+import type { Summary } from "./profile.js"
+import * as Report from "./report.js"
+
+const usage = `npm run bench -- [options]
+  --only a,b       these contestants and the baseline: ${Harness.contestants.join(", ")}
+  --baseline name  what the ratios refer to; default grpc-js
+  --rounds n       default 5; a round runs every contestant once, in processes of their own
+  --seconds n      how long each load is measured; default 3
+  --warmup n       seconds of load before that; default 3
+  --inflight a,b   calls in flight; default 1,64
+  --bytes n        size of a message; default 100
+  --connections n  for the memory per connection, 0 leaves it out; default 200
+  --starts n       connects per round for the start-up time, 0 leaves it out; default 20
+  --profile dir    write CPU profiles of the last round there, and print what costs most
+  --json           all numbers, as JSON on stdout`
+
+const { values } = parseArgs({
+  options: {
+    only: { type: "string", default: Harness.contestants.join(",") },
+    baseline: { type: "string", default: "grpc-js" },
+    rounds: { type: "string", default: "5" },
+    seconds: { type: "string", default: "3" },
+    warmup: { type: "string", default: "3" },
+    inflight: { type: "string", default: "1,64" },
+    bytes: { type: "string", default: "100" },
+    connections: { type: "string", default: "200" },
+    starts: { type: "string", default: "20" },
+    profile: { type: "string" },
+    json: { type: "boolean", default: false },
+    help: { type: "boolean", default: false }
+  }
+})
+
+const baseline = values.baseline
+const names = [...new Set([baseline, ...values.only.split(",")])]
+const rounds = Number(values.rounds)
+const seconds = Number(values.seconds)
+const warmup = Number(values.warmup)
+const inFlights = values.inflight.split(",").map(Number)
+const bytes = Number(values.bytes)
+const connections = Number(values.connections)
+const starts = Number(values.starts)
+
+/** What one contestant did in one round. Times in milliseconds, CPU in seconds for 1,000 calls, memory in KiB. */
+interface Result {
+  readonly contestant: string
+  readonly firstStart: number
+  readonly start: number | undefined
+  readonly loads: ReadonlyArray<Load>
+  readonly memory: Memory | undefined
+}
+
+interface Load {
+  readonly inFlight: number
+  readonly callsPerSecond: number
+  readonly p50: number
+  readonly p99: number
+  readonly clientCpu: number
+  readonly serverCpu: number
+}
+
+interface Memory {
+  readonly clientHeap: number
+  readonly clientRss: number
+  readonly serverHeap: number
+  readonly serverRss: number
+}
+
+const profiles: Array<{ readonly title: string; readonly summary: Summary }> = []
+
+const load = async (
+  server: Harness.Child,
+  client: Harness.Child,
+  inFlight: number,
+  profile: string | undefined
+): Promise<Load> => {
+  await client.ask("load", { inFlight, seconds: warmup, bytes })
+  if (profile !== undefined) {
+    await Promise.all([server.ask("startProfile"), client.ask("startProfile")])
+  }
+  const before = await server.ask("usage")
+  const { calls, callsPerSecond, cpuSeconds, p50, p99 } = await client.ask("load", { inFlight, seconds, bytes })
+  const after = await server.ask("usage")
+  if (profile !== undefined) {
+    for (const [side, child] of Object.entries({ client, server })) {
+      const title = `${profile}-${inFlight}-${side}`
+      profiles.push({
+        title,
+        summary: await child.ask("stopProfile", { file: `${values.profile}/${title}.cpuprofile` })
+      })
+    }
+  }
+  return {
+    inFlight,
+    callsPerSecond,
+    p50,
+    p99,
+    clientCpu: (cpuSeconds * 1000) / calls,
+    serverCpu: ((after.cpuSeconds - before.cpuSeconds) * 1000) / calls
+  }
+}
+
+const speed = (contestant: string, certificates: Certificates, profile: string | undefined) =>
+  Harness.withPair(contestant, async (server, client) => {
+    const port = await server.ask("serve", { certificates })
+    const firstStart = await client.ask("connect", { certificates, port, count: 1 })
+    const loads: Array<Load> = []
+    for (const inFlight of inFlights) {
+      loads.push(await load(server, client, inFlight, profile))
+    }
+    const start = starts === 0 ? undefined : await client.ask("startUp", { certificates, port, times: starts })
+    return { firstStart, loads, start }
+  })
+
+const memory = (contestant: string, certificates: Certificates) =>
+  Harness.withPair(contestant, async (server, client): Promise<Memory> => {
+    const measure = () => Promise.all([server.ask("memory"), client.ask("memory")])
+    const port = await server.ask("serve", { certificates })
+    // What the first connections load and compile is no part of what the others hold.
+    await client.ask("startUp", { certificates, port, times: 5 })
+    const [serverBefore, clientBefore] = await measure()
+    await client.ask("connect", { certificates, port, count: connections })
+    const [serverAfter, clientAfter] = await measure()
+    const each = (after: number, before: number) => (after - before) / connections / 1024
+    return {
+      clientHeap: each(clientAfter.heap, clientBefore.heap),
+      clientRss: each(clientAfter.rss, clientBefore.rss),
+      serverHeap: each(serverAfter.heap, serverBefore.heap),
+      serverRss: each(serverAfter.rss, serverBefore.rss)
+    }
+  })
+
+const run = async (): Promise<ReadonlyArray<ReadonlyArray<Result>>> => {
+  const certificates = await Effect.runPromise(Harness.makeCertificates)
+  const results: Array<Array<Result>> = []
+  for (let round = 0; round < rounds; round++) {
+    const inRound: Array<Result> = []
+    // Everyone is first once, should that matter.
+    for (let i = 0; i < names.length; i++) {
+      const contestant = names[(round + i) % names.length] ?? baseline
+      const profile = round === rounds - 1 && values.profile !== undefined ? contestant : undefined
+      const result = {
+        contestant,
+        ...(await speed(contestant, certificates, profile)),
+        memory: connections === 0 ? undefined : await memory(contestant, certificates)
+      }
+      inRound.push(result)
+      const rates = result.loads.map((each) => `${Report.number(each.callsPerSecond)} at ${each.inFlight}`)
+      console.error(`round ${round + 1}/${rounds} ${contestant}: calls/s ${rates.join(", ")}`)
+    }
+    results.push(inRound)
+  }
+  return results
+}
+
+const present = (results: ReadonlyArray<ReadonlyArray<Result>>): string => {
+  /** A number of each round, and the same divided by the baseline's of that round. */
+  const column = (contestant: string, get: (result: Result) => number | undefined) => {
+    const of = (name: string) => results.map((round) => round.find((each) => each.contestant === name))
+    const numbers = of(contestant).flatMap((result) => (result === undefined ? [] : (get(result) ?? [])))
+    const base = of(baseline).flatMap((result) => (result === undefined ? [] : (get(result) ?? [])))
+    return { numbers, ratios: numbers.map((n, i) => n / (base[i] ?? Number.NaN)) }
+  }
+  const parts: Array<string> = []
+  for (const [i, inFlight] of inFlights.entries()) {
+    const rows = names.map((name) => {
+      const of = (key: keyof Load) => column(name, (result) => result.loads[i]?.[key])
+      const rate = of("callsPerSecond")
+      return [
+        name,
+        Report.spread(rate.numbers),
+        Report.spread(rate.ratios, 2),
+        Report.spread(of("p50").numbers, 2),
+        Report.spread(of("p99").numbers, 2),
+        Report.number(Report.median(of("clientCpu").numbers), 3),
+        Report.number(Report.median(of("serverCpu").numbers), 3)
+      ]
+    })
+    const heads = ["", "calls/s", `x ${baseline}`, "p50 ms", "p99 ms", "client CPU s/1000", "server CPU s/1000"]
+    parts.push(`${inFlight} in flight, ${bytes}-byte messages\n\n${Report.table(heads, rows)}`)
+  }
+  const rows = names.map((name) => {
+    const start = column(name, (result) => result.start)
+    const of = (key: keyof Memory) => column(name, (result) => result.memory?.[key])
+    return [
+      name,
+      Report.spread(start.numbers, 1),
+      Report.spread(start.ratios, 2),
+      Report.spread(column(name, (result) => result.firstStart).numbers),
+      Report.spread(of("clientHeap").numbers),
+      Report.spread(of("serverHeap").numbers),
+      Report.spread(of("clientRss").numbers),
+      Report.spread(of("serverRss").numbers)
+    ]
+  })
+  const heads = ["", "start ms", `x ${baseline}`, "first ms", "client heap", "server heap", "client RSS", "server RSS"]
+  parts.push(
+    `from nothing to the first reply, and KiB for each of ${connections} connections\n\n${Report.table(heads, rows)}`
+  )
+  for (const { summary, title } of profiles) {
+    const lines = (shares: Summary["packages"], count: number) =>
+      shares.slice(0, count).map(([name, share]) => `${Report.number(share * 100, 1).padStart(5)} %  ${name}`)
+    parts.push(
+      `${title}: self time\n${[...lines(summary.packages, 14), "", ...lines(summary.functions, 30)].join("\n")}`
+    )
+  }
+  return parts.join("\n\n")
+}
+
+const load1 = () => Os.loadavg()[0]?.toFixed(1)
+
+if (values.help) {
+  console.log(usage)
+} else {
+  Harness.build()
+  const loadBefore = load1()
+  const results = await run()
+  console.error(
+    `\nNode ${process.version}, ${Os.cpus().length} x ${Os.cpus()[0]?.model}; load average ${loadBefore} before, ${load1()} after;` +
+      `\nmTLS 1.3, server and client in separate processes; medians of ${rounds} rounds (smallest-largest)\n`
+  )
+  console.log(values.json ? JSON.stringify({ node: process.version, results }) : present(results))
+}

@@ -1,0 +1,113 @@
+import { timestampFromMs } from "@bufbuild/protobuf/wkt"
+import * as Arr from "effect/Array"
+import * as Bigint from "effect/BigInt"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Order from "effect/Order"
+import * as PubSub from "effect/PubSub"
+import * as Stream from "effect/Stream"
+import * as SubscriptionRef from "effect/SubscriptionRef"
+import { InvalidArgument } from "effect-transport"
+import type { Block, TxRequest } from "../../gen/dag/v1/dag_pb.js"
+import * as BlockHash from "./BlockHash.js"
+import * as Mempool from "./Mempool.js"
+import { NodeConfig } from "./NodeConfig.js"
+
+const byHeight = (a: Block, b: Block) => Number(a.height - b.height)
+
+const make = Effect.gen(function* () {
+  const { name } = yield* NodeConfig
+  const mempool = Mempool.make()
+  /** In the order of their arrival. */
+  const blocks = yield* SubscriptionRef.make<ReadonlyArray<Block>>([])
+  const produced = yield* PubSub.unbounded<Block>()
+  const known = new Set<string>()
+  /** Blocks that no other block names as a parent. */
+  const tips = new Map<string, Block>()
+  /** Blocks that are known by name only, with the greatest height that they can have. */
+  const missing = new Map<string, bigint>()
+
+  const announce = (hash: Uint8Array, height: bigint) => {
+    const key = BlockHash.toHex(hash)
+    if (!known.has(key)) {
+      missing.set(key, height)
+    }
+  }
+
+  const add = (block: Block) =>
+    Effect.suspend(() => {
+      const key = BlockHash.toHex(block.hash)
+      if (known.has(key)) {
+        return Effect.void
+      }
+      if (!BlockHash.isValid(block)) {
+        return new InvalidArgument({ message: `block ${key} of ${block.producer} has another hash` })
+      }
+      known.add(key)
+      if (!missing.delete(key)) {
+        tips.set(key, block)
+      }
+      for (const parent of block.parents) {
+        tips.delete(BlockHash.toHex(parent))
+        announce(parent, block.height - 1n)
+      }
+      mempool.settle(block.transactions)
+      return SubscriptionRef.update(blocks, (all) => [...all, block])
+    }).pipe(Effect.uninterruptible)
+
+  const produce = Effect.gen(function* () {
+    const now = yield* Clock.currentTimeMillis
+    const transactions = mempool.due(now)
+    if (transactions.length === 0) {
+      return
+    }
+    const parents = [...tips.values()]
+    const block = BlockHash.seal({
+      parents: parents.map(({ hash }) => hash),
+      height: parents.reduce((height, parent) => Bigint.max(height, parent.height + 1n), 0n),
+      transactions: [...transactions],
+      producer: name,
+      producedAt: timestampFromMs(now)
+    })
+    yield* Effect.orDie(add(block))
+    yield* PubSub.publish(produced, block)
+  })
+
+  return {
+    /** Keeps a transaction, and makes a block of it after the delay if none holds it by then. False if it is here already. */
+    accept: (transaction: TxRequest, delay: Duration.DurationInput = 0) =>
+      Effect.map(Clock.currentTimeMillis, (now) => mempool.accept(transaction, now + Duration.toMillis(delay))),
+    /** Says that there is a block, which is missing from now on unless it is here. */
+    announce: (hash: Uint8Array, height: bigint) => Effect.sync(() => announce(hash, height)),
+    /** Adds a block, unless it is here already. */
+    add,
+    /** Makes a block of the transactions that are due, on top of all blocks that nobody has built on. */
+    produce,
+    /** The blocks that this node makes. */
+    produced: Stream.fromPubSub(produced),
+    tips: Effect.sync(() => [...tips.values()]),
+    size: Effect.sync(() => ({ blocks: known.size, transactions: mempool.settled() })),
+    /** The greatest height that a missing block can have. */
+    gap: Effect.sync(() =>
+      Arr.match([...missing.values()], {
+        onEmpty: () => Option.none(),
+        onNonEmpty: (heights) => Option.some(Arr.max(heights, Order.bigint))
+      })
+    ),
+    /** The blocks from one height to another, both included, lowest first. */
+    range: (from: bigint, to: bigint) =>
+      Effect.map(blocks, (all) => all.filter(({ height }) => height >= from && height <= to).sort(byHeight)),
+    /** The blocks from a height on, lowest first, then each new one. */
+    watch: (from: bigint) =>
+      blocks.changes.pipe(
+        Stream.mapAccum(0, (seen, all) => [all.length, all.slice(seen).sort(byHeight)]),
+        Stream.flattenIterables,
+        Stream.filter(({ height }) => height >= from)
+      )
+  }
+})
+
+/** The directed acyclic graph of blocks, in memory, and the transactions that wait to be part of it. */
+export class Ledger extends Effect.Service<Ledger>()("cluster/Ledger", { accessors: true, effect: make }) {}

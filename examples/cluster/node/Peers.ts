@@ -1,0 +1,52 @@
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import { RetryPolicy, Transport } from "effect-transport"
+import { DagService } from "../../gen/dag/v1/dag_pb.js"
+import { PohService } from "../../gen/poh/v1/poh_pb.js"
+import { RepairService } from "../../gen/repair/v1/repair_pb.js"
+import type { PeerAddress } from "../protocol.js"
+import { Stats } from "./Stats.js"
+
+/** Another node, as this one sees it. */
+export interface Peer {
+  readonly name: string
+  readonly dag: Transport.Client<typeof DagService>
+  readonly poh: Transport.Client<typeof PohService>
+  readonly repair: Transport.Client<typeof RepairService>
+}
+
+/** Every call may be repeated: transactions and blocks are known by their ids, and proofs change nothing. */
+export const retryPolicy = RetryPolicy.exponential({ initial: "200 millis", times: 5, on: ["Unavailable"] })
+
+/** The three clients share one connection, which is kept until the scope closes. */
+export const connect = ({ name, target }: PeerAddress) =>
+  Effect.gen(function* () {
+    const { metered } = yield* Stats
+    return {
+      name,
+      dag: yield* Transport.client(metered(DagService), target),
+      poh: yield* Transport.client(metered(PohService), target),
+      repair: yield* Transport.client(metered(RepairService), target)
+    }
+  }).pipe(Effect.retry(retryPolicy), Effect.annotateLogs("peer", name))
+
+/** A call to a peer, repeated while the peer is away. */
+export const call = <A, E>(peer: Peer, attempt: Effect.Effect<A, E>) =>
+  Effect.gen(function* () {
+    const stats = yield* Stats
+    yield* stats.count({ calls: 1 })
+    return yield* Effect.retry(stats.attempt(attempt), retryPolicy)
+  }).pipe(Effect.annotateLogs("peer", peer.name))
+
+/** Does the same with a peer over and over. What fails even after its retries is logged and left behind. */
+export const forever = <A, E extends { readonly _tag: string; readonly message: string }, R>(
+  peer: Peer,
+  step: Effect.Effect<A, E, R>,
+  pause: Duration.DurationInput
+) =>
+  step.pipe(
+    Effect.catchAll((error) => Effect.logWarning(`gave up: ${error._tag}: ${error.message}`)),
+    Effect.annotateLogs("peer", peer.name),
+    Effect.repeat(Schedule.spaced(pause))
+  )

@@ -1,0 +1,22 @@
+import type * as Layer from "effect/Layer"
+import { type Credentials, Grpc, MemoryLive, type Transport } from "effect-transport"
+
+interface Choice {
+  readonly title: string
+  readonly layer: Layer.Layer<Transport.Transport, never, Credentials.Credentials>
+  /** What a node of the cluster is: a process of its own, or a fiber where the transport does not leave the process. */
+  readonly nodes: "processes" | "fibers"
+}
+
+const choices = {
+  // A node that was killed is back within seconds: without the limit, peers would look for it ever more rarely.
+  grpc: { title: "gRPC over mutual TLS", layer: Grpc.layer({ maxReconnectBackoff: "1 second" }), nodes: "processes" },
+  memory: { title: "the in-memory transport", layer: MemoryLive, nodes: "fibers" }
+} satisfies Record<string, Choice>
+
+export type TransportName = keyof typeof choices
+
+/** The transports to choose from. Nothing else in this program depends on the choice. */
+export const transports: Record<TransportName, Choice> = choices
+
+export const transportNames = Object.keys(choices) as ReadonlyArray<TransportName>

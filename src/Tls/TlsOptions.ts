@@ -1,0 +1,66 @@
+import * as Duration from "effect/Duration"
+import * as TransportOptions from "../Transport/TransportOptions.js"
+
+/**
+ * The options of the TLS transport.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TlsOptions extends TransportOptions.TransportOptions {
+  /** How long a client may take to connect: name, TCP, TLS, and the peer's first frame. Default 5 seconds. */
+  readonly connectTimeout?: Duration.DurationInput | undefined
+  /** The same for a listener, which closes a peer that says nothing, or too slowly. Default 5 seconds. */
+  readonly handshakeTimeout?: Duration.DurationInput | undefined
+  /** How long a frame that has begun may take to end. Default 10 seconds. */
+  readonly frameTimeout?: Duration.DurationInput | undefined
+  /** How long a connection may be silent before it is asked whether it lives, by both ends. Default 30 seconds. */
+  readonly keepaliveTime?: Duration.DurationInput | undefined
+  /** How long the answer to that may take before the connection is given up. Default 10 seconds. */
+  readonly keepaliveTimeout?: Duration.DurationInput | undefined
+  /** Unread bytes of one call that a peer may send before it has to wait. Default 256 KiB. */
+  readonly callWindow?: number | undefined
+  /** Unread bytes of all calls together. Default 16 MiB: what a connection of stalled readers may cost in memory. */
+  readonly connectionWindow?: number | undefined
+  /** Calls that a peer may open in a second before it is cut off. Default 200,000. */
+  readonly maxCallRate?: number | undefined
+  /** Calls that a peer may cancel in a second before it is cut off. Default 10,000. Compare CVE-2023-44487. */
+  readonly maxCancelRate?: number | undefined
+  /** Pings that a peer may send in a second before it is cut off. Default 10. */
+  readonly maxPingRate?: number | undefined
+  /** Connections that a listener accepts at a time; further ones are closed at once. Default 10,000. */
+  readonly maxConnections?: number | undefined
+  /** The pause before the second attempt to connect; it grows by 1.6 with a jitter of 0.2. Default 1 second. */
+  readonly initialReconnectBackoff?: Duration.DurationInput | undefined
+  /** The longest pause between attempts to connect. Default 120 seconds. */
+  readonly maxReconnectBackoff?: Duration.DurationInput | undefined
+  /** The name that the peer's certificate must carry, where it is not the host of the target. */
+  readonly serverName?: string | undefined
+}
+
+/** The metadata of a call travels in one frame. */
+const mostMetadata = 32 * 1024
+
+export const withDefaults = (options: TlsOptions) => {
+  const common = TransportOptions.withDefaults(options)
+  return {
+    ...common,
+    maxMetadataSize: Math.min(common.maxMetadataSize, mostMetadata),
+    connectTimeout: Duration.decode(options.connectTimeout ?? "5 seconds"),
+    handshakeTimeout: Duration.decode(options.handshakeTimeout ?? "5 seconds"),
+    frameTimeout: Duration.decode(options.frameTimeout ?? "10 seconds"),
+    keepaliveTime: Duration.decode(options.keepaliveTime ?? "30 seconds"),
+    keepaliveTimeout: Duration.decode(options.keepaliveTimeout ?? "10 seconds"),
+    callWindow: options.callWindow ?? 256 * 1024,
+    connectionWindow: options.connectionWindow ?? 16 * 1024 * 1024,
+    maxCallRate: options.maxCallRate ?? 200_000,
+    maxCancelRate: options.maxCancelRate ?? 10_000,
+    maxPingRate: options.maxPingRate ?? 10,
+    maxConnections: options.maxConnections ?? 10_000,
+    initialReconnectBackoff: Duration.decode(options.initialReconnectBackoff ?? "1 second"),
+    maxReconnectBackoff: Duration.decode(options.maxReconnectBackoff ?? "120 seconds"),
+    serverName: options.serverName
+  }
+}
+
+export type Settings = ReturnType<typeof withDefaults>

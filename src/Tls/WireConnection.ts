@@ -1,0 +1,154 @@
+/**
+ * One end of a TlsLive connection as a state machine: bytes in, events and bytes out. It knows no socket, no clock and
+ * no Effect. The format is described in docs/wire.md.
+ */
+import type * as Metadata from "../Transport/Metadata.js"
+import * as Wire from "./Wire.js"
+import { Flag, Type } from "./Wire.js"
+import * as Frames from "./WireFrames.js"
+import * as Receiver from "./WireReceiver.js"
+import * as State from "./WireState.js"
+
+export type { Events, Goaway, Limits, Open, Reply, Trailers } from "./WireState.js"
+
+export interface WireConnection extends Receiver.Receiver {
+  /** Whether the other end's SETTINGS have come. */
+  readonly peerSettings: () => Wire.Settings | undefined
+  /** Whether the other end takes one more call. */
+  readonly canOpen: () => boolean
+  readonly open: (
+    open: Omit<State.Open, "message" | "halfClosed">,
+    message: Uint8Array | undefined,
+    end: boolean
+  ) => number
+  /** Sends a message when there is credit for it; `sent` is called then, at once where there is. One at a time a call. */
+  readonly sendMessage: (call: number, message: Uint8Array, end: boolean, sent: () => void) => void
+  readonly halfClose: (call: number) => void
+  readonly sendHeaders: (call: number, headers: Metadata.Metadata) => void
+  readonly sendReply: (call: number, reply: State.Reply) => void
+  readonly sendTrailers: (call: number, trailers: State.Trailers) => void
+  readonly cancel: (call: number) => void
+  /** Gives back the credit of messages that were read. */
+  readonly consumed: (call: number, size: number) => void
+  readonly ping: (payload: bigint) => void
+  readonly goaway: (reason: Wire.Reason, text: string) => void
+  /** Bytes that `output` would give whatever the credit. */
+  readonly buffered: () => number
+  /** The bytes to send now: everything but what waits for credit, and of large messages no more than the budget. */
+  readonly output: (budget: number) => ReadonlyArray<Buffer>
+}
+
+export const make = (role: "client" | "server", limits: State.Limits, events: State.Events): WireConnection => {
+  const state = State.make(role, limits, events)
+  const { calls, turns, writer } = state
+
+  /** Sends the next piece of a call's message, if there is credit for one; tells whether it did. */
+  const sendPiece = (call: State.Call): boolean => {
+    const { outgoing } = call
+    const room = Math.min(call.sendCredit, state.sendCredit) - Wire.messageOverhead
+    if (outgoing === undefined || room < Math.min(1, outgoing.message.length)) {
+      return false
+    }
+    const size = Math.min(outgoing.message.length - outgoing.offset, Wire.maxPiece, room)
+    const isWhole = outgoing.offset + size === outgoing.message.length
+    const flags = isWhole ? (outgoing.end ? Flag.end : 0) : Flag.more
+    Frames.writeMessage(writer, flags, call.id, outgoing.message, outgoing.offset, size)
+    call.sendCredit -= Wire.messageOverhead + size
+    state.sendCredit -= Wire.messageOverhead + size
+    outgoing.offset += size
+    if (isWhole) {
+      call.outgoing = undefined
+      turns.delete(call)
+      outgoing.sent()
+    }
+    return true
+  }
+
+  const sendMessage = (id: number, message: Uint8Array, end: boolean, sent: () => void) => {
+    const call = calls.get(id)
+    if (call === undefined) {
+      return
+    }
+    call.outgoing = { message, offset: 0, end, sent }
+    // Before others that wait comes nobody, and a large message always takes turns.
+    if (turns.size === 0 && message.length <= Wire.maxPiece) {
+      sendPiece(call)
+    }
+    if (call.outgoing !== undefined) {
+      turns.add(call)
+    }
+  }
+
+  const output = (budget: number) => {
+    let blocked = 0
+    while (writer.size() < budget && turns.size > blocked) {
+      const [call] = turns
+      if (call === undefined) {
+        break
+      }
+      turns.delete(call)
+      turns.add(call)
+      blocked = sendPiece(call) ? 0 : blocked + 1
+    }
+    return writer.take()
+  }
+
+  Frames.writeSettings(writer, limits)
+
+  return {
+    ...Receiver.make(state),
+    canOpen: () => state.peer !== undefined && !state.isGoawayReceived && state.mine < state.peer.maxCalls,
+    peerSettings: () => state.peer,
+    open: (open, message, end) => {
+      const call = State.begin(state, state.nextMine, true)
+      state.nextMine = State.follow(state.nextMine)
+      Frames.writeOpen(writer, call.id, open, message, end)
+      return call.id
+    },
+    sendMessage,
+    halfClose: (id) => {
+      if (calls.has(id)) {
+        writer.frame(Type.halfClose, 0, id, 0)
+      }
+    },
+    sendHeaders: (id, headers) => {
+      if (calls.has(id)) {
+        Frames.writeHeaders(writer, id, headers)
+      }
+    },
+    sendReply: (id, reply) => {
+      const call = calls.get(id)
+      if (call !== undefined) {
+        State.finish(state, call)
+        Frames.writeReply(writer, id, reply)
+      }
+    },
+    sendTrailers: (id, trailers) => {
+      const call = calls.get(id)
+      if (call !== undefined) {
+        State.finish(state, call)
+        Frames.writeTrailers(writer, id, trailers)
+      }
+    },
+    cancel: (id) => {
+      const call = calls.get(id)
+      if (call !== undefined) {
+        State.finish(state, call)
+        writer.frame(Type.cancel, 0, id, 0)
+      }
+    },
+    consumed: (id, size) => {
+      const call = calls.get(id)
+      if (call !== undefined) {
+        State.consume(state, call, size)
+      }
+    },
+    ping: (payload) => Frames.writePing(writer, 0, payload),
+    goaway: (reason, text) => {
+      state.isGoawaySent = true
+      Frames.writeGoaway(writer, (state.nextTheirs - 2) >>> 0, reason, text)
+    },
+    buffered: () => writer.size(),
+    output
+  }
+}

@@ -1,0 +1,344 @@
+/**
+ * The receiving half of a TlsLive connection: bytes in, checked frame by frame, events out.
+ */
+import * as Metadata from "../Transport/Metadata.js"
+import * as Wire from "./Wire.js"
+import { Flag, Type, Violation } from "./Wire.js"
+import * as Frames from "./WireFrames.js"
+import * as State from "./WireState.js"
+
+export interface Receiver {
+  /** Takes bytes as they come. Throws a `Violation` when the other end broke the rules; nothing may be received then. */
+  readonly receive: (chunk: Buffer, now: number) => void
+  /** Whether a frame has begun and not ended. */
+  readonly isMidFrame: () => boolean
+}
+
+/** Counts what happens in a second. */
+const makeRate = (limit: number, reason: Wire.Reason) => {
+  let since = 0
+  let count = 0
+  return (now: number) => {
+    if (now - since >= 1000) {
+      since = now
+      count = 0
+    }
+    count += 1
+    if (count > limit) {
+      throw new Violation(reason, `more than ${limit} in a second`)
+    }
+  }
+}
+
+export const make = (state: State.State): Receiver => {
+  const { events, limits } = state
+  const checkCallRate = makeRate(limits.maxCallRate, "CallRate")
+  const checkCancelRate = makeRate(limits.maxCancelRate, "CallRate")
+  const checkPingRate = makeRate(limits.maxPingRate, "PingRate")
+
+  const onSettings = (reader: Wire.Reader) => {
+    if (state.peer !== undefined) {
+      throw State.violation("a second SETTINGS frame")
+    }
+    state.peer = {
+      maxMessageSize: Wire.readUint32(reader),
+      maxMetadataSize: Wire.readUint32(reader),
+      maxCalls: Wire.readUint32(reader),
+      callWindow: Wire.readUint32(reader),
+      connectionWindow: Wire.readUint32(reader)
+    }
+    state.sendCredit = state.peer.connectionWindow
+    events.onSettings(state.peer)
+  }
+
+  const onOpen = (flags: number, id: number, reader: Wire.Reader, now: number) => {
+    if (state.isGoawaySent) {
+      return
+    }
+    if (id !== state.nextTheirs) {
+      throw State.violation(`call ${id} was opened where ${state.nextTheirs} was due`)
+    }
+    state.nextTheirs = State.follow(id)
+    checkCallRate(now)
+    if (state.theirs >= limits.maxCalls) {
+      throw new Violation("TooManyCalls", `more than ${limits.maxCalls} calls at a time`)
+    }
+    const timeout = Wire.readUint32(reader)
+    const pathSize = Wire.readUint16(reader)
+    if (pathSize > Wire.maxPath) {
+      throw new Violation("FrameTooLarge", `a path of ${pathSize} bytes`)
+    }
+    const path = Wire.readText(reader, pathSize, "latin1")
+    const metadata = Wire.readMetadata(reader, limits.maxMetadataSize)
+    let message: Uint8Array | undefined
+    if ((flags & Flag.message) !== 0) {
+      checkPiece(Wire.rest(reader))
+      message = Wire.readBytes(reader, Wire.rest(reader))
+    }
+    const halfClosed = (flags & Flag.end) !== 0
+    const call = State.begin(state, id, false)
+    call.isRemoteDone = halfClosed
+    events.onOpen(id, {
+      path,
+      timeout: timeout === Wire.noTimeout ? Number.POSITIVE_INFINITY : timeout,
+      metadata,
+      message,
+      halfClosed
+    })
+  }
+
+  const checkPiece = (size: number) => {
+    if (size > Wire.maxPiece) {
+      throw new Violation("FrameTooLarge", `a piece of ${size} bytes`)
+    }
+  }
+
+  const onMessage = (flags: number, id: number, reader: Wire.Reader) => {
+    const size = Wire.rest(reader)
+    const cost = Wire.messageOverhead + size
+    checkPiece(size)
+    if (cost > state.receiveCredit) {
+      throw new Violation("FlowControl", "more bytes than the window of the connection")
+    }
+    state.receiveCredit -= cost
+    const call = State.find(state, id)
+    if (call === undefined) {
+      return State.giveBack(state, cost)
+    }
+    if (call.isRemoteDone) {
+      throw State.violation(`a message after the last of call ${id}`)
+    }
+    if (cost > call.receiveCredit) {
+      throw new Violation("FlowControl", `more bytes than the window of call ${id}`)
+    }
+    call.receiveCredit -= cost
+    call.held += cost
+    const isLast = (flags & Flag.end) !== 0
+    const goesOn = (flags & Flag.more) !== 0
+    if ((isLast && (call.isMine || goesOn)) || (goesOn && size === 0)) {
+      throw State.violation(`a wrong flag on a message of call ${id}`)
+    }
+    call.isRemoteDone = isLast
+    if (goesOn || call.pieces !== undefined) {
+      // An unfinished message must not hold up the connection: others could then never finish theirs.
+      State.giveBack(state, cost)
+      call.partial += cost
+    } else {
+      call.heldOnConnection += cost
+    }
+    call.piecesSize += size
+    if (call.isDropping || call.piecesSize > limits.maxMessageSize) {
+      const isFirst = !call.isDropping
+      call.isDropping = true
+      call.pieces = undefined
+      call.partial = 0
+      State.consume(state, call, call.held)
+      return isFirst ? events.onTooLarge(id) : undefined
+    }
+    const piece = Wire.readBytes(reader, size)
+    if (goesOn) {
+      call.pieces ??= []
+      call.pieces.push(piece)
+      return State.consume(state, call, 0)
+    }
+    const message = call.pieces === undefined ? piece : join(call.pieces, piece, call.piecesSize)
+    const messageCost = call.pieces === undefined ? cost : call.partial
+    call.pieces = undefined
+    call.piecesSize = 0
+    call.partial = 0
+    events.onMessage(id, message, messageCost)
+    if (isLast) {
+      events.onHalfClose(id)
+    }
+  }
+
+  const onHalfClose = (id: number) => {
+    const call = State.findTheirs(state, id)
+    if (call === undefined) {
+      return
+    }
+    if (call.isRemoteDone || call.pieces !== undefined) {
+      throw State.violation(`call ${id} was half-closed twice or in the middle of a message`)
+    }
+    call.isRemoteDone = true
+    events.onHalfClose(id)
+  }
+
+  const onHeaders = (id: number, reader: Wire.Reader) => {
+    const headers = Wire.readMetadata(reader, limits.maxMetadataSize)
+    const call = State.findMine(state, id)
+    if (call === undefined) {
+      return
+    }
+    if (call.hasHeaders) {
+      throw State.violation(`second response headers of call ${id}`)
+    }
+    call.hasHeaders = true
+    events.onHeaders(id, headers)
+  }
+
+  const onReply = (flags: number, id: number, reader: Wire.Reader) => {
+    const headers = (flags & Flag.headers) === 0 ? Metadata.empty : Wire.readMetadata(reader, limits.maxMetadataSize)
+    const trailers = (flags & Flag.trailers) === 0 ? Metadata.empty : Wire.readMetadata(reader, limits.maxMetadataSize)
+    checkPiece(Wire.rest(reader))
+    const call = State.findMine(state, id)
+    if (call !== undefined) {
+      const message = Wire.readBytes(reader, Wire.rest(reader))
+      State.finish(state, call)
+      events.onReply(id, { headers, trailers, message })
+    }
+  }
+
+  const onTrailers = (id: number, reader: Wire.Reader) => {
+    const code = Wire.readUint8(reader)
+    const message = Wire.readText(reader, Wire.readUint16(reader), "utf8")
+    const details = Wire.readBytes(reader, Wire.readUint16(reader))
+    const metadata = Wire.readMetadata(reader, limits.maxMetadataSize)
+    const call = State.findMine(state, id)
+    if (call !== undefined) {
+      State.finish(state, call)
+      events.onTrailers(id, { code, message, details, metadata })
+    }
+  }
+
+  const onCancel = (id: number, now: number) => {
+    const call = State.findTheirs(state, id)
+    if (call !== undefined) {
+      checkCancelRate(now)
+      State.finish(state, call)
+      events.onCancel(id)
+    }
+  }
+
+  const onCredit = (id: number, reader: Wire.Reader) => {
+    const size = Wire.readUint32(reader)
+    if (id === 0) {
+      state.sendCredit += size
+    } else {
+      const call = State.find(state, id)
+      if (call !== undefined) {
+        call.sendCredit += size
+        checkWindow(call.sendCredit)
+      }
+    }
+    checkWindow(state.sendCredit)
+  }
+
+  const checkWindow = (credit: number) => {
+    if (credit > 0xffff_ffff) {
+      throw new Violation("FlowControl", "a window of 2^32 or more")
+    }
+  }
+
+  const onPing = (flags: number, reader: Wire.Reader, now: number) => {
+    const high = Wire.readUint32(reader)
+    const low = Wire.readUint32(reader)
+    const payload = (BigInt(high) << 32n) | BigInt(low)
+    if ((flags & Flag.ack) !== 0) {
+      return events.onPong(payload)
+    }
+    checkPingRate(now)
+    Frames.writePing(state.writer, Flag.ack, payload)
+  }
+
+  const onGoaway = (reader: Wire.Reader) => {
+    const lastCall = Wire.readUint32(reader)
+    const reason = Wire.reasons[Wire.readUint8(reader)] ?? "ProtocolError"
+    const text = Wire.readText(reader, Math.min(Wire.rest(reader), Wire.maxGoawayText), "utf8")
+    state.isGoawayReceived = true
+    events.onGoaway({ lastCall, reason, text })
+  }
+
+  const onFrame = (type: number, flags: number, id: number, reader: Wire.Reader, now: number) => {
+    if (state.peer === undefined && type !== Type.settings && type !== Type.goaway) {
+      throw State.violation("the first frame is not SETTINGS")
+    }
+    switch (type) {
+      case Type.settings:
+        return onSettings(reader)
+      case Type.open:
+        return onOpen(flags, id, reader, now)
+      case Type.message:
+        return onMessage(flags, id, reader)
+      case Type.halfClose:
+        return onHalfClose(id)
+      case Type.headers:
+        return onHeaders(id, reader)
+      case Type.trailers:
+        return onTrailers(id, reader)
+      case Type.reply:
+        return onReply(flags, id, reader)
+      case Type.cancel:
+        return onCancel(id, now)
+      case Type.credit:
+        return onCredit(id, reader)
+      case Type.ping:
+        return onPing(flags, reader, now)
+      case Type.goaway:
+        return onGoaway(reader)
+      default:
+        throw State.violation(`a frame of unknown type ${type}`)
+    }
+  }
+
+  let pending: Array<Buffer> = []
+  let pendingSize = 0
+
+  const receive = (chunk: Buffer, now: number) => {
+    let bytes = chunk
+    if (pendingSize > 0) {
+      pending.push(chunk)
+      pendingSize += chunk.length
+      // Joined once, when the frame is whole: a peer that drips bytes must not make this end copy them again and again.
+      if (pendingSize < frameSize(pending, pendingSize)) {
+        return
+      }
+      bytes = Buffer.concat(pending)
+      pending = []
+      pendingSize = 0
+    }
+    let at = 0
+    while (bytes.length - at >= Wire.headerSize) {
+      const end = at + Wire.headerSize + bytes.readUInt16BE(at + 2)
+      if (end > bytes.length) {
+        break
+      }
+      const reader = { bytes, at: at + Wire.headerSize, end }
+      onFrame(bytes.readUInt8(at), bytes.readUInt8(at + 1), bytes.readUInt32BE(at + 4), reader, now)
+      at = end
+    }
+    if (at < bytes.length) {
+      pending = [Buffer.from(bytes.subarray(at))]
+      pendingSize = bytes.length - at
+    }
+  }
+
+  return { receive, isMidFrame: () => pendingSize > 0 }
+}
+
+/** The size of the frame that begins the parts, or more than they hold while its header is not whole. */
+const frameSize = (parts: ReadonlyArray<Buffer>, size: number): number => {
+  if (size < Wire.headerSize) {
+    return Wire.headerSize
+  }
+  let skip = 2
+  let length = 0
+  let wanted = 2
+  for (const part of parts) {
+    for (; skip < part.length && wanted > 0; skip++, wanted--) {
+      length = (length << 8) | part.readUInt8(skip)
+    }
+    skip = Math.max(0, skip - part.length)
+  }
+  return Wire.headerSize + length
+}
+
+const join = (pieces: ReadonlyArray<Uint8Array>, last: Uint8Array, size: number): Uint8Array => {
+  const message = new Uint8Array(size)
+  let at = 0
+  for (const piece of [...pieces, last]) {
+    message.set(piece, at)
+    at += piece.length
+  }
+  return message
+}

@@ -1,0 +1,236 @@
+/**
+ * What one end of a TlsLive connection knows: its calls, and the credit in both directions.
+ */
+import type * as Metadata from "../Transport/Metadata.js"
+import * as Wire from "./Wire.js"
+import { Violation } from "./Wire.js"
+import * as Frames from "./WireFrames.js"
+
+/** What a connection tells its owner. All are called from within `receive`. */
+export interface Events {
+  /** The other end has spoken: it accepted this end, and calls may be opened. */
+  readonly onSettings: (settings: Wire.Settings) => void
+  readonly onOpen: (call: number, open: Open) => void
+  /** `consumed` is due with `cost` when the message has been read. */
+  readonly onMessage: (call: number, message: Uint8Array, cost: number) => void
+  readonly onHalfClose: (call: number) => void
+  readonly onHeaders: (call: number, headers: Metadata.Metadata) => void
+  readonly onReply: (call: number, reply: Reply) => void
+  readonly onTrailers: (call: number, trailers: Trailers) => void
+  readonly onCancel: (call: number) => void
+  /** A message of this call is larger than `maxMessageSize`; what is left of it is dropped. */
+  readonly onTooLarge: (call: number) => void
+  readonly onPong: (payload: bigint) => void
+  readonly onGoaway: (goaway: Goaway) => void
+}
+
+export interface Open {
+  readonly path: string
+  /** Milliseconds; `Infinity` for none. */
+  readonly timeout: number
+  readonly metadata: Metadata.Metadata
+  readonly message: Uint8Array | undefined
+  readonly halfClosed: boolean
+}
+
+export interface Reply {
+  readonly message: Uint8Array
+  readonly headers: Metadata.Metadata
+  readonly trailers: Metadata.Metadata
+}
+
+export interface Trailers {
+  readonly code: number
+  readonly message: string
+  readonly details: Uint8Array
+  readonly metadata: Metadata.Metadata
+}
+
+export interface Goaway {
+  readonly lastCall: number
+  readonly reason: Wire.Reason
+  readonly text: string
+}
+
+export interface Limits extends Wire.Settings {
+  /** Calls that the other end may open in a second. */
+  readonly maxCallRate: number
+  /** Calls that the other end may cancel in a second: each costs this end a handler's start and end. */
+  readonly maxCancelRate: number
+  /** Pings that the other end may send in a second. */
+  readonly maxPingRate: number
+}
+
+/** A message on its way out, of which `offset` bytes have left. */
+export interface Outgoing {
+  readonly message: Uint8Array
+  offset: number
+  readonly end: boolean
+  readonly sent: () => void
+}
+
+export interface Call {
+  readonly id: number
+  readonly isMine: boolean
+  /** What the other end may still send on this call. */
+  receiveCredit: number
+  /** Received and not yet read; how much of that the connection's window waits for too; and the unfinished message in it. */
+  held: number
+  heldOnConnection: number
+  partial: number
+  /** Read, and not yet given back as credit. */
+  owed: number
+  pieces: Array<Uint8Array> | undefined
+  piecesSize: number
+  isDropping: boolean
+  isRemoteDone: boolean
+  hasHeaders: boolean
+  /** What this end may still send on this call. */
+  sendCredit: number
+  outgoing: Outgoing | undefined
+}
+
+export interface State {
+  readonly writer: Wire.Writer
+  readonly limits: Limits
+  readonly events: Events
+  readonly calls: Map<number, Call>
+  /** Calls with a message to send, in the order of their turns. */
+  readonly turns: Set<Call>
+  peer: Wire.Settings | undefined
+  nextMine: number
+  nextTheirs: number
+  /** Open calls of each end. */
+  mine: number
+  theirs: number
+  /** What this end may send on the connection, what the other end may, and what is not yet given back of that. */
+  sendCredit: number
+  receiveCredit: number
+  owed: number
+  isGoawaySent: boolean
+  isGoawayReceived: boolean
+}
+
+export const make = (role: "client" | "server", limits: Limits, events: Events): State => ({
+  writer: Wire.makeWriter(),
+  limits,
+  events,
+  calls: new Map(),
+  turns: new Set(),
+  peer: undefined,
+  nextMine: role === "client" ? 1 : 2,
+  nextTheirs: role === "client" ? 2 : 1,
+  mine: 0,
+  theirs: 0,
+  sendCredit: 0,
+  receiveCredit: limits.connectionWindow,
+  owed: 0,
+  isGoawaySent: false,
+  isGoawayReceived: false
+})
+
+/** The number after a call's; 0 is the connection's own. */
+export const follow = (call: number): number => (call + 2) >>> 0 || 2
+
+export const begin = (state: State, id: number, isMine: boolean): Call => {
+  const call: Call = {
+    id,
+    isMine,
+    receiveCredit: state.limits.callWindow,
+    held: 0,
+    heldOnConnection: 0,
+    partial: 0,
+    owed: 0,
+    pieces: undefined,
+    piecesSize: 0,
+    isDropping: false,
+    isRemoteDone: false,
+    hasHeaders: false,
+    sendCredit: state.peer?.callWindow ?? 0,
+    outgoing: undefined
+  }
+  state.calls.set(id, call)
+  if (isMine) {
+    state.mine += 1
+  } else {
+    state.theirs += 1
+  }
+  return call
+}
+
+/** Forgets a call. What was received for it and not read counts as read. */
+export const finish = (state: State, call: Call): void => {
+  state.calls.delete(call.id)
+  state.turns.delete(call)
+  if (call.isMine) {
+    state.mine -= 1
+  } else {
+    state.theirs -= 1
+  }
+  giveBack(state, call.heldOnConnection)
+}
+
+/** Bytes of the connection's window that are free again. */
+export const giveBack = (state: State, size: number): void => {
+  state.owed += size
+  if (state.owed > 0 && state.owed * 2 >= state.limits.connectionWindow) {
+    Frames.writeCredit(state.writer, 0, state.owed)
+    state.receiveCredit += state.owed
+    state.owed = 0
+  }
+}
+
+/** Bytes of a call that were read. */
+export const consume = (state: State, call: Call, size: number): void => {
+  const { callWindow } = state.limits
+  const onConnection = Math.min(size, call.heldOnConnection)
+  call.heldOnConnection -= onConnection
+  giveBack(state, onConnection)
+  call.held -= size
+  call.owed += size
+  // A message may be larger than the window: when nothing else is unread, what has come of it makes room for the rest.
+  if (call.partial > 0 && call.held === call.partial && call.receiveCredit * 2 < callWindow) {
+    call.owed += call.partial
+    call.held = 0
+    call.partial = 0
+  }
+  if (call.owed * 2 >= callWindow && !call.isRemoteDone) {
+    Frames.writeCredit(state.writer, call.id, call.owed)
+    call.receiveCredit += call.owed
+    call.owed = 0
+  }
+}
+
+export const violation = (text: string): Violation => new Violation("ProtocolError", text)
+
+/** The call of a frame; undefined for one that has ended, whose late frames are dropped. */
+export const find = (state: State, id: number): Call | undefined => {
+  const call = state.calls.get(id)
+  if (call !== undefined) {
+    return call
+  }
+  const isMine = id % 2 === state.nextMine % 2
+  const next = isMine ? state.nextMine : state.nextTheirs
+  if (id === 0 || (((id - next) | 0) >= 0 && (isMine || !state.isGoawaySent))) {
+    throw violation(`a frame for call ${id}, which never was`)
+  }
+  return undefined
+}
+
+/** A call that the other end answers. */
+export const findMine = (state: State, id: number): Call | undefined => {
+  const call = find(state, id)
+  if (call !== undefined && !call.isMine) {
+    throw violation(`an answer to call ${id} from the end that opened it`)
+  }
+  return call
+}
+
+/** A call that the other end opened. */
+export const findTheirs = (state: State, id: number): Call | undefined => {
+  const call = find(state, id)
+  if (call?.isMine === true) {
+    throw violation(`a request frame for call ${id} from the end that did not open it`)
+  }
+  return call
+}

@@ -1,0 +1,220 @@
+import type * as Net from "node:net"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FiberId from "effect/FiberId"
+import type { Connection } from "../Transport/internal/connection.js"
+import type { Peer } from "../Transport/Peer.js"
+import * as TlsIncoming from "./tlsIncoming.js"
+import type { Link } from "./tlsLink.js"
+import type { Settings } from "./TlsOptions.js"
+import * as TlsOutgoing from "./tlsOutgoing.js"
+import type * as Wire from "./Wire.js"
+import { Violation } from "./Wire.js"
+import * as WireConnection from "./WireConnection.js"
+
+/** Why a connection ended. */
+export interface End {
+  readonly reason: Wire.Reason | "Disconnected"
+  readonly text: string
+  readonly refusedBy: "local" | "remote"
+}
+
+/** A live connection: the machine of docs/wire.md on a socket, and the calls both ways on it. */
+export interface TlsConnection {
+  /** The calls that this end opens. */
+  readonly connection: Connection
+  /** Completes when the other end has accepted this one; fails with the end of the connection. */
+  readonly ready: Effect.Effect<void, End>
+  /** Completes when the other end takes no more calls. */
+  readonly lost: Effect.Effect<void>
+  readonly isLost: () => boolean
+  readonly ended: Effect.Effect<End>
+  /** Takes no more calls, and lets those in flight end. */
+  readonly goaway: () => void
+  /** Whether calls are in flight, or bytes under way. */
+  readonly isBusy: () => boolean
+  /** Cancels this end's calls. */
+  readonly cancelAll: () => void
+  readonly close: (reason: Wire.Reason, text: string) => void
+}
+
+/** Large messages are handed to the socket in portions of this size, so that small ones written later are not far behind. */
+const budget = 128 * 1024
+
+export const make = (
+  socket: Net.Socket,
+  role: "client" | "server",
+  name: string,
+  peer: Peer,
+  settings: Settings,
+  server: TlsIncoming.Server
+): TlsConnection => {
+  const ready = Deferred.unsafeMake<void, End>(FiberId.none)
+  const lost = Deferred.unsafeMake<void>(FiberId.none)
+  const ended = Deferred.unsafeMake<End>(FiberId.none)
+  let end: End | undefined
+  let isLost = false
+  let isScheduled = false
+  let lastReceived = performance.now()
+  let frameSince: number | undefined
+  let pingSince: number | undefined
+  const mine = role === "client" ? 1 : 0
+  /** What an honest peer can leave unread: an answer for each of its calls, and what it may have cancelled since. */
+  const maxBuffered =
+    2 * settings.maxConcurrentStreams * (2 * settings.maxMetadataSize + 32 * 1024) + 1024 * 1024 + 2 * budget
+
+  const wire = WireConnection.make(
+    role,
+    {
+      maxMessageSize: settings.maxReceiveMessageSize,
+      maxMetadataSize: settings.maxMetadataSize,
+      maxCalls: settings.maxConcurrentStreams,
+      callWindow: settings.callWindow,
+      connectionWindow: settings.connectionWindow,
+      maxCallRate: settings.maxCallRate,
+      maxCancelRate: settings.maxCancelRate,
+      maxPingRate: settings.maxPingRate
+    },
+    {
+      onSettings: () => {
+        Deferred.unsafeDone(ready, Effect.void)
+      },
+      onOpen: (id, open) => incoming.onOpen(id, open),
+      onMessage: (id, message, cost) =>
+        id % 2 === mine ? outgoing.onMessage(id, message, cost) : incoming.onMessage(id, message, cost),
+      onHalfClose: (id) => incoming.onHalfClose(id),
+      onHeaders: (id, headers) => outgoing.onHeaders(id, headers),
+      onReply: (id, reply) => outgoing.onReply(id, reply),
+      onTrailers: (id, trailers) => outgoing.onTrailers(id, trailers),
+      onCancel: (id) => incoming.onCancel(id),
+      onTooLarge: (id) => (id % 2 === mine ? outgoing.onTooLarge(id) : incoming.onTooLarge(id)),
+      onPong: () => {
+        pingSince = undefined
+      },
+      onGoaway: (goaway) => {
+        isLost = true
+        outgoing.onGoaway(goaway)
+        Deferred.unsafeDone(lost, Effect.void)
+        if (goaway.reason !== "Shutdown") {
+          finish({ reason: goaway.reason, text: goaway.text, refusedBy: "remote" })
+        }
+      }
+    }
+  )
+
+  const write = () => {
+    isScheduled = false
+    if (end !== undefined || socket.writableNeedDrain) {
+      return
+    }
+    const chunks = wire.output(budget)
+    let size = 0
+    socket.cork()
+    for (const chunk of chunks) {
+      socket.write(chunk)
+      size += chunk.length
+    }
+    socket.uncork()
+    if (size >= budget && !socket.writableNeedDrain) {
+      flush()
+    }
+  }
+
+  const flush = () => {
+    if (!isScheduled) {
+      isScheduled = true
+      setImmediate(write)
+    }
+    if (wire.buffered() + socket.writableLength > maxBuffered) {
+      close("Timeout", "the peer does not read what it asked for")
+    }
+  }
+
+  const link: Link = { settings, wire, peer, name, flush, isClosed: () => end !== undefined }
+  const outgoing = TlsOutgoing.make(link)
+  const incoming = TlsIncoming.make(link, server)
+
+  const finish = (why: End) => {
+    if (end === undefined) {
+      end = why
+      isLost = true
+      clearInterval(timer)
+      incoming.interrupt()
+      outgoing.fail(`the connection ended: ${why.reason}${why.text === "" ? "" : `, ${why.text}`}`)
+      Deferred.unsafeDone(ready, Effect.fail(why))
+      Deferred.unsafeDone(lost, Effect.void)
+      Deferred.unsafeDone(ended, Effect.succeed(why))
+      socket.destroySoon()
+    }
+  }
+
+  const close = (reason: Wire.Reason, text: string) => {
+    if (end === undefined) {
+      wire.goaway(reason, text)
+      for (const chunk of wire.output(0)) {
+        socket.write(chunk)
+      }
+      finish({ reason, text, refusedBy: "local" })
+    }
+  }
+
+  const onData = (chunk: Buffer) => {
+    if (end !== undefined) {
+      return
+    }
+    lastReceived = performance.now()
+    try {
+      wire.receive(chunk, lastReceived)
+    } catch (error) {
+      if (error instanceof Violation) {
+        return close(error.reason, error.text)
+      }
+      throw error
+    }
+    frameSince = wire.isMidFrame() ? (frameSince ?? lastReceived) : undefined
+    flush()
+  }
+
+  const keepaliveTime = Duration.toMillis(settings.keepaliveTime)
+  const keepaliveTimeout = Duration.toMillis(settings.keepaliveTimeout)
+  const frameTimeout = Duration.toMillis(settings.frameTimeout)
+
+  const check = () => {
+    const now = performance.now()
+    if (frameSince !== undefined && now - frameSince > frameTimeout) {
+      return close("Timeout", "a frame was not finished in time")
+    }
+    if (pingSince !== undefined && now - Math.max(pingSince, lastReceived) > keepaliveTimeout) {
+      return close("Timeout", "no answer to a ping")
+    }
+    if (pingSince === undefined && now - lastReceived > keepaliveTime) {
+      pingSince = now
+      wire.ping(0n)
+      flush()
+    }
+  }
+
+  const timer = setInterval(check, Math.max(1, Math.min(keepaliveTime, keepaliveTimeout, frameTimeout) / 2))
+  timer.unref()
+  socket.on("data", onData)
+  socket.on("drain", write)
+  socket.on("close", () => finish({ reason: "Disconnected", text: "", refusedBy: "remote" }))
+  socket.on("end", () => finish({ reason: "Disconnected", text: "", refusedBy: "remote" }))
+  flush()
+
+  return {
+    connection: outgoing.connection,
+    ready: Deferred.await(ready),
+    ended: Deferred.await(ended),
+    lost: Deferred.await(lost),
+    isLost: () => isLost,
+    goaway: () => {
+      wire.goaway("Shutdown", "")
+      flush()
+    },
+    isBusy: () => outgoing.size() > 0 || incoming.size() > 0 || wire.buffered() > 0 || socket.writableLength > 0,
+    cancelAll: outgoing.cancelAll,
+    close
+  }
+}

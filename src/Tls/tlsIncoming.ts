@@ -1,0 +1,258 @@
+import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import { constVoid } from "effect/Function"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import * as ErrorDetails from "../Transport/ErrorDetails.js"
+import * as Codec from "../Transport/internal/codec.js"
+import * as Inbox from "../Transport/internal/inbox.js"
+import * as IncomingCall from "../Transport/internal/incomingCall.js"
+import type * as InFlight from "../Transport/internal/inFlight.js"
+import type * as Route from "../Transport/internal/route.js"
+import * as Metadata from "../Transport/Metadata.js"
+import {
+  Cancelled,
+  DeadlineExceeded,
+  ResourceExhausted,
+  type StatusError,
+  Unavailable,
+  Unimplemented
+} from "../Transport/TransportError.js"
+import type { Link } from "./tlsLink.js"
+import * as Wire from "./Wire.js"
+import type { Open } from "./WireState.js"
+
+/** What answers the calls of the other end. */
+export interface Server {
+  readonly routes: ReadonlyMap<string, Route.Route>
+  readonly inFlight: InFlight.InFlight
+  readonly clock: Clock.Clock
+}
+
+interface Call {
+  readonly push: (message: Uint8Array, cost: number) => void
+  readonly halfClose: () => void
+  handler: Fiber.RuntimeFiber<unknown, unknown> | undefined
+  timer: NodeJS.Timeout | undefined
+}
+
+/** The calls that the other end opened on one connection. */
+export interface Incoming {
+  readonly onOpen: (id: number, open: Open) => void
+  readonly onMessage: (id: number, message: Uint8Array, cost: number) => void
+  readonly onHalfClose: (id: number) => void
+  readonly onCancel: (id: number) => void
+  readonly onTooLarge: (id: number) => void
+  /** Interrupts the handlers when the connection has ended. */
+  readonly interrupt: () => void
+  readonly size: () => number
+}
+
+const noDetails = new Uint8Array(0)
+const maxText = 4096
+const maxTimer = 2 ** 31 - 1
+
+export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming => {
+  const { settings, wire } = link
+  const calls = new Map<number, Call>()
+
+  /** Forgets a call, whose answer has been written or is no longer wanted. */
+  const forget = (id: number): Call | undefined => {
+    const call = calls.get(id)
+    if (call !== undefined) {
+      calls.delete(id)
+      clearTimeout(call.timer)
+    }
+    return call
+  }
+
+  const interrupt = (id: number) => forget(id)?.handler?.unsafeInterruptAsFork(FiberId.none)
+
+  const sendError = (id: number, error: StatusError, trailers: Metadata.Metadata) => {
+    const metadata = Metadata.concat(trailers, error.metadata)
+    const fits = Metadata.byteSize(metadata) <= (wire.peerSettings()?.maxMetadataSize ?? 0)
+    wire.sendTrailers(id, {
+      code: error.code,
+      message: error.message.slice(0, maxText),
+      details: error.details.length === 0 ? noDetails : ErrorDetails.encodeStatus(error),
+      metadata: fits ? metadata : Metadata.empty
+    })
+    link.flush()
+  }
+
+  const sendCause = (id: number, cause: Cause.Cause<StatusError>, response: IncomingCall.Response) => {
+    sendHeaders(id, response)
+    sendError(
+      id,
+      Option.getOrElse(Cause.failureOption(cause), () =>
+        inFlight.isDraining()
+          ? new Unavailable({ message: "the peer shut down" })
+          : new Cancelled({ message: "the handler was interrupted" })
+      ),
+      response.trailers
+    )
+  }
+
+  /** Ends a call from this end, whatever its handler is doing. */
+  const refuse = (id: number, error: StatusError) => {
+    interrupt(id)
+    sendError(id, error, Metadata.empty)
+  }
+
+  const sendHeaders = (id: number, response: IncomingCall.Response) => {
+    if (!response.headersSent) {
+      response.headersSent = true
+      if (response.headers.entries.length > 0) {
+        wire.sendHeaders(id, response.headers)
+      }
+    }
+  }
+
+  const sendOk = (id: number, response: IncomingCall.Response) => {
+    sendHeaders(id, response)
+    wire.sendTrailers(id, { code: 0, message: "", details: noDetails, metadata: response.trailers })
+    link.flush()
+  }
+
+  const sendReply = (id: number, message: Uint8Array, response: IncomingCall.Response) => {
+    if (message.length <= Wire.maxPiece) {
+      response.headersSent = true
+      wire.sendReply(id, { message, headers: response.headers, trailers: response.trailers })
+    } else {
+      sendHeaders(id, response)
+      wire.sendMessage(id, message, false, () => sendOk(id, response))
+    }
+    link.flush()
+  }
+
+  const onOpen = (id: number, open: Open) => {
+    const route = routes.get(open.path)
+    const where = { method: open.path, peer: link.peer.address }
+    if (route === undefined) {
+      return refuse(id, new Unimplemented({ message: `unknown method ${open.path}` }))
+    }
+    const incoming = IncomingCall.make({
+      method: open.path,
+      peer: link.peer,
+      metadata: open.metadata,
+      deadline: clock.unsafeCurrentTimeMillis() + open.timeout,
+      draining: inFlight.draining
+    })
+    const encode = (message: unknown) =>
+      Codec.encode(
+        route.method.output,
+        message,
+        Math.min(settings.maxSendMessageSize, wire.peerSettings()?.maxMessageSize ?? 0),
+        where
+      )
+    const decode = (bytes: Uint8Array) => Codec.decode(route.method.input, bytes, settings.maxReceiveMessageSize, where)
+
+    const unary = (route: Route.UnaryRoute) => {
+      let request: Uint8Array | undefined
+      const call: Call = {
+        handler: undefined,
+        timer: undefined,
+        push: (message, cost) => {
+          wire.consumed(id, cost)
+          if (request !== undefined) {
+            return refuse(id, new Unimplemented({ message: `${open.path} takes one request message, more came` }))
+          }
+          request = message
+        },
+        halfClose: () => {
+          if (request === undefined) {
+            return refuse(id, new Unimplemented({ message: `${open.path} takes one request message, none came` }))
+          }
+          const decoded = decode(request)
+          if (Either.isLeft(decoded)) {
+            return refuse(id, decoded.left)
+          }
+          call.handler = inFlight.fork(route.handle(decoded.right, incoming), (exit) => {
+            forget(id)
+            if (Exit.isFailure(exit)) {
+              return sendCause(id, exit.cause, incoming.response)
+            }
+            const bytes = encode(exit.value)
+            return Either.isLeft(bytes)
+              ? sendError(id, bytes.left, incoming.response.trailers)
+              : sendReply(id, bytes.right, incoming.response)
+          })
+        }
+      }
+      calls.set(id, call)
+      return call
+    }
+
+    const stream = (route: Route.StreamRoute) => {
+      const inbox = Inbox.make<readonly [message: Uint8Array, cost: number], never>((taken) => {
+        wire.consumed(
+          id,
+          taken.reduce((sum, [, cost]) => sum + cost, 0)
+        )
+        link.flush()
+      }, constVoid)
+      const requests = Stream.mapEffect(inbox.stream, ([message]) => decode(message))
+      const send = (message: unknown) =>
+        Effect.flatMap(encode(message), (bytes) =>
+          Effect.async<void>((resume) => {
+            sendHeaders(id, incoming.response)
+            wire.sendMessage(id, bytes, false, () => resume(Effect.void))
+            link.flush()
+          })
+        )
+      const call: Call = {
+        handler: undefined,
+        timer: undefined,
+        push: (message, cost) => inbox.push([message, cost]),
+        halfClose: () => inbox.end(Exit.void)
+      }
+      calls.set(id, call)
+      call.handler = inFlight.fork(Stream.runForEach(route.handle(requests, incoming), send), (exit) => {
+        forget(id)
+        return Exit.isFailure(exit)
+          ? sendCause(id, exit.cause, incoming.response)
+          : sendOk(id, incoming.response)
+      })
+      return call
+    }
+
+    const call = route._tag === "Unary" ? unary(route) : stream(route)
+    if (open.message !== undefined) {
+      call.push(open.message, 0)
+    }
+    if (open.halfClosed) {
+      call.halfClose()
+    }
+    if (open.timeout <= maxTimer && calls.has(id)) {
+      call.timer = setTimeout(
+        () => refuse(id, new DeadlineExceeded({ message: "the deadline passed" })),
+        open.timeout
+      )
+    }
+  }
+
+  return {
+    onOpen,
+    onMessage: (id, message, cost) => calls.get(id)?.push(message, cost),
+    onHalfClose: (id) => calls.get(id)?.halfClose(),
+    onCancel: interrupt,
+    onTooLarge: (id) =>
+      refuse(
+        id,
+        new ResourceExhausted({
+          message: `the received message has more than the ${settings.maxReceiveMessageSize} bytes allowed`
+        })
+      ),
+    interrupt: () => {
+      for (const id of calls.keys()) {
+        interrupt(id)
+      }
+    },
+    size: () => calls.size
+  }
+}

@@ -1,0 +1,15 @@
+import type { Peer } from "../Transport/Peer.js"
+import type { Settings } from "./TlsOptions.js"
+import type { WireConnection } from "./WireConnection.js"
+
+/** A live connection as the calls on it see it. */
+export interface Link {
+  readonly settings: Settings
+  readonly wire: WireConnection
+  readonly peer: Peer
+  /** The target or address of the other end, for errors. */
+  readonly name: string
+  /** Sends what was written, together with all else of this turn of the event loop. */
+  readonly flush: () => void
+  readonly isClosed: () => boolean
+}

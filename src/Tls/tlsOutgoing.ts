@@ -1,0 +1,330 @@
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import { constVoid } from "effect/Function"
+import * as Stream from "effect/Stream"
+import * as ErrorDetails from "../Transport/ErrorDetails.js"
+import * as Codec from "../Transport/internal/codec.js"
+import type { Connection, OutgoingCall } from "../Transport/internal/connection.js"
+import * as Inbox from "../Transport/internal/inbox.js"
+import * as Metadata from "../Transport/Metadata.js"
+import type * as Method from "../Transport/Method.js"
+import {
+  type CallError,
+  Cancelled,
+  DeadlineExceeded,
+  fromCode,
+  ResourceExhausted,
+  type StatusError,
+  Unavailable,
+  Unimplemented
+} from "../Transport/TransportError.js"
+import type { Link } from "./tlsLink.js"
+import * as Wire from "./Wire.js"
+import type { Goaway, Reply, Trailers } from "./WireState.js"
+
+type End = Exit.Exit<void, StatusError>
+
+interface Where {
+  readonly method: string
+  readonly peer: string
+}
+
+/** What hears of one call's answer. */
+interface Listener {
+  readonly onMessage: (message: Uint8Array, cost: number) => void
+  readonly onEnd: (end: End) => void
+}
+
+interface Call extends Listener {
+  readonly where: Where
+  readonly call: OutgoingCall
+  timer: NodeJS.Timeout | undefined
+  hasHeaders: boolean
+}
+
+/** The calls that this end opened on one connection. */
+export interface Outgoing {
+  readonly connection: Connection
+  readonly onHeaders: (id: number, headers: Metadata.Metadata) => void
+  readonly onMessage: (id: number, message: Uint8Array, cost: number) => void
+  readonly onReply: (id: number, reply: Reply) => void
+  readonly onTrailers: (id: number, trailers: Trailers) => void
+  readonly onTooLarge: (id: number) => void
+  readonly onGoaway: (goaway: Goaway) => void
+  /** Ends all calls when the connection has ended. */
+  readonly fail: (why: string) => void
+  /** Cancels all calls. */
+  readonly cancelAll: () => void
+  readonly size: () => number
+}
+
+const maxTimer = 2 ** 31 - 1
+
+export const make = (link: Link): Outgoing => {
+  const { settings, wire } = link
+  const calls = new Map<number, Call>()
+  /** Callers that wait until the other end takes one more call. */
+  const waiting = new Set<() => void>()
+
+  const wakeOne = () => {
+    const [next] = waiting
+    next?.()
+  }
+
+  const end = (id: number, exit: End) => {
+    const call = calls.get(id)
+    if (call !== undefined) {
+      calls.delete(id)
+      clearTimeout(call.timer)
+      call.onEnd(exit)
+      wakeOne()
+    }
+  }
+
+  /** Ends a call that the other end has not ended. */
+  const breakOff = (id: number, exit: End) => {
+    if (calls.has(id)) {
+      wire.cancel(id)
+      link.flush()
+      end(id, exit)
+    }
+  }
+
+  const headersOf = (call: Call, headers: Metadata.Metadata) => {
+    if (!call.hasHeaders) {
+      call.hasHeaders = true
+      call.call.onHeaders?.(headers)
+    }
+  }
+
+  const open = (
+    where: Where,
+    call: OutgoingCall,
+    message: Uint8Array | undefined,
+    isLast: boolean,
+    listener: Listener
+  ): number => {
+    const { metadata, timeout } = call
+    const id = wire.open({ path: where.method, timeout, metadata }, message, isLast)
+    const onDeadline = () =>
+      breakOff(id, Exit.fail(new DeadlineExceeded({ message: "the deadline passed", ...where })))
+    calls.set(id, {
+      where,
+      call,
+      timer: timeout <= maxTimer ? setTimeout(onDeadline, timeout) : undefined,
+      hasHeaders: false,
+      onMessage: listener.onMessage,
+      onEnd: listener.onEnd
+    })
+    link.flush()
+    return id
+  }
+
+  /** Completes when the other end takes one more call. */
+  const awaitTurn = (where: Where, timeout: number): Effect.Effect<void, Unavailable | DeadlineExceeded> =>
+    Effect.async<void, Unavailable>((resume) => {
+      const wake = () => {
+        waiting.delete(wake)
+        resume(link.isClosed() ? Effect.fail(closed(where)) : Effect.void)
+      }
+      waiting.add(wake)
+      return Effect.sync(() => waiting.delete(wake))
+    }).pipe(
+      Effect.timeoutFail({
+        duration: timeout,
+        onTimeout: () => new DeadlineExceeded({ message: "the deadline passed before the peer took the call", ...where })
+      })
+    )
+
+  const closed = (where: Where) =>
+    new Unavailable({ message: "the connection was closed before the call", processed: "no", ...where })
+
+  const checkMetadata = (metadata: Metadata.Metadata, where: Where) => {
+    const limit = Math.min(settings.maxMetadataSize, wire.peerSettings()?.maxMetadataSize ?? 0)
+    return metadata.entries.length === 0 || Metadata.byteSize(metadata) <= limit
+      ? Either.void
+      : Either.left(
+          new ResourceExhausted({ message: `metadata has more than the ${limit} bytes allowed`, ...where })
+        )
+  }
+
+  const encode = <II>(method: Method.Method<unknown, unknown, Method.Shape, II>, request: II, where: Where) =>
+    Codec.encode(
+      method.input,
+      request,
+      Math.min(settings.maxSendMessageSize, wire.peerSettings()?.maxMessageSize ?? 0),
+      where
+    )
+
+  const unary: Connection["unary"] = (method, request, call) => {
+    const where = { method: method.path, peer: link.name }
+    return Effect.async((resume) => {
+      if (link.isClosed()) {
+        return resume(Effect.fail(closed(where)))
+      }
+      if (!wire.canOpen()) {
+        return resume(Effect.zipRight(awaitTurn(where, call.timeout), unary(method, request, call)))
+      }
+      const bytes = Either.flatMap(checkMetadata(call.metadata, where), () => encode(method, request, where))
+      if (Either.isLeft(bytes)) {
+        return resume(Effect.fail(bytes.left))
+      }
+      let reply: Uint8Array | undefined
+      const isSmall = bytes.right.length <= Wire.maxPiece
+      const id = open(where, call, isSmall ? bytes.right : undefined, isSmall, {
+        onMessage: (message, cost) => {
+          wire.consumed(id, cost)
+          if (reply !== undefined) {
+            return breakOff(
+              id,
+              Exit.fail(new Unimplemented({ message: `${method.path} answered with more than one message`, ...where }))
+            )
+          }
+          reply = message
+        },
+        onEnd: (exit) =>
+          resume(
+            Exit.isFailure(exit)
+              ? Effect.failCause(exit.cause)
+              : reply === undefined
+                ? Effect.fail(new Unimplemented({ message: `${method.path} answered without a message`, ...where }))
+                : Codec.decode(method.output, reply, settings.maxReceiveMessageSize, where)
+          )
+      })
+      if (!isSmall) {
+        wire.sendMessage(id, bytes.right, true, constVoid)
+      }
+      return Effect.sync(() => breakOff(id, Exit.void))
+    })
+  }
+
+  const stream = <I, O, II, OO, E>(
+    method: Method.Method<I, O, Method.Shape, II, OO>,
+    requests: Stream.Stream<II, E>,
+    call: OutgoingCall
+  ): Stream.Stream<O, CallError | E> =>
+    Stream.unwrapScoped(
+      Effect.gen(function* () {
+        const where = { method: method.path, peer: link.name }
+        yield* checkMetadata(call.metadata, where)
+        while (!link.isClosed() && !wire.canOpen()) {
+          yield* awaitTurn(where, call.timeout)
+        }
+        if (link.isClosed()) {
+          return yield* closed(where)
+        }
+        const inbox = Inbox.make<readonly [message: Uint8Array, cost: number], CallError | E>((taken) => {
+          wire.consumed(id, taken.reduce((sum, [, cost]) => sum + cost, 0))
+          link.flush()
+        }, constVoid)
+        const id: number = yield* Effect.acquireRelease(
+          Effect.sync(() =>
+            open(where, call, undefined, false, {
+              onMessage: (message, cost) => inbox.push([message, cost]),
+              onEnd: inbox.end
+            })
+          ),
+          (id) => Effect.sync(() => breakOff(id, Exit.void))
+        )
+        const send = (request: II) =>
+          Effect.flatMap(encode(method, request, where), (bytes) =>
+            Effect.async<void>((resume) => {
+              wire.sendMessage(id, bytes, false, () => resume(Effect.void))
+              link.flush()
+            })
+          )
+        yield* Stream.runForEach(requests, send).pipe(
+          Effect.matchCauseEffect({
+            onFailure: (cause) =>
+              Effect.sync(() => {
+                inbox.end(Exit.failCause(cause))
+                breakOff(id, Exit.void)
+              }),
+            onSuccess: () =>
+              Effect.sync(() => {
+                wire.halfClose(id)
+                link.flush()
+              })
+          }),
+          Effect.forkScoped
+        )
+        return Stream.mapEffect(inbox.stream, ([message]) =>
+          Codec.decode(method.output, message, settings.maxReceiveMessageSize, where)
+        )
+      })
+    )
+
+  return {
+    connection: { unary, stream },
+    onHeaders: (id, headers) => {
+      const call = calls.get(id)
+      if (call !== undefined) {
+        headersOf(call, headers)
+      }
+    },
+    onMessage: (id, message, cost) => {
+      const call = calls.get(id)
+      if (call !== undefined) {
+        headersOf(call, Metadata.empty)
+        call.onMessage(message, cost)
+      }
+    },
+    onReply: (id, { headers, message, trailers }) => {
+      const call = calls.get(id)
+      if (call !== undefined) {
+        headersOf(call, headers)
+        call.onMessage(message, 0)
+        call.call.onTrailers?.(trailers)
+        end(id, Exit.void)
+      }
+    },
+    onTrailers: (id, { code, details, message, metadata }) => {
+      const call = calls.get(id)
+      if (call !== undefined) {
+        call.call.onTrailers?.(metadata)
+        end(
+          id,
+          code === 0
+            ? Exit.void
+            : Exit.fail(
+                fromCode(code, {
+                  message,
+                  metadata,
+                  details: details.length === 0 ? [] : ErrorDetails.decodeStatus(details),
+                  ...call.where
+                })
+              )
+        )
+      }
+    },
+    onTooLarge: (id) => {
+      const call = calls.get(id)
+      if (call !== undefined) {
+        const message = `the received message has more than the ${settings.maxReceiveMessageSize} bytes allowed`
+        breakOff(id, Exit.fail(new ResourceExhausted({ message, ...call.where })))
+      }
+    },
+    onGoaway: ({ lastCall, reason }) => {
+      for (const [id, { where }] of calls) {
+        if (((id - lastCall) | 0) > 0) {
+          end(id, Exit.fail(new Unavailable({ message: `the peer goes away: ${reason}`, processed: "no", ...where })))
+        }
+      }
+    },
+    fail: (why) => {
+      for (const [id, { where }] of calls) {
+        end(id, Exit.fail(new Unavailable({ message: why, ...where })))
+      }
+      for (const wake of waiting) {
+        wake()
+      }
+    },
+    cancelAll: () => {
+      for (const [id, { where }] of calls) {
+        breakOff(id, Exit.fail(new Cancelled({ message: "the client was closed", ...where })))
+      }
+    },
+    size: () => calls.size
+  }
+}

@@ -1,0 +1,92 @@
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import * as InFlight from "../Transport/internal/inFlight.js"
+import type * as Route from "../Transport/internal/route.js"
+import type * as Peer from "../Transport/Peer.js"
+import type { BindError } from "../Transport/TransportError.js"
+import type { ListenOptions } from "../Transport.js"
+import type { Tls } from "./Credentials.js"
+import * as SecureListener from "./SecureListener.js"
+import * as TlsConnection from "./tlsConnection.js"
+import type { Settings } from "./TlsOptions.js"
+import * as Wire from "./Wire.js"
+import * as Frames from "./WireFrames.js"
+
+/** How long the last answers may take to leave after the handlers have ended. */
+const flushPeriod = Duration.seconds(1)
+
+const farewell = (reason: string): Uint8Array => {
+  const writer = Wire.makeWriter()
+  Frames.writeGoaway(writer, 0, "Refused", reason)
+  return Buffer.concat(writer.take())
+}
+
+/** Listens until the scope closes, and lets the calls in flight end before it does. */
+export const listen = (
+  settings: Settings,
+  material: Tls,
+  routes: ReadonlyMap<string, Route.Route>,
+  options: ListenOptions
+): Effect.Effect<Peer.Address, BindError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const inFlight = yield* InFlight.make
+    const clock = yield* Effect.clock
+    const run = yield* FiberSet.makeRuntime()
+    const connections = new Set<TlsConnection.TlsConnection>()
+
+    const flushed = Effect.sync(() => [...connections].every((connection) => !connection.isBusy())).pipe(
+      Effect.repeat({ until: (done) => done, schedule: Schedule.spaced("5 millis") }),
+      Effect.interruptible,
+      Effect.timeoutOption(flushPeriod)
+    )
+
+    const drain = Effect.gen(function* () {
+      for (const connection of connections) {
+        connection.goaway()
+      }
+      yield* inFlight.drain(options.gracePeriod ?? settings.gracePeriod)
+      yield* flushed
+      for (const connection of connections) {
+        connection.close("Shutdown", "")
+      }
+    })
+
+    return yield* SecureListener.listen(
+      {
+        material,
+        alpnProtocols: [Wire.alpnProtocol],
+        handshakeTimeout: settings.handshakeTimeout,
+        maxConnections: settings.maxConnections,
+        farewell,
+        drain,
+        onConnection: (socket, peer) => {
+          const connection = TlsConnection.make(socket, "server", peer.address, peer, settings, {
+            routes,
+            inFlight,
+            clock
+          })
+          connections.add(connection)
+          run(
+            Effect.gen(function* () {
+              yield* Effect.timeoutOption(connection.ready, settings.handshakeTimeout).pipe(
+                Effect.filterOrElse(
+                  (ready) => ready._tag === "Some",
+                  () => Effect.sync(() => connection.close("Timeout", "no SETTINGS in time"))
+                ),
+                Effect.ignore
+              )
+              const { reason, refusedBy, text } = yield* connection.ended
+              connections.delete(connection)
+              if (reason !== "Shutdown" && reason !== "Disconnected") {
+                yield* Effect.logWarning(`the connection of ${peer.address} ended: ${reason}, ${text} (${refusedBy})`)
+              }
+            })
+          )
+        }
+      },
+      options
+    )
+  })

@@ -1,0 +1,275 @@
+import { X509Certificate } from "node:crypto"
+import { readFile } from "node:fs/promises"
+import { join } from "node:path"
+import { describe, expect, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Credentials from "../../src/Tls/Credentials.js"
+import type * as DevCa from "../../src/Tls/DevCa.js"
+import * as TlsHandshake from "../../src/Tls/TlsHandshake.js"
+import { HandshakeFailed, type HandshakeReason } from "../../src/Transport/TransportError.js"
+import * as OpenSsl from "./openssl.js"
+import { authority, connect, event, eventually, listen, rawMaterial, tlsOf } from "./support.js"
+
+describe.skipIf(!OpenSsl.available)("keys that openssl made", () => {
+  const algorithms: ReadonlyArray<readonly [string, ReadonlyArray<string>]> = [
+    ["EC P-256", ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]],
+    ["EC P-384", ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"]],
+    ["RSA", ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]],
+    ["Ed25519", ["-algorithm", "ED25519"]]
+  ]
+  it.scopedLive.each(algorithms)("%s in every form", ([name, generate]) =>
+    Effect.gen(function* () {
+      const dir = yield* OpenSsl.directory
+      const openssl = (...args: ReadonlyArray<string>) => OpenSsl.run(dir, ...args)
+      yield* openssl("genpkey", ...generate, "-out", "key.pem")
+      yield* openssl("req", "-x509", "-key", "key.pem", "-subj", "/CN=node", "-days", "2", "-out", "cert.pem")
+      const cert = join(dir, "cert.pem")
+      const options = { cert, ca: cert }
+
+      const plain = ["key.pem"]
+      const encrypted: Array<string> = []
+      const pkcs8 = ["pkcs8", "-topk8", "-in", "key.pem", "-passout", "pass:secret"]
+      yield* openssl(...pkcs8, "-v2", "aes-256-cbc", "-out", "aes.pem")
+      yield* openssl(...pkcs8, "-scrypt", "-out", "scrypt.pem")
+      yield* openssl(...pkcs8, "-v1", "PBE-SHA1-3DES", "-out", "3des.pem")
+      encrypted.push("aes.pem", "scrypt.pem", "3des.pem")
+      if (name !== "Ed25519") {
+        // PKCS#1 of RSA, SEC 1 of EC, and their encryption in the PEM headers.
+        const traditional = ["pkey", "-in", "key.pem", "-traditional"]
+        yield* openssl(...traditional, "-out", "traditional.pem")
+        yield* openssl(...traditional, "-aes256", "-passout", "pass:secret", "-out", "legacy.pem")
+        plain.push("traditional.pem")
+        encrypted.push("legacy.pem")
+      }
+
+      for (const file of plain) {
+        const key = join(dir, file)
+        for (const passphrase of [undefined, "whatever"]) {
+          const material = yield* tlsOf(Credentials.layerPem({ ...options, key, passphrase }))
+          expect(Option.getOrThrow(material.certificate).identity.subject).toBe("CN=node")
+        }
+      }
+      for (const file of encrypted) {
+        const key = join(dir, file)
+        for (const passphrase of ["secret", Redacted.make("secret")]) {
+          const material = yield* tlsOf(Credentials.layerPem({ ...options, key, passphrase }))
+          expect(Redacted.value(Option.getOrThrow(material.certificate).key)).toMatch(/^-----BEGIN PRIVATE KEY-----/)
+        }
+        for (const passphrase of ["wrong", "", undefined, "x".repeat(5000)]) {
+          const error = yield* Effect.flip(tlsOf(Credentials.layerPem({ ...options, key, passphrase })))
+          expect(error).toMatchObject({ reason: "WrongPassphrase", part: "key", file: key })
+        }
+      }
+    })
+  )
+
+  it.scopedLive("a wrong passphrase that happens to unpad is a wrong passphrase too", () =>
+    Effect.gen(function* () {
+      const dir = yield* OpenSsl.directory
+      yield* OpenSsl.run(dir, "genpkey", "-algorithm", "ED25519", "-out", "key.pem")
+      yield* OpenSsl.run(dir, "req", "-x509", "-key", "key.pem", "-subj", "/CN=node", "-days", "2", "-out", "cert.pem")
+      const encrypt = ["-topk8", "-in", "key.pem", "-passout", "pass:secret", "-v1", "PBE-SHA1-3DES"]
+      yield* OpenSsl.run(dir, "pkcs8", ...encrypt, "-iter", "1", "-out", "encrypted.pem")
+      const cert = join(dir, "cert.pem")
+      const key = yield* Effect.promise(() => readFile(join(dir, "encrypted.pem")))
+      for (let attempt = 0; attempt < 1_000; attempt++) {
+        const passphrase = `wrong-${attempt}`
+        const error = yield* Effect.flip(tlsOf(Credentials.layerPem({ cert, ca: cert, key, passphrase })))
+        expect(error.reason).toBe("WrongPassphrase")
+      }
+    })
+  )
+
+  it.scopedLive("a cipher that OpenSSL has given up is malformed, and no question of the passphrase", () =>
+    Effect.gen(function* () {
+      const dir = yield* OpenSsl.directory
+      yield* OpenSsl.run(dir, "genpkey", "-algorithm", "ED25519", "-out", "key.pem")
+      yield* OpenSsl.run(dir, "req", "-x509", "-key", "key.pem", "-subj", "/CN=node", "-days", "2", "-out", "cert.pem")
+      const encrypt = ["-topk8", "-in", "key.pem", "-passout", "pass:secret", "-v1", "PBE-MD5-DES"]
+      const providers = ["-provider", "legacy", "-provider", "default"]
+      yield* OpenSsl.run(dir, "pkcs8", ...encrypt, ...providers, "-out", "des.pem")
+      const cert = join(dir, "cert.pem")
+      const des = { cert, ca: cert, key: join(dir, "des.pem"), passphrase: "secret" }
+      expect((yield* Effect.flip(tlsOf(Credentials.layerPem(des)))).reason).toBe("Malformed")
+    })
+  )
+
+  it.scopedLive("a key for agreement only does not fit, and a key that TLS finds too short is refused at once", () =>
+    Effect.gen(function* () {
+      const dir = yield* OpenSsl.directory
+      yield* OpenSsl.run(dir, "genpkey", "-algorithm", "X25519", "-out", "x.pem")
+      const short = ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:512"]
+      yield* OpenSsl.run(dir, "genpkey", ...short, "-out", "key.pem")
+      yield* OpenSsl.run(dir, "req", "-x509", "-key", "key.pem", "-subj", "/CN=node", "-days", "2", "-out", "cert.pem")
+      const cert = join(dir, "cert.pem")
+      const agreement = { cert, ca: cert, key: join(dir, "x.pem") }
+      expect((yield* Effect.flip(tlsOf(Credentials.layerPem(agreement)))).reason).toBe("KeyMismatch")
+      const weak = { cert, ca: cert, key: join(dir, "key.pem") }
+      expect(yield* Effect.flip(tlsOf(Credentials.layerPem(weak)))).toMatchObject({ reason: "Malformed", part: "cert" })
+    })
+  )
+
+  it.scopedLive("bag attributes before the blocks, as openssl pkcs12 writes them", () =>
+    Effect.gen(function* () {
+      const dir = yield* OpenSsl.directory
+      const openssl = (...args: ReadonlyArray<string>) => OpenSsl.run(dir, ...args)
+      yield* openssl("genpkey", "-algorithm", "ED25519", "-out", "key.pem")
+      yield* openssl("req", "-x509", "-key", "key.pem", "-subj", "/CN=node", "-days", "2", "-out", "cert.pem")
+      yield* openssl("pkcs12", "-export", "-in", "cert.pem", "-inkey", "key.pem", "-passout", "pass:x", "-out", "a.p12")
+      yield* openssl("pkcs12", "-in", "a.p12", "-passin", "pass:x", "-passout", "pass:y", "-out", "all.pem")
+      const all = join(dir, "all.pem")
+      expect(yield* Effect.promise(() => readFile(all, "utf8"))).toContain("Bag Attributes")
+      const material = yield* tlsOf(Credentials.layerPem({ cert: all, key: all, ca: all, passphrase: "y" }))
+      expect(new X509Certificate(material.ca[0] ?? "").subject).toBe("CN=node")
+    })
+  )
+})
+
+const versions = ["-tls1_2", "-tls1_3"]
+
+describe.skipIf(!OpenSsl.available)("openssl as the server", () => {
+  type Pki = Effect.Effect.Success<typeof authority>
+  const table: ReadonlyArray<readonly [string, (pki: Pki) => DevCa.Issued | undefined, HandshakeReason]> = [
+    ["no certificate", () => undefined, "CertificateRequired"],
+    ["another CA", (pki) => pki.untrusted, "UntrustedIssuer"],
+    ["an expired certificate", (pki) => pki.expired, "Expired"],
+    ["a certificate for servers", (pki) => pki.serverOnly, "InvalidPurpose"]
+  ]
+  for (const version of versions) {
+    it.scopedLive.each(table)(`refuses ${version} %s`, ([_, pick, reason]) =>
+      Effect.gen(function* () {
+        const pki = yield* authority
+        const dir = yield* OpenSsl.directory
+        const shown = yield* OpenSsl.identity(dir, "server", pki.good)
+        const ca = yield* OpenSsl.file(dir, "ca.pem", pki.trusted.ca)
+        const verify = ["-CAfile", ca, "-Verify", "1", "-verify_return_error"]
+        const port = yield* OpenSsl.server(dir, ...shown, ...verify, version, "-alpn", "h2")
+        const issued = pick(pki)
+        const material = rawMaterial(issued, pki.trusted.ca)
+        const socket = yield* connect(port)
+        const options = { material, nameWanted: "localhost", alpnProtocols: ["h2"], peer: "peer:1" }
+        const result = yield* Effect.either(TlsHandshake.connectSecure(socket, options))
+        let error: HandshakeFailed | undefined
+        if (result._tag === "Left") {
+          error = result.left instanceof HandshakeFailed ? result.left : undefined
+        } else {
+          // TLS 1.3: this side was through before the server looked.
+          result.right.socket.resume()
+          yield* event(result.right.socket, "close")
+          error = Option.getOrUndefined(result.right.refusal())
+        }
+        expect(result._tag).toBe(version === "-tls1_2" ? "Left" : "Right")
+        expect(error).toMatchObject({ reason, refusedBy: "remote", peer: "peer:1" })
+        expect(error?.fingerprint).toBe(
+          Option.getOrUndefined(Option.map(material.certificate, ({ identity }) => identity.fingerprint))
+        )
+      })
+    )
+  }
+
+  it.scopedLive("agrees", () =>
+    Effect.gen(function* () {
+      const pki = yield* authority
+      const dir = yield* OpenSsl.directory
+      const shown = yield* OpenSsl.identity(dir, "server", pki.good)
+      const ca = yield* OpenSsl.file(dir, "ca.pem", pki.trusted.ca)
+      const verify = ["-CAfile", ca, "-Verify", "1", "-verify_return_error"]
+      const port = yield* OpenSsl.server(dir, ...shown, ...verify, "-alpn", "h2", "-rev")
+      const { socket } = yield* TlsHandshake.connectSecure(yield* connect(port), {
+        material: rawMaterial(pki.client, pki.trusted.ca),
+        nameWanted: "127.0.0.1",
+        alpnProtocols: ["h2"],
+        peer: "peer:1"
+      })
+      socket.write("hello\n")
+      yield* event(socket, "readable")
+      expect(String(socket.read())).toBe("olleh\n")
+    })
+  )
+})
+
+describe.skipIf(!OpenSsl.available)("openssl as the client", () => {
+  const acceptor = (material: Credentials.Tls) =>
+    Effect.gen(function* () {
+      const secured: Array<TlsHandshake.SecureSocket> = []
+      const refused: Array<TlsHandshake.Refusal> = []
+      const { accept } = TlsHandshake.makeAcceptor({
+        material,
+        alpnProtocols: ["h2"],
+        handshakeTimeoutMillis: 5_000,
+        clientCertificate: "require",
+        onSecure: (secure) => {
+          secure.socket.resume()
+          secured.push(secure)
+        },
+        onRefused: (refusal) => refused.push(refusal)
+      })
+      return { ...(yield* listen(accept)), secured, refused }
+    })
+
+  type Pki = Effect.Effect.Success<typeof authority>
+  const table: ReadonlyArray<readonly [string, (pki: Pki) => DevCa.Issued, HandshakeReason]> = [
+    ["another CA", (pki) => pki.untrusted, "UntrustedIssuer"],
+    ["an expired certificate", (pki) => pki.expired, "Expired"],
+    ["a certificate for clients", (pki) => pki.clientOnly, "InvalidPurpose"],
+    ["another name", (pki) => pki.otherName, "BadCertificate"]
+  ]
+  for (const version of versions) {
+    it.scopedLive.each(table)(`refuses ${version} %s`, ([_, pick, reason]) =>
+      Effect.gen(function* () {
+        const pki = yield* authority
+        const dir = yield* OpenSsl.directory
+        const shown = rawMaterial(pick(pki), pki.trusted.ca)
+        const server = yield* acceptor(shown)
+        const ca = yield* OpenSsl.file(dir, "ca.pem", pki.trusted.ca)
+        const verify = ["-CAfile", ca, "-verify_return_error", "-verify_hostname", "localhost"]
+        const own = yield* OpenSsl.identity(dir, "client", pki.client)
+        yield* OpenSsl.client(dir, server.port, version, ...verify, ...own)
+        yield* eventually(() => server.refused.length === 1 && server.live() === 0)
+        expect(server.refused[0]?.error).toMatchObject({
+          reason,
+          refusedBy: "remote",
+          fingerprint: Option.getOrThrow(shown.certificate).identity.fingerprint
+        })
+        expect(server.secured).toEqual([])
+      })
+    )
+  }
+
+  it.scopedLive("is too old", () =>
+    Effect.gen(function* () {
+      const pki = yield* authority
+      const dir = yield* OpenSsl.directory
+      const server = yield* acceptor(rawMaterial(pki.good, pki.trusted.ca))
+      yield* OpenSsl.client(dir, server.port, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0")
+      yield* eventually(() => server.refused.length === 1 && server.live() === 0)
+      expect(server.refused[0]?.error).toMatchObject({ reason: "NoCommonProtocol", refusedBy: "local" })
+    })
+  )
+
+  it.scopedLive("has no cipher in common", () =>
+    Effect.gen(function* () {
+      const pki = yield* authority
+      const dir = yield* OpenSsl.directory
+      const server = yield* acceptor(rawMaterial(pki.good, pki.trusted.ca))
+      yield* OpenSsl.client(dir, server.port, "-tls1_2", "-cipher", "AES128-SHA256")
+      yield* eventually(() => server.refused.length === 1 && server.live() === 0)
+      expect(server.refused[0]?.error).toMatchObject({ reason: "NoCommonProtocol", refusedBy: "local" })
+    })
+  )
+
+  it.scopedLive("may not renegotiate", () =>
+    Effect.gen(function* () {
+      const pki = yield* authority
+      const dir = yield* OpenSsl.directory
+      const server = yield* acceptor(rawMaterial(pki.good, pki.trusted.ca))
+      const own = yield* OpenSsl.identity(dir, "client", pki.client)
+      const client = yield* OpenSsl.client(dir, server.port, "-tls1_2", ...own)
+      yield* eventually(() => server.secured.length === 1)
+      client.write("R\n")
+      yield* client.said(/RENEGOTIATING[\s\S]*no renegotiation/)
+    })
+  )
+})

@@ -1,0 +1,128 @@
+import { spawn } from "node:child_process"
+import { once } from "node:events"
+import { connect } from "node:net"
+import { text } from "node:stream/consumers"
+import { describe, expect, it } from "@effect/vitest"
+import * as BlockHash from "../../examples/cluster/node/BlockHash.js"
+import * as Verification from "../../examples/cluster/supervisor/Verification.js"
+
+const start = (...args: ReadonlyArray<string>) => {
+  const child = spawn(process.execPath, ["--import", "tsx", "examples/cluster/main.ts", ...args])
+  const progress = text(child.stderr)
+  const summary = text(child.stdout)
+  return { child, progress, summary }
+}
+
+const run = async (...args: ReadonlyArray<string>) => {
+  const { child, progress, summary } = start(...args)
+  const [code] = await once(child, "close")
+  return { code, progress: await progress, summary: await summary }
+}
+
+/** Whether anything still listens on one of the ports that the progress names. */
+const anyListens = async (progress: string) => {
+  const ports = [...progress.matchAll(/listening on 127\.0\.0\.1:(\d+)/g)].map(([, port]) => Number(port))
+  expect(ports.length).toBeGreaterThanOrEqual(3)
+  const answers = ports.map(async (port) => {
+    const socket = connect(port, "127.0.0.1")
+    try {
+      await once(socket, "connect")
+      return true
+    } catch {
+      return false
+    } finally {
+      socket.destroy()
+    }
+  })
+  return (await Promise.all(answers)).includes(true)
+}
+
+describe("npm start", () => {
+  it.each(["memory", "grpc"])(
+    "loses nothing when a node is killed and returns, with --transport %s",
+    { timeout: 60_000 },
+    async (transport) => {
+      const { code, progress, summary } = await run("--transport", transport, "--seconds", "3", "--json")
+
+      const result = JSON.parse(summary)
+      expect(result.problems).toEqual([])
+      expect(code).toBe(0)
+      expect(result).toMatchObject({ ok: true, transport })
+      expect(result.acknowledged).toBeGreaterThan(50)
+      expect(result.transactions).toBeGreaterThanOrEqual(result.acknowledged)
+      expect(result.validProofs).toBeGreaterThan(50)
+      expect(result.nodes.map(({ node }: { node: string }) => node)).toEqual(["node-1", "node-2", "node-3"])
+      for (const node of result.nodes.slice(0, 2)) {
+        expect(node.errors).toBeGreaterThan(0)
+        expect(node.retries).toBeGreaterThan(0)
+      }
+      expect(progress).toMatch(/node-3 +WAS KILLED/)
+      expect(progress).toMatch(/retry: caught Unavailable \(1\/5\) .*peer=node-3/)
+      expect(progress).toMatch(/node-3 +IS BACK: [1-9]\d* blocks/)
+      expect(await anyListens(progress)).toBe(false)
+    }
+  )
+
+  it("leaves no process behind when it is killed itself", { timeout: 60_000 }, async () => {
+    const { child, progress } = start("--json")
+    const complete = new Promise((resolve) =>
+      child.stderr.on("data", (data) => String(data).includes("goes to work") && resolve(undefined))
+    )
+    await complete
+    child.kill("SIGKILL")
+    // Its nodes hold the other end of stderr: it closes with the last of them.
+    const output = await progress
+    expect(await anyListens(output)).toBe(false)
+  })
+
+  it("says what is wrong with its arguments", async () => {
+    const { code, progress } = await run("--nodes", "99")
+    expect(code).toBe(1)
+    expect(progress).toContain("--nodes takes 2 to 10")
+  })
+})
+
+describe("Verification", () => {
+  const transaction = { txId: "a", payload: new Uint8Array([1]) }
+  const first = BlockHash.seal({ transactions: [transaction], producer: "node-1" })
+  const second = BlockHash.seal({ parents: [first.hash], height: 1n, producer: "node-2" })
+  const acknowledged = new Set(["a"])
+
+  const problems = (one: ReadonlyArray<typeof first>, other: ReadonlyArray<typeof first>) =>
+    Verification.problems(
+      acknowledged,
+      new Map([
+        ["node-1", one],
+        ["node-2", other]
+      ])
+    )
+
+  it("finds nothing wrong with sound, equal and complete ledgers", () => {
+    expect(problems([first, second], [second, first])).toEqual([])
+  })
+
+  it("finds a transaction that is lost", () => {
+    const empty = BlockHash.seal({ producer: "node-1" })
+    expect(problems([empty], [empty])).toEqual([
+      "node-1 lacks 1 acknowledged transactions: a",
+      "node-2 lacks 1 acknowledged transactions: a"
+    ])
+  })
+
+  it("finds a block that is missing", () => {
+    expect(problems([first, second], [first])).toEqual([
+      `node-2 lacks 1 blocks that others have: ${BlockHash.toHex(second.hash)}`
+    ])
+  })
+
+  it("finds a block that was tampered with, has a wrong height or no parent", () => {
+    const tampered = { ...first, producer: "node-2" }
+    const tooHigh = BlockHash.seal({ parents: [first.hash], height: 7n })
+    const orphan = BlockHash.seal({ parents: [new Uint8Array(32)], height: 1n })
+    for (const unsound of [tampered, tooHigh, orphan]) {
+      expect(problems([first, unsound], [first, unsound])).toContain(
+        `node-1 has 1 blocks that are not sound: ${BlockHash.toHex(unsound.hash)}`
+      )
+    }
+  })
+})
