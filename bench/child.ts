@@ -1,7 +1,7 @@
 /** One side of a contestant in a process of its own, which does what the parent asks over IPC. */
 import * as Inspector from "node:inspector/promises"
 import { setTimeout as sleep } from "node:timers/promises"
-import type { Certificates, Connection, Consumer, Contestant, Work } from "./contestant.js"
+import type { Certificates, Client, Connection, Consumer, Contestant, Work } from "./contestant.js"
 import { type Profile, summarize } from "./profile.js"
 
 const [name = ""] = process.argv.slice(2)
@@ -10,13 +10,8 @@ const { default: contestant }: { readonly default: Contestant } = await import(`
 const connections: Array<Connection> = []
 const profiler = new Inspector.Session()
 
-interface Side {
-  readonly certificates: Certificates
-  readonly port: number
-}
-
-const connect = async ({ certificates, port }: Side) => {
-  const connection = await contestant.connect(port, certificates)
+const connect = async (client: Client, port: number) => {
+  const connection = await client.connect(port)
   await connection.work(makeWork(100, once(), []))
   return connection
 }
@@ -93,31 +88,44 @@ const required = <A>(value: A | undefined): A => {
   return value
 }
 
+interface Target {
+  readonly certificates: Certificates
+  readonly port: number
+}
+
 const commands = {
   serve: ({ certificates, pace }: { readonly certificates: Certificates; readonly pace?: Pace }) =>
     contestant.serve(certificates, makeConsumer(pace ?? { slowSeconds: 0, pauseMillis: 0 })),
 
   /** Opens connections, makes a call on each and keeps them. Gives the time of the first in milliseconds. */
-  connect: async (options: Side & { readonly count: number }) => {
+  connect: async ({ certificates, count, port }: Target & { readonly count: number }) => {
     const started = performance.now()
-    connections.push(await connect(options))
+    const client = await contestant.client(certificates)
+    connections.push(await connect(client, port))
     const millis = performance.now() - started
-    while (connections.length < options.count) {
-      connections.push(await connect(options))
+    while (connections.length < count) {
+      connections.push(await connect(client, port))
     }
     return millis
   },
 
-  /** Connects and makes one call, time and again. Gives the median of the times in milliseconds. */
-  startUp: async (options: Side & { readonly times: number }) => {
-    const times: Array<number> = []
-    for (let i = 0; i < options.times; i++) {
+  /** Starts a client, connects it, connects it again, and stops all that, time and again. Gives medians in milliseconds. */
+  startUp: async ({ certificates, port, times }: Target & { readonly times: number }) => {
+    const first: Array<number> = []
+    const further: Array<number> = []
+    for (let i = 0; i < times; i++) {
       const started = performance.now()
-      const connection = await connect(options)
-      times.push(performance.now() - started)
-      await connection.close()
+      const client = await contestant.client(certificates)
+      const one = await connect(client, port)
+      const between = performance.now()
+      const other = await connect(client, port)
+      first.push(between - started)
+      further.push(performance.now() - between)
+      await one.close()
+      await other.close()
+      await client.close()
     }
-    return percentile(times.sort(ascending), 0.5)
+    return { first: percentile(first.sort(ascending), 0.5), further: percentile(further.sort(ascending), 0.5) }
   },
 
   /** Keeps so many calls in flight on the first connection. */

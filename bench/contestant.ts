@@ -9,10 +9,16 @@ export interface Certificates {
 }
 
 export interface Contestant {
-  /** Serves `EchoService` with mutual TLS on a port of 127.0.0.1 that the system chooses. Lives as long as the process. */
+  /** Serves `EchoService` with mutual TLS on a port that the system chooses. Lives as long as the process. */
   readonly serve: (certificates: Certificates, consumer: Consumer) => Promise<number>
+  /** What a process that calls others has once, however many they are. */
+  readonly client: (certificates: Certificates) => Promise<Client>
+}
+
+export interface Client {
   /** Opens a connection of its own, whatever connections there are already. */
-  readonly connect: (port: number, certificates: Certificates) => Promise<Connection>
+  readonly connect: (port: number) => Promise<Connection>
+  readonly close: () => Promise<void>
 }
 
 export interface Connection {

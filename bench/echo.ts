@@ -8,6 +8,8 @@ import {
 } from "@bufbuild/protobuf"
 import { EchoRequestSchema, EchoResponseSchema } from "../examples/gen/echo/v1/echo_pb.js"
 
+/** All of 127.0.0.0/8 is this machine: to some contestants a further connection needs a further address. */
+export const bindHost = "0.0.0.0"
 export const host = "127.0.0.1"
 
 const codec = <Desc extends DescMessage>(schema: Desc) => ({

@@ -1,6 +1,6 @@
 /** The parent's side: builds the benchmarks, starts their processes and talks to them. */
 import { execFileSync, fork } from "node:child_process"
-import { readdirSync, writeFileSync } from "node:fs"
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
@@ -10,10 +10,13 @@ import type { Certificates } from "./contestant.js"
 
 const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url))
 
+const built = mkdtempSync(path("../node_modules/.bench-"))
+process.on("exit", () => rmSync(built, { recursive: true }))
+
 /** Compiles what the children run: as tsx would run it, each closure made per call would cost a `defineProperty`. */
 export const build = () => {
-  execFileSync(path("../node_modules/.bin/tsc"), ["-p", path("tsconfig.json")], { stdio: "inherit" })
-  writeFileSync(path("../node_modules/.bench/package.json"), '{ "type": "module" }\n')
+  execFileSync(path("../node_modules/.bin/tsc"), ["-p", path("tsconfig.json"), "--outDir", built], { stdio: "inherit" })
+  writeFileSync(`${built}/package.json`, '{ "type": "module" }\n')
 }
 
 export const contestants: ReadonlyArray<string> = readdirSync(path("contestants")).map((file) =>
@@ -37,7 +40,7 @@ export interface Child {
 
 /** Starts a process for one side of a contestant. */
 export const start = async (contestant: string): Promise<Child> => {
-  const child = fork(path("../node_modules/.bench/bench/child.js"), [contestant], {
+  const child = fork(`${built}/bench/child.js`, [contestant], {
     execArgv: ["--expose-gc", "--tls-min-v1.3", "--no-deprecation"]
   })
   const waiting = new Map<number, { resolve: (result: never) => void; reject: (error: Error) => void }>()

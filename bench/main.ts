@@ -52,6 +52,7 @@ interface Result {
   readonly contestant: string
   readonly firstStart: number
   readonly start: number | undefined
+  readonly further: number | undefined
   readonly loads: ReadonlyArray<Load>
   readonly memory: Memory | undefined
 }
@@ -115,7 +116,7 @@ const speed = (contestant: string, certificates: Certificates, profile: string |
       loads.push(await load(server, client, inFlight, profile))
     }
     const start = starts === 0 ? undefined : await client.ask("startUp", { certificates, port, times: starts })
-    return { firstStart, loads, start }
+    return { firstStart, loads, start: start?.first, further: start?.further }
   })
 
 const memory = (contestant: string, certificates: Certificates) =>
@@ -192,6 +193,7 @@ const present = (results: ReadonlyArray<ReadonlyArray<Result>>): string => {
       name,
       Report.spread(start.numbers, 1),
       Report.spread(start.ratios, 2),
+      Report.spread(column(name, (result) => result.further).numbers, 1),
       Report.spread(column(name, (result) => result.firstStart).numbers),
       Report.spread(of("clientHeap").numbers),
       Report.spread(of("serverHeap").numbers),
@@ -199,7 +201,17 @@ const present = (results: ReadonlyArray<ReadonlyArray<Result>>): string => {
       Report.spread(of("serverRss").numbers)
     ]
   })
-  const heads = ["", "start ms", `x ${baseline}`, "first ms", "client heap", "server heap", "client RSS", "server RSS"]
+  const heads = [
+    "",
+    "start ms",
+    `x ${baseline}`,
+    "2nd peer ms",
+    "cold ms",
+    "client heap",
+    "server heap",
+    "client RSS",
+    "server RSS"
+  ]
   parts.push(
     `from nothing to the first reply, and KiB for each of ${connections} connections\n\n${Report.table(heads, rows)}`
   )

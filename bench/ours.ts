@@ -9,8 +9,8 @@ import * as Stream from "effect/Stream"
 import { EchoService } from "../examples/gen/echo/v1/echo_pb.js"
 import * as Credentials from "../src/Tls/Credentials.js"
 import * as Transport from "../src/Transport.js"
-import type { Certificates, Consumer, Contestant } from "./contestant.js"
-import { host } from "./echo.js"
+import type { Certificates, Connection, Consumer, Contestant } from "./contestant.js"
+import { bindHost } from "./echo.js"
 
 const handlers = (consumer: Consumer) =>
   Transport.handlers(EchoService, {
@@ -34,56 +34,67 @@ const consume = (consumer: Consumer, payload: Uint8Array): Effect.Effect<void> =
   })
 
 export const make = <E>(transport: Layer.Layer<Transport.Transport, E, Credentials.Credentials>): Contestant => {
-  /** Runs what shall outlive the effect that starts it, as the scope says. */
-  const start = <A, E>(
-    effect: Effect.Effect<A, E, Transport.Transport | Scope.Scope>,
-    certificates: Certificates,
-    scope: Scope.CloseableScope
-  ) =>
-    Layer.provide(Layer.fresh(transport), Credentials.layerPem(certificates)).pipe(
-      Layer.buildWithScope(scope),
-      Effect.flatMap((context) => Effect.provide(effect, context)),
-      Scope.extend(scope),
-      Logger.withMinimumLogLevel(LogLevel.Warning),
-      Effect.runPromise
-    )
+  /** The transport, for what shall outlive the effect that starts it and live as long as the scope. */
+  const open = async (certificates: Certificates) => {
+    const scope = Effect.runSync(Scope.make())
+    const context = await run(Layer.buildWithScope(Layer.provide(transport, Credentials.layerPem(certificates)), scope))
+    return {
+      start: <A, E>(effect: Effect.Effect<A, E, Transport.Transport | Scope.Scope>, within: Scope.Scope = scope) =>
+        run(Effect.provide(Scope.extend(effect, within), context)),
+      close: () => run(Scope.close(scope, Exit.void))
+    }
+  }
 
   return {
     serve: async (certificates, consumer) => {
-      const scope = Effect.runSync(Scope.make())
-      const listener = await start(Transport.listen([handlers(consumer)], { host }), certificates, scope)
+      const { start } = await open(certificates)
+      const listener = await start(Transport.listen([handlers(consumer)], { host: bindHost }))
       return listener.address.port
     },
-    connect: async (port, certificates) => {
-      const scope = Effect.runSync(Scope.make())
-      const client = await start(Transport.client(EchoService, `${host}:${port}`), certificates, scope)
+    client: async (certificates) => {
+      const { close, start } = await open(certificates)
+      let connections = 0
       return {
-        work: ({ done, next }) =>
-          Effect.runPromise(
-            Effect.gen(function* () {
-              for (let message = next(); message !== undefined; message = next()) {
-                done(yield* client.echo(message))
-              }
-            })
-          ),
-        close: () => Effect.runPromise(Scope.close(scope, Exit.void)),
-        download: (request, consumer) =>
-          Effect.runPromise(
-            Stream.runForEach(client.echoServerStream(request, { timeout: "1 hour" }), ({ payload }) =>
-              consume(consumer, payload)
-            )
-          ),
-        upload: (payload, repeat) =>
-          Effect.runPromise(
-            Effect.map(
-              client.echoClientStream(
-                Stream.map(Stream.range(1, repeat), () => ({ payload })),
-                { timeout: "1 hour" }
-              ),
-              ({ index }) => index
-            )
-          )
+        connect: async (port) => {
+          const scope = Effect.runSync(Scope.make())
+          // Clients of one address share its connection.
+          connections += 1
+          const target = `127.0.${connections >> 8}.${connections & 0xff}:${port}`
+          return connection(await start(Transport.client(EchoService, target), scope), scope)
+        },
+        close
       }
     }
   }
 }
+
+const run = <A, E>(effect: Effect.Effect<A, E>): Promise<A> =>
+  Effect.runPromise(Logger.withMinimumLogLevel(effect, LogLevel.Warning))
+
+const connection = (client: Transport.Client<typeof EchoService>, scope: Scope.CloseableScope): Connection => ({
+  work: ({ done, next }) =>
+    run(
+      Effect.gen(function* () {
+        for (let message = next(); message !== undefined; message = next()) {
+          done(yield* client.echo(message))
+        }
+      })
+    ),
+  close: () => run(Scope.close(scope, Exit.void)),
+  download: (request, consumer) =>
+    run(
+      Stream.runForEach(client.echoServerStream(request, { timeout: "1 hour" }), ({ payload }) =>
+        consume(consumer, payload)
+      )
+    ),
+  upload: (payload, repeat) =>
+    run(
+      Effect.map(
+        client.echoClientStream(
+          Stream.map(Stream.range(1, repeat), () => ({ payload })),
+          { timeout: "1 hour" }
+        ),
+        ({ index }) => index
+      )
+    )
+})

@@ -8,16 +8,25 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
-import type { Call, CurrentCall } from "./Transport/Call.js"
+import type { Authorizer } from "./Transport/Authorizer.js"
+import type { Call, CallConnection, CurrentCall } from "./Transport/Call.js"
 import * as Client_ from "./Transport/Client.js"
 import type { Connection } from "./Transport/internal/connection.js"
 import * as Route from "./Transport/internal/route.js"
 import type * as Method from "./Transport/Method.js"
 import * as Peer from "./Transport/Peer.js"
+import { Reverse } from "./Transport/Reverse.js"
 import * as Service from "./Transport/Service.js"
-import { type BindError, type ConnectError, InvalidArgument, type StatusError } from "./Transport/TransportError.js"
+import {
+  type BindError,
+  type ConnectError,
+  InvalidArgument,
+  type StatusError,
+  Unavailable
+} from "./Transport/TransportError.js"
 
 export {
   /**
@@ -25,6 +34,11 @@ export {
    * @category models
    */
   type Call,
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  type CallConnection,
   /**
    * @since 0.1.0
    * @category tags
@@ -53,6 +67,13 @@ export type {
    */
   ClientOptions
 } from "./Transport/Client.js"
+export {
+  /**
+   * @since 0.1.0
+   * @category tags
+   */
+  Reverse
+} from "./Transport/Reverse.js"
 
 /**
  * The transport that a program talks through. `GrpcLive`, `MemoryLive` and the others provide it.
@@ -114,6 +135,11 @@ export interface ListenOptions {
   readonly path?: string | undefined
   /** How long calls in flight may go on when the scope closes; the transport's own (5 seconds) unless given. */
   readonly gracePeriod?: Duration.DurationInput | undefined
+  /**
+   * Which peers may connect; whom it refuses gets `HandshakeFailed` with `NotAuthorized`. Default: all whom the transport
+   * trusts. Where peers prove no identity, as on plaintext and in memory, all but `Authorizer.any` refuse.
+   */
+  readonly authorize?: Authorizer | undefined
 }
 
 /**
@@ -166,6 +192,20 @@ type Requirements<H> = {
 type NothingElse<S extends Service.Source, H> = { readonly [K in Exclude<keyof H, keyof Service.Methods<S>>]: never }
 
 /**
+ * What `handlers` takes beside the handlers.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface HandlersOptions<S extends Service.Source> {
+  /**
+   * Who may call: one authorizer for the service, or one for each of its methods, of which none may be left out. Whom it
+   * refuses gets `PermissionDenied`, and the handler does not run. Default: all who may connect.
+   */
+  readonly authorize?: Authorizer | { readonly [K in keyof Service.Methods<S>]: Authorizer } | undefined
+}
+
+/**
  * Handlers for all methods of a contract.
  *
  * A handler that fails with one of the status errors gives the caller the same error. Any other failure, and a defect,
@@ -176,17 +216,33 @@ type NothingElse<S extends Service.Source, H> = { readonly [K in Exclude<keyof H
  */
 export const handlers = <S extends Service.Source, const H extends Implementation<S>>(
   service: S,
-  implementation: H & NothingElse<S, H>
+  implementation: H & NothingElse<S, H>,
+  options: HandlersOptions<S> = {}
 ): Handlers<Exclude<Requirements<H>, CurrentCall>> => {
   const contract = Service.from(service)
   return {
     service: contract.name,
-    routes: (context) => Route.make(contract, implementation, context)
+    routes: (context) => Route.make(contract, implementation, context, options.authorize)
   }
 }
 
 type RequirementsOf<H extends ReadonlyArray<Handlers<unknown>>> = RequirementsOfEach<H[number]>
 type RequirementsOfEach<H> = H extends Handlers<infer R> ? R : never
+
+const routesOf = <const H extends ReadonlyArray<Handlers<unknown>>>(
+  handlers: H
+): Effect.Effect<ReadonlyMap<string, Route.Route>, never, RequirementsOf<H>> =>
+  Effect.gen(function* () {
+    const context = (yield* Effect.context<RequirementsOf<H>>()) as Context.Context<unknown>
+    const routes = new Map<string, Route.Route>()
+    for (const route of handlers.flatMap((each) => each.routes(context))) {
+      if (routes.has(route.method.path)) {
+        return yield* Effect.dieMessage(`${route.method.path} has two handlers`)
+      }
+      routes.set(route.method.path, route)
+    }
+    return routes
+  })
 
 /**
  * Listens for as long as the scope is open.
@@ -201,14 +257,7 @@ export const listen = <const H extends ReadonlyArray<Handlers<unknown>>>(
   Effect.gen(function* () {
     const transport = yield* Transport
     // The context of all handlers is the context of each.
-    const context = (yield* Effect.context<RequirementsOf<H>>()) as Context.Context<unknown>
-    const routes = new Map<string, Route.Route>()
-    for (const route of handlers.flatMap((each) => each.routes(context))) {
-      if (routes.has(route.method.path)) {
-        return yield* Effect.dieMessage(`${route.method.path} has two handlers`)
-      }
-      routes.set(route.method.path, route)
-    }
+    const routes = yield* routesOf(handlers)
     const address = yield* transport.listen(routes, options)
     const target = Peer.formatAddress(address)
     yield* Effect.logInfo(`listening on ${target}`)
@@ -227,6 +276,9 @@ export const serve = <const H extends ReadonlyArray<Handlers<unknown>>>(
 ): Layer.Layer<Listener, BindError, Transport | Exclude<RequirementsOf<H>, Scope.Scope>> =>
   Layer.scoped(Listener, listen(handlers, options))
 
+const parse = (peer: string) =>
+  Either.mapLeft(Peer.parseTarget(peer), (message) => new InvalidArgument({ message, peer }))
+
 /**
  * A client of a peer: `"host:port"`, `"[v6]:port"` or `"unix:path"`. It is connected when this returns, and connects
  * again by itself until the scope closes. Clients of one peer share one connection.
@@ -241,11 +293,53 @@ export const client = <S extends Service.Source>(
 ): Effect.Effect<Client_.Client<S>, ConnectError, Transport | Scope.Scope> =>
   Effect.gen(function* () {
     const transport = yield* Transport
-    const target = yield* Either.mapLeft(Peer.parseTarget(peer), (message) => new InvalidArgument({ message, peer }))
+    const target = yield* parse(peer)
     const connection = yield* transport.connect(target)
     return Client_.make<S>(Service.from(service), connection, {
       ...options,
       timeout: options.timeout ?? transport.defaultTimeout,
       peer: Peer.formatTarget(target)
     })
+  })
+
+/**
+ * A client of the node at the other end of a connection that it made, as `call.connection` in a handler. That node says
+ * with `offer` what may be called. When the connection ends so do the calls, with `Unavailable`.
+ *
+ * @since 0.1.0
+ * @category reverse
+ */
+export const reverse = <S extends Service.Source>(
+  service: S,
+  connection: CallConnection,
+  options: Client_.ClientOptions = {}
+): Effect.Effect<Client_.Client<S>, Unavailable, Transport | Reverse> =>
+  Effect.gen(function* () {
+    const transport = yield* Transport
+    const back = (yield* Reverse).over(connection)
+    const peer = connection.peer.address
+    if (Option.isNone(back)) {
+      return yield* new Unavailable({ message: `no way back over the connection of ${peer}`, peer, processed: "no" })
+    }
+    return Client_.make<S>(Service.from(service), back.value, {
+      ...options,
+      timeout: options.timeout ?? transport.defaultTimeout,
+      peer
+    })
+  })
+
+/**
+ * Serves handlers to a peer on the connection that this end makes to it, for as long as the scope is open.
+ *
+ * @since 0.1.0
+ * @category reverse
+ */
+export const offer = <const H extends ReadonlyArray<Handlers<unknown>>>(
+  handlers: H,
+  peer: string
+): Effect.Effect<void, ConnectError, Reverse | Scope.Scope | RequirementsOf<H>> =>
+  Effect.gen(function* () {
+    const { offer } = yield* Reverse
+    const routes = yield* routesOf(handlers)
+    yield* offer(routes, yield* parse(peer))
   })

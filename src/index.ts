@@ -3,18 +3,21 @@
  *
  * @since 0.1.0
  */
-export { GrpcLive } from "./Grpc/GrpcLive.js"
+
 export * as Grpc from "./Grpc/GrpcLive.js"
+export { GrpcLive } from "./Grpc/GrpcLive.js"
 export * as RetryPolicy from "./Schedule/RetryPolicy.js"
 export * as Credentials from "./Tls/Credentials.js"
 export * as DevCa from "./Tls/DevCa.js"
-export { TlsLive } from "./Tls/TlsLive.js"
+export * as Pins from "./Tls/Pins.js"
 export * as Tls from "./Tls/TlsLive.js"
+export { TlsLive } from "./Tls/TlsLive.js"
+export * as Authorizer from "./Transport/Authorizer.js"
 export * as Deadline from "./Transport/Deadline.js"
 export * as ErrorDetails from "./Transport/ErrorDetails.js"
 export * as Health from "./Transport/Health.js"
-export { MemoryLive } from "./Transport/MemoryLive.js"
 export * as Memory from "./Transport/MemoryLive.js"
+export { MemoryLive } from "./Transport/MemoryLive.js"
 export * as Metadata from "./Transport/Metadata.js"
 export * as Method from "./Transport/Method.js"
 export * as Peer from "./Transport/Peer.js"

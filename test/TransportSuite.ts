@@ -182,6 +182,19 @@ export const transportSuite = <E>(
         expect(yield* messages(client.echoBidi(numbered(1000)))).toEqual(upTo(1000))
       })
 
+      test("an effect is a stream of one message", function* () {
+        const { client } = yield* serveEcho(
+          Transport.handlers(EchoService, {
+            ...echo,
+            echoServerStream: ({ message }) => Effect.succeed({ message }),
+            echoBidi: () => Effect.fail(new NotFound({ message: "none" }))
+          })
+        )
+        expect(yield* messages(client.echoServerStream({ message: "one" }))).toEqual(["one"])
+        expect(yield* client.echoClientStream(Effect.succeed({ message: "one" }))).toMatchObject({ index: 1 })
+        expect(yield* Effect.flip(messages(client.echoBidi(Effect.never)))).toMatchObject({ _tag: "NotFound" })
+      })
+
       test("a call is an effect: it can be run again", function* () {
         const calls = yield* Ref.make(0)
         const { client } = yield* serveEcho(

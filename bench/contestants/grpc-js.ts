@@ -1,7 +1,7 @@
 import * as Grpc from "@grpc/grpc-js"
 import type { EchoRequest } from "../../examples/gen/echo/v1/echo_pb.js"
 import type { Contestant, Work } from "../contestant.js"
-import { echoPath, host, request, response } from "../echo.js"
+import { bindHost, echoPath, host, request, response } from "../echo.js"
 
 const service: Grpc.ServiceDefinition = {
   echo: {
@@ -43,11 +43,16 @@ export default {
       server.addService(service, { echo })
       const pair = { private_key: Buffer.from(key), cert_chain: Buffer.from(cert) }
       const credentials = Grpc.ServerCredentials.createSsl(Buffer.from(ca), [pair], true)
-      server.bindAsync(`${host}:0`, credentials, (error, port) => (error === null ? resolve(port) : reject(error)))
+      server.bindAsync(`${bindHost}:0`, credentials, (error, port) => (error === null ? resolve(port) : reject(error)))
     }),
-  connect: async (port, { ca, cert, key }) => {
+  client: async ({ ca, cert, key }) => {
     const credentials = Grpc.credentials.createSsl(Buffer.from(ca), Buffer.from(key), Buffer.from(cert))
-    const client = new Grpc.Client(`${host}:${port}`, credentials, { "grpc.use_local_subchannel_pool": 1 })
-    return { work: (each) => work(client, each), close: async () => client.close() }
+    return {
+      connect: async (port) => {
+        const client = new Grpc.Client(`${host}:${port}`, credentials, { "grpc.use_local_subchannel_pool": 1 })
+        return { work: (each) => work(client, each), close: async () => client.close() }
+      },
+      close: async () => {}
+    }
   }
 } satisfies Contestant

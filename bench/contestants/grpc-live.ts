@@ -1,4 +1,4 @@
-import { GrpcLive } from "../../src/Grpc/GrpcLive.js"
+import * as Grpc from "../../src/Grpc/GrpcLive.js"
 import * as Ours from "../ours.js"
 
-export default Ours.make(GrpcLive)
+export default Ours.make(Grpc.layer({ serverName: "localhost" }))

@@ -1,4 +1,4 @@
-import { TlsLive } from "../../src/Tls/TlsLive.js"
+import * as Tls from "../../src/Tls/TlsLive.js"
 import * as Ours from "../ours.js"
 
-export default Ours.make(TlsLive)
+export default Ours.make(Tls.layer({ serverName: "localhost" }))

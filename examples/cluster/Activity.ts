@@ -3,6 +3,7 @@ import * as Schema from "effect/Schema"
 /** What a node did as a client of its peers, over some time. */
 export const Activity = Schema.Struct({
   calls: Schema.Number,
+  /** Calls, and what was tried again of them. */
   attempts: Schema.Number,
   errors: Schema.Number,
   /** Bytes of messages, as encoded. */
@@ -16,24 +17,18 @@ export const Activity = Schema.Struct({
 
 export type Activity = typeof Activity.Type
 
-export const none: Activity = {
-  calls: 0,
-  attempts: 0,
-  errors: 0,
-  sent: 0,
-  received: 0,
-  validProofs: 0,
-  invalidProofs: 0,
-  latencies: []
+/** All of it together. */
+export const sum = (activities: ReadonlyArray<Partial<Activity>>): Activity => {
+  const total = (key: Exclude<keyof Activity, "latencies">) =>
+    activities.reduce((sum, activity) => sum + (activity[key] ?? 0), 0)
+  return {
+    calls: total("calls"),
+    attempts: total("attempts"),
+    errors: total("errors"),
+    sent: total("sent"),
+    received: total("received"),
+    validProofs: total("validProofs"),
+    invalidProofs: total("invalidProofs"),
+    latencies: activities.flatMap(({ latencies }) => latencies ?? [])
+  }
 }
-
-export const add = (a: Activity, b: Activity): Activity => ({
-  calls: a.calls + b.calls,
-  attempts: a.attempts + b.attempts,
-  errors: a.errors + b.errors,
-  sent: a.sent + b.sent,
-  received: a.received + b.received,
-  validProofs: a.validProofs + b.validProofs,
-  invalidProofs: a.invalidProofs + b.invalidProofs,
-  latencies: [...a.latencies, ...b.latencies]
-})

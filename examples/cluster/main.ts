@@ -8,6 +8,7 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Schema from "effect/Schema"
 import { Credentials, DevCa } from "effect-transport"
 import * as Progress from "./supervisor/Progress.js"
@@ -63,6 +64,7 @@ const exitCode = (exit: Exit.Exit<unknown, unknown>) =>
 
 Command.run(command, { name: "cluster", version: "0.1.0" })(process.argv).pipe(
   Effect.provide(NodeContext.layer),
+  Effect.provide(Logger.replace(Logger.defaultLogger, Logger.withConsoleError(Logger.logfmtLogger))),
   NodeRuntime.runMain({
     disableErrorReporting: true,
     disablePrettyLogger: true,

@@ -10,8 +10,9 @@ const prefix = "effect-transport refused: "
 const frameHeaderSize = 9
 const settingsType = 0x4
 const goawayType = 0x7
-/** INADEQUATE_SECURITY, RFC 9113 section 7. */
-const errorCode = 0xc
+/** RFC 9113, section 7. */
+const inadequateSecurity = 0xc
+const noError = 0x0
 
 const frame = (type: number, payload: Buffer): Buffer => {
   const header = Buffer.alloc(frameHeaderSize)
@@ -20,15 +21,20 @@ const frame = (type: number, payload: Buffer): Buffer => {
   return Buffer.concat([header, payload])
 }
 
-/** The bytes that refuse a peer. */
-export const encode = (reason: HandshakeReason): Buffer => {
+const farewell = (errorCode: number, debugData: string): Buffer => {
   const goaway = Buffer.alloc(8)
   goaway.writeUInt32BE(errorCode, 4)
   return Buffer.concat([
     frame(settingsType, Buffer.alloc(0)),
-    frame(goawayType, Buffer.concat([goaway, Buffer.from(prefix + reason)]))
+    frame(goawayType, Buffer.concat([goaway, Buffer.from(debugData)]))
   ])
 }
+
+/** The bytes that refuse a peer. */
+export const encode = (reason: HandshakeReason): Buffer => farewell(inadequateSecurity, prefix + reason)
+
+/** The bytes that turn away a peer that comes when the listener closes already. It may come again. */
+export const goingAway: Buffer = farewell(noError, "")
 
 /** Whether the bytes begin as an HTTP/2 server does, with a SETTINGS frame. */
 export const isHttp2 = (bytes: Uint8Array): boolean => bytes[3] === undefined || bytes[3] === settingsType

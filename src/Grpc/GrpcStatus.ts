@@ -9,6 +9,9 @@ const detailsKey = "grpc-status-details-bin"
 /** Longer texts are cut: they travel in the trailers, whose size peers limit. */
 const maxMessageLength = 4096
 
+const internal = 13
+const unavailable = 14
+
 interface Where {
   readonly method: string
   readonly peer: string
@@ -17,14 +20,24 @@ interface Where {
 /** What grpc-js says of calls that never left this process, or that the peer refused unseen. */
 const notProcessed = /^(No connection established|Name resolution failed|Stream refused by server|Channel closed before)/
 
-/** The error of a status other than OK. */
-export const fromStatus = (status: Grpc.StatusObject, where: Where): StatusError => {
+/** The same, where grpc-js would try again if its retries were on: the connection was lost when the call was to begin. */
+const notStarted = /^Failed to start HTTP\/2 stream/
+
+/**
+ * The error of a status other than OK. `answered` says that response headers had come: the status is then the peer's,
+ * whatever its text looks like.
+ */
+export const fromStatus = (status: Grpc.StatusObject, where: Where, answered: boolean): StatusError => {
+  const metadata = GrpcMetadata.fromGrpc(status.metadata)
   const packed = status.metadata.get(detailsKey)[0]
-  return fromCode(status.code, {
-    message: status.details,
-    metadata: GrpcMetadata.fromGrpc(status.metadata),
+  // A peer that answers with trailers alone sends its content-type among them.
+  const isLocal = !answered && Object.keys(status.metadata.toJSON()).length === 0
+  const isLost = isLocal && notStarted.test(status.details)
+  return fromCode(isLost ? unavailable : (status.code ?? internal), {
+    message: status.details ?? "the answer can't be decompressed",
+    metadata,
     details: Buffer.isBuffer(packed) ? ErrorDetails.decodeStatus(GrpcMetadata.asBytes(packed)) : [],
-    processed: notProcessed.test(status.details) ? "no" : "unknown",
+    processed: isLost || (isLocal && notProcessed.test(status.details)) ? "no" : "unknown",
     ...where
   })
 }

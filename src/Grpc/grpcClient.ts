@@ -94,7 +94,9 @@ const openChannel = (
       )
     }
 
-    const handshake = (socket: Socket) =>
+    const handshake = (
+      socket: Socket
+    ): Effect.Effect<{ readonly socket: Socket; readonly secure: boolean }, HandshakeFailed | Unavailable> =>
       Effect.gen(function* () {
         const address = socket.remoteAddress
         failures.delete(address)
@@ -103,7 +105,7 @@ const openChannel = (
         const material = yield* credentials.current
         if (material._tag === "Insecure") {
           // HTTP/2 servers begin with SETTINGS, which makes the channel ready; this one began with something else.
-          failures.set(address, () => (socket.bytesRead > 0 ? noHttp2(peer) : undefined))
+          failures.set(address, () => (socket.destroyed && socket.bytesRead > 0 ? noHttp2(peer) : undefined))
         }
         return yield* GrpcConnector.secure(socket, material, nameWanted, peer).pipe(
           Effect.mapError((error) => (connecting.isLate(socket) ? silent(peer) : error)),
@@ -111,7 +113,7 @@ const openChannel = (
         )
       })
 
-    const channel = yield* Effect.acquireRelease(
+    const channel: Grpc.Channel = yield* Effect.acquireRelease(
       Effect.map(
         credentials.current,
         (material) =>
@@ -126,7 +128,7 @@ const openChannel = (
       ),
       (channel) => Effect.sync(() => channel.close())
     )
-    const isReady = () => channel.getConnectivityState(false) === Grpc.connectivityState.READY
+    const isReady = (): boolean => channel.getConnectivityState(false) === Grpc.connectivityState.READY
     yield* Count.whileOpen(TransportMetrics.connectionsOpened)
     yield* keepConnected(channel, () => failures.clear())
     yield* Effect.timeoutFail(firstConnect(channel, peer, failure), {
@@ -312,8 +314,21 @@ export const connect = (
       const deadline = call.timeout === Number.POSITIVE_INFINITY ? call.timeout : Date.now() + call.timeout
       const handle = channel.grpc.createCall(path, deadline, null, null, null)
       calls.add(handle)
+      let answered = false
+      const tell = (observer: OutgoingCall["onHeaders"], metadata: Grpc.Metadata) => {
+        try {
+          observer?.(GrpcMetadata.fromGrpc(metadata))
+        } catch (defect) {
+          // Thrown on into grpc-js it would end the process.
+          listener.onEnd(Exit.die(defect))
+          handle.cancelWithStatus(Grpc.status.CANCELLED, "the caller failed")
+        }
+      }
       handle.start(GrpcMetadata.toGrpc(call.metadata, call.waitForReady), {
-        onReceiveMetadata: (headers) => call.onHeaders?.(GrpcMetadata.fromGrpc(headers)),
+        onReceiveMetadata: (headers) => {
+          answered = true
+          tell(call.onHeaders, headers)
+        },
         onReceiveMessage: (message: unknown) => {
           if (Buffer.isBuffer(message)) {
             listener.onMessage(GrpcMetadata.asBytes(message))
@@ -321,11 +336,11 @@ export const connect = (
         },
         onReceiveStatus: (status) => {
           calls.delete(handle)
-          call.onTrailers?.(GrpcMetadata.fromGrpc(status.metadata))
+          tell(call.onTrailers, status.metadata)
           if (status.code === Grpc.status.OK) {
             return listener.onEnd(Exit.void)
           }
-          const error = GrpcStatus.fromStatus(status, where)
+          const error = GrpcStatus.fromStatus(status, where, answered)
           const refusal = error._tag === "Unavailable" && error.processed === "no" ? channel.refusal() : undefined
           listener.onEnd(Exit.fail(refusal === undefined ? error : refusalOf(refusal, path)))
         }

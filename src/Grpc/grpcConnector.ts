@@ -17,12 +17,19 @@ import * as GrpcRefusal from "./GrpcRefusal.js"
 const firstBytesPeriod = Duration.seconds(1)
 
 /**
+ * The same without TLS. Servers that tell HTTP/2 from HTTP/1 by the client's first bytes are common there, and nobody is
+ * refused but by a listener of this library with an authorizer.
+ */
+const firstPlainBytesPeriod = Duration.millis(200)
+
+/**
  * Waits for the server's first bytes and puts them back. A server that refuses a client certificate says so only now:
  * in TLS 1.3 the handshake is over at the client before the server has seen its certificate.
  */
 const checkFirstBytes = (
   socket: Socket,
   peer: string,
+  period: Duration.Duration,
   hasCertificate: boolean,
   alert: () => Option.Option<HandshakeFailed> = Option.none
 ) => {
@@ -51,7 +58,7 @@ const checkFirstBytes = (
     onReadable()
     return Effect.sync(stop)
   })
-  return Effect.flatMap(Effect.timeoutOption(bytes, firstBytesPeriod), (read) => {
+  return Effect.flatMap(Effect.timeoutOption(bytes, period), (read) => {
     if (Option.isNone(read)) {
       return Effect.void
     }
@@ -74,10 +81,7 @@ const checkFirstBytes = (
   })
 }
 
-/**
- * Makes a connected socket ready for HTTP/2. Without TLS there is nothing to do: a server may wait there for the client
- * to speak first, and refuses nobody.
- */
+/** Makes a connected socket ready for HTTP/2. */
 export const secure = (
   socket: Socket,
   material: Credentials.Material,
@@ -86,10 +90,18 @@ export const secure = (
 ): Effect.Effect<{ readonly socket: Socket; readonly secure: boolean }, HandshakeFailed | Unavailable> =>
   Effect.gen(function* () {
     if (material._tag === "Insecure") {
+      yield* checkFirstBytes(socket, peer, firstPlainBytesPeriod, true).pipe(
+        // Without TLS there is no certificate to refuse: a peer that hangs up is one that is going away.
+        Effect.catchIf(
+          (error) => error.reason === "Refused",
+          (error) => new Unavailable({ message: error.message, peer, processed: "no" })
+        )
+      )
       return { socket, secure: false }
     }
     const secured = yield* TlsHandshake.connectSecure(socket, { material, nameWanted, alpnProtocols: ["h2"], peer })
-    yield* checkFirstBytes(secured.socket, peer, Option.isSome(material.certificate), secured.refusal)
+    const hasCertificate = Option.isSome(material.certificate)
+    yield* checkFirstBytes(secured.socket, peer, firstBytesPeriod, hasCertificate, secured.refusal)
     return { socket: secured.socket, secure: true }
   })
 

@@ -10,11 +10,12 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type * as Credentials from "../Tls/Credentials.js"
 import * as TlsHandshake from "../Tls/TlsHandshake.js"
+import * as Authorizer from "../Transport/Authorizer.js"
 import * as Count from "../Transport/internal/count.js"
 import * as InFlight from "../Transport/internal/inFlight.js"
 import type * as Route from "../Transport/internal/route.js"
 import * as Peer from "../Transport/Peer.js"
-import { BindError, type HandshakeFailed } from "../Transport/TransportError.js"
+import { BindError, HandshakeFailed } from "../Transport/TransportError.js"
 import * as TransportMetrics from "../Transport/TransportMetrics.js"
 import type { ListenOptions } from "../Transport.js"
 import type { Settings } from "./GrpcOptions.js"
@@ -35,6 +36,12 @@ const bindReasons: Record<string, BindError["reason"]> = {
 
 /** The client's preface and the header of its SETTINGS frame: what a peer that speaks HTTP/2 has sent at the least. */
 const prefaceSize = 24 + 9
+
+/** The first byte of TLS: the type of the record that a client begins with (RFC 8446, section 5.1). */
+const handshakeRecord = 22
+
+/** A fatal alert, protocol_version, as its own record (RFC 8446, section 6). */
+const protocolVersionAlert = Buffer.from([21, 3, 3, 0, 2, 2, 70])
 
 /** How long a refused peer may take to read why. */
 const refusalPeriod = Duration.seconds(1)
@@ -80,22 +87,41 @@ const makeServer = (routes: ReadonlyMap<string, Route.Route>, listener: GrpcServ
 interface Connections {
   readonly accept: (socket: Net.Socket) => void
   readonly peerOf: (call: Grpc.ServerInterceptingCallInterface) => Peer.Peer
+  /** Turns away those that have not got to HTTP/2 yet. */
+  readonly close: () => void
   readonly destroy: () => void
 }
+
+/** Says a last word to a peer, and waits a little for it to hang up. Unread bytes would turn the end into a reset. */
+const bid = (socket: Net.Socket, farewell: Buffer): void => {
+  socket.resume()
+  socket.end(farewell)
+  const timer = setTimeout(() => socket.destroy(), Duration.toMillis(refusalPeriod))
+  socket.once("close", () => clearTimeout(timer))
+}
+
+const addressOf = ({ remoteAddress, remotePort }: Net.Socket): string =>
+  remoteAddress === undefined || remotePort === undefined
+    ? "unix"
+    : Peer.formatAddress({ host: remoteAddress, port: remotePort })
 
 const key = (address: string | undefined, port: number | undefined) => `${address}:${port}`
 
 /** The connections of a listener: their handshakes, who is at the other end, and their limits in time. */
 const makeConnections = (
   settings: Settings,
-  material: Credentials.Material,
+  credentials: Credentials.CredentialsService,
+  authorize: Authorizer.Authorizer | undefined,
   serveHttp2: (socket: Net.Socket) => void
 ): Effect.Effect<Connections, never, Scope.Scope> =>
   Effect.gen(function* () {
+    const material = yield* credentials.current
     const run = yield* FiberSet.makeRuntime()
     const sockets = new Set<Net.Socket>()
     const peers = new Map<string, Peer.Peer>()
+    const silent = new Set<Net.Socket>()
     let unixPeers = 0
+    let closing = false
 
     const onRefused = (refusal: {
       readonly error: HandshakeFailed
@@ -110,14 +136,14 @@ const makeConnections = (
         )
       )
       if (socket !== undefined) {
-        socket.resume()
-        socket.end(GrpcRefusal.encode(error.reason))
-        const timer = setTimeout(() => socket.destroy(), Duration.toMillis(refusalPeriod))
-        socket.once("close", () => clearTimeout(timer))
+        bid(socket, GrpcRefusal.encode(error.reason))
       }
     }
 
     const open = (socket: Net.Socket, identity: Peer.Peer["identity"]) => {
+      if (closing) {
+        return bid(socket, GrpcRefusal.goingAway)
+      }
       if (socket.remoteAddress === undefined) {
         // All peers of a unix socket look alike to grpc-js: a name for each tells them apart.
         unixPeers += 1
@@ -150,9 +176,60 @@ const makeConnections = (
             alpnProtocols: ["h2"],
             handshakeTimeoutMillis: Duration.toMillis(settings.handshakeTimeout),
             clientCertificate: "require",
+            authorize,
             onSecure: ({ identity, socket }) => open(socket, identity),
             onRefused
           })
+
+    if (acceptor !== undefined) {
+      yield* TlsHandshake.follow(acceptor, credentials.changes)
+    }
+
+    /** Nobody proves an identity without TLS. */
+    const openInsecure = (socket: Net.Socket) => {
+      if (authorize === undefined || Authorizer.check(authorize, Option.none())) {
+        return open(socket, Option.none())
+      }
+      const address = addressOf(socket)
+      const message = `${address} may not connect`
+      const error = new HandshakeFailed({ message, reason: "NotAuthorized", refusedBy: "local", peer: address })
+      onRefused({ error, address, socket })
+    }
+
+    /**
+     * OpenSSL hangs up on what is no TLS without an alert, and a client without TLS would take that for a peer that goes
+     * away. So the first byte is looked at before.
+     */
+    const shake = (socket: Net.Socket, accept: (socket: Net.Socket) => void) => {
+      const address = addressOf(socket)
+      const timer = setTimeout(() => {
+        run(Effect.logWarning(`closed ${address}: it said nothing in time`))
+        socket.destroy()
+      }, Duration.toMillis(settings.handshakeTimeout))
+      const stop = () => {
+        clearTimeout(timer)
+        silent.delete(socket)
+      }
+      const onReadable = () => {
+        const bytes: unknown = socket.read()
+        if (!Buffer.isBuffer(bytes)) {
+          return
+        }
+        stop()
+        socket.off("readable", onReadable)
+        if (bytes[0] === handshakeRecord) {
+          socket.unshift(bytes)
+          return accept(socket)
+        }
+        const message = `${address} does not speak TLS`
+        const error = new HandshakeFailed({ message, reason: "NoCommonProtocol", refusedBy: "local", peer: address })
+        onRefused({ error, address, socket: undefined })
+        bid(socket, protocolVersionAlert)
+      }
+      silent.add(socket)
+      socket.on("readable", onReadable)
+      socket.once("close", stop)
+    }
 
     const accept = (socket: Net.Socket) => {
       sockets.add(socket)
@@ -163,9 +240,9 @@ const makeConnections = (
       })
       socket.on("error", constVoid)
       if (acceptor === undefined) {
-        open(socket, Option.none())
+        openInsecure(socket)
       } else {
-        acceptor.accept(socket)
+        shake(socket, acceptor.accept)
       }
     }
 
@@ -174,6 +251,12 @@ const makeConnections = (
       peerOf: (call) => {
         const { remoteAddress, remotePort } = call.getConnectionInfo()
         return peers.get(key(remoteAddress, remotePort)) ?? { address: call.getPeer(), identity: Option.none() }
+      },
+      close: () => {
+        closing = true
+        for (const socket of silent) {
+          socket.destroy()
+        }
       },
       destroy: () => {
         for (const socket of sockets) {
@@ -233,7 +316,7 @@ export const listen = (
     const clock = yield* Effect.clock
     const server = makeServer(routes, { settings, inFlight, clock, peerOf: (call) => connections.peerOf(call) })
     const injector = server.createConnectionInjector(Grpc.ServerCredentials.createInsecure())
-    const connections: Connections = yield* makeConnections(settings, material, (socket) =>
+    const connections: Connections = yield* makeConnections(settings, credentials, options.authorize, (socket) =>
       injector.injectConnection(socket)
     )
     const acceptor = yield* Effect.acquireRelease(
@@ -244,9 +327,11 @@ export const listen = (
       }),
       (acceptor) =>
         Effect.gen(function* () {
-          acceptor.close()
           const closed = yield* Deferred.make<void>()
-          server.tryShutdown(() => Deferred.unsafeDone(closed, Effect.void))
+          // Also called when all connections have ended, unlike what tryShutdown calls: it can miss the end of one.
+          acceptor.close(() => Deferred.unsafeDone(closed, Effect.void))
+          server.tryShutdown(constVoid)
+          connections.close()
           yield* inFlight.drain(options.gracePeriod ?? settings.gracePeriod)
           yield* Effect.timeoutOption(Effect.interruptible(Deferred.await(closed)), flushPeriod)
           server.forceShutdown()

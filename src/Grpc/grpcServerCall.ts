@@ -11,7 +11,7 @@ import * as Stream from "effect/Stream"
 import * as Codec from "../Transport/internal/codec.js"
 import * as IncomingCall from "../Transport/internal/incomingCall.js"
 import type * as InFlight from "../Transport/internal/inFlight.js"
-import type * as Route from "../Transport/internal/route.js"
+import * as Route from "../Transport/internal/route.js"
 import * as Metadata from "../Transport/Metadata.js"
 import type * as Peer from "../Transport/Peer.js"
 import {
@@ -43,8 +43,12 @@ export const serve = (call: Grpc.ServerInterceptingCallInterface, route: Route.R
   const where = { method: path, peer: call.getPeer() }
   let handler: Fiber.RuntimeFiber<unknown, unknown> | undefined
 
-  const start = <A, E>(effect: Effect.Effect<A, E>, onExit: (exit: Exit.Exit<A, E>) => void) => {
-    handler = inFlight.fork(effect, onExit)
+  const start = <A, E>(
+    effect: Effect.Effect<A, E>,
+    incoming: IncomingCall.IncomingCall,
+    onExit: (exit: Exit.Exit<A, E>) => void
+  ) => {
+    handler = inFlight.fork(effect, Route.contextOf(route, incoming), onExit)
   }
 
   const refuse = (error: StatusError) => call.sendStatus(GrpcStatus.toStatus(error, Metadata.empty))
@@ -103,7 +107,7 @@ export const serve = (call: Grpc.ServerInterceptingCallInterface, route: Route.R
         if (Either.isLeft(decoded)) {
           return refuse(decoded.left)
         }
-        start(route.handle(decoded.right, incoming), (exit) => {
+        start(route.handle(decoded.right, incoming), incoming, (exit) => {
           if (Exit.isFailure(exit)) {
             return sendError(exit.cause, incoming)
           }
@@ -127,6 +131,7 @@ export const serve = (call: Grpc.ServerInterceptingCallInterface, route: Route.R
           }
         })
       ),
+      incoming,
       (exit) => (Exit.isSuccess(exit) ? sendOk(incoming) : sendError(exit.cause, incoming))
     )
     return { push: inbox.push, halfClose: () => inbox.end(Exit.void) }

@@ -4,19 +4,22 @@
  * @since 0.1.0
  */
 import * as Config from "effect/Config"
-import type { ConfigError } from "effect/ConfigError"
+import * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { CredentialsError } from "../Transport/TransportError.js"
 import * as DevCa from "./DevCa.js"
-import { load, type PemOptions } from "./internal/load.js"
+import { filesOf, load, type PemOptions } from "./internal/load.js"
 import type { Insecure, KeyPair, Material, Tls } from "./internal/material.js"
 import type { PemSource } from "./internal/pem.js"
+import { type RotationOptions, make as rotating } from "./internal/rotation.js"
 
-export type { Insecure, KeyPair, Material, PemOptions, PemSource, Tls }
+export type { Insecure, KeyPair, Material, PemOptions, PemSource, RotationOptions, Tls }
 
 /**
  * A source of credentials, which lives as long as its layer.
@@ -72,6 +75,10 @@ export const requireCertificate = (material: Tls): Effect.Effect<KeyPair, Creden
 /**
  * Credentials from PEM, as values or files of at most 1 MiB. Everything is read and checked when the layer is built.
  *
+ * Files are read again when they change, however they are replaced. New credentials are checked as the first ones were:
+ * those that are good are what new connections use from then on, and the others leave the last good ones in place, with a
+ * warning. Connections that exist live on.
+ *
  * @example
  * ```ts
  * import { Credentials } from "effect-transport"
@@ -86,8 +93,13 @@ export const requireCertificate = (material: Tls): Effect.Effect<KeyPair, Creden
  * @since 0.1.0
  * @category layers
  */
-export const layerPem = (options: PemOptions): Layer.Layer<Credentials, CredentialsError> =>
-  Layer.effect(Credentials, Effect.map(load(options), make))
+export const layerPem = (options: PemOptions & RotationOptions): Layer.Layer<Credentials, CredentialsError> =>
+  Layer.scoped(Credentials, fromPem(options))
+
+const fromPem = (
+  options: PemOptions & RotationOptions
+): Effect.Effect<CredentialsService, CredentialsError, Scope.Scope> =>
+  rotating({ load: load(options), files: filesOf(options) }, options)
 
 /**
  * Where `layerConfig` looks unless told otherwise: `TRANSPORT_CA`, `TRANSPORT_CERT`, `TRANSPORT_KEY` (each a path or PEM
@@ -105,13 +117,17 @@ export const config: Config.Config<PemOptions> = Config.all({
   pins: Config.option(Config.array(Config.string(), "TRANSPORT_PINS")),
   mode: Config.withDefault(Config.literal("additional", "instead")("TRANSPORT_PINS_MODE"), "additional")
 }).pipe(
-  Config.map(({ ca, cert, key, mode, passphrase, pins }) => ({
-    ca: Option.getOrUndefined(ca),
-    cert: Option.getOrUndefined(cert),
-    key: Option.getOrUndefined(key),
-    passphrase: Option.getOrUndefined(passphrase),
-    pins: Option.getOrUndefined(Option.map(pins, (all) => ({ all, mode })))
-  }))
+  Config.mapOrFail(({ ca, cert, key, mode, passphrase, pins }) =>
+    Option.isNone(ca) && mode === "additional"
+      ? Either.left(ConfigError.MissingData(["TRANSPORT_CA"], "Expected TRANSPORT_CA to exist, or pins instead"))
+      : Either.right({
+          ca: Option.getOrUndefined(ca),
+          cert: Option.getOrUndefined(cert),
+          key: Option.getOrUndefined(key),
+          passphrase: Option.getOrUndefined(passphrase),
+          pins: Option.getOrUndefined(Option.map(pins, (all) => ({ all, mode })))
+        })
+  )
 )
 
 /**
@@ -121,15 +137,9 @@ export const config: Config.Config<PemOptions> = Config.all({
  * @category layers
  */
 export const layerConfig = (
-  options: Config.Config.Wrap<PemOptions> = config
-): Layer.Layer<Credentials, CredentialsError | ConfigError> =>
-  Layer.effect(
-    Credentials,
-    Config.unwrap(options).pipe(
-      Effect.flatMap((pem) => load(pem)),
-      Effect.map(make)
-    )
-  )
+  options: Config.Config.Wrap<PemOptions & RotationOptions> = config
+): Layer.Layer<Credentials, CredentialsError | ConfigError.ConfigError> =>
+  Layer.scoped(Credentials, Effect.flatMap(Config.unwrap(options), fromPem))
 
 /**
  * What `layerDev` makes.

@@ -28,7 +28,7 @@ const bindReasons: Record<string, BindError["reason"]> = {
 
 /** What a transport does with the connections of its listener. */
 export interface Options {
-  readonly material: Credentials.Material
+  readonly credentials: Credentials.CredentialsService
   readonly alpnProtocols: ReadonlyArray<string>
   readonly handshakeTimeout: Duration.Duration
   readonly maxConnections: number
@@ -43,9 +43,13 @@ export interface Options {
 /** Listens until the scope closes, and does all that comes before a transport's own protocol. */
 export const listen = (options: Options, where: ListenOptions): Effect.Effect<Peer.Address, BindError, Scope.Scope> =>
   Effect.gen(function* () {
-    const { material } = options
+    const material = yield* options.credentials.current
     if (material._tag === "Tls" && Option.isNone(material.certificate)) {
-      return yield* bindError(where, "CredentialsRefused", "a listener needs a certificate, and its credentials hold none")
+      return yield* bindError(
+        where,
+        "CredentialsRefused",
+        "a listener needs a certificate, and its credentials hold none"
+      )
     }
     const run = yield* FiberSet.makeRuntime()
     const sockets = new Set<Net.Socket>()
@@ -79,9 +83,14 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
             alpnProtocols: options.alpnProtocols,
             handshakeTimeoutMillis: Duration.toMillis(options.handshakeTimeout),
             clientCertificate: "require",
+            authorize: where.authorize,
             onSecure: ({ identity, socket }) => open(socket, identity),
             onRefused
           })
+
+    if (acceptor !== undefined) {
+      yield* TlsHandshake.follow(acceptor, options.credentials.changes)
+    }
 
     const accept = (socket: Net.Socket) => {
       sockets.add(socket)

@@ -6,11 +6,17 @@ import { X509Certificate } from "node:crypto"
 import * as net from "node:net"
 import * as tls from "node:tls"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as Authorizer from "../Transport/Authorizer.js"
 import { formatAddress, type Identity } from "../Transport/Peer.js"
-import { HandshakeFailed, type HandshakeReason, Unavailable } from "../Transport/TransportError.js"
+import type { HandshakeFailed, HandshakeReason, Unavailable } from "../Transport/TransportError.js"
 import * as Certificate from "./internal/certificate.js"
-import type { Tls } from "./internal/material.js"
+import type { Material, Tls } from "./internal/material.js"
+import * as Pinning from "./internal/pinning.js"
+import { broken, brokenOff, type Failure, handshakeFailed, refusedByPeer, vanished } from "./internal/refusals.js"
 import { contextOptions, secureContext } from "./internal/secureContext.js"
 import * as TlsAlert from "./TlsAlert.js"
 
@@ -33,80 +39,56 @@ export interface SecureSocket {
  * Not by `getPeerX509Certificate`: at a client, before Node 26, that takes the certificate out of the connection, and
  * whoever asks next finds none.
  */
-export const identityOf = (socket: tls.TLSSocket): Option.Option<Identity> => {
+export const identityOf = (socket: tls.TLSSocket): Option.Option<Identity> =>
+  Option.map(shownBy(socket), ({ identity }) => identity)
+
+interface Shown {
+  readonly certificate: X509Certificate
+  readonly identity: Identity
+}
+
+const shownBy = (socket: tls.TLSSocket): Option.Option<Shown> => {
   try {
     const { raw }: { readonly raw?: Buffer } = socket.getPeerCertificate() ?? {}
-    return Option.map(Option.fromNullable(raw), (der) => Certificate.identityOf(new X509Certificate(der)))
+    return Option.map(Option.fromNullable(raw), (der) => {
+      const certificate = new X509Certificate(der)
+      return { certificate, identity: Certificate.identityOf(certificate) }
+    })
   } catch {
     // What can't be read is not shown. A throw in an event of the socket would end the process.
     return Option.none()
   }
 }
 
-/** What is known of a failed handshake. */
-interface Failure extends TlsAlert.Refusal {
-  readonly peer: string
-  /** Its code goes into the message. */
-  readonly error?: unknown
-  /** The certificate that was refused. */
-  readonly certificate?: Option.Option<Identity> | undefined
-  readonly nameWanted?: string | undefined
+/** What speaks against the peer's certificate. */
+type Objection = Pick<Failure, "error" | "reason">
+
+/**
+ * Who the peer is, or what speaks against it: here all is decided that TLS has left open. `wanted` are the names that a
+ * client looks for.
+ */
+const judge = (
+  socket: tls.TLSSocket,
+  { certificate, identity }: Shown,
+  { pins }: Tls,
+  wanted?: ReadonlyArray<string>
+): Either.Either<Identity, Objection> => {
+  if (pins?.mode === "instead") {
+    const validity = Certificate.validityOf(certificate)
+    if (validity !== "Valid") {
+      return Either.left({ reason: validity })
+    }
+  } else if (socket.authorized !== true) {
+    const code = String(socket.authorizationError)
+    return Either.left({ reason: TlsAlert.fromVerifyCode(code), error: { code } })
+  }
+  return pins === undefined
+    ? Either.right(identity)
+    : Either.fromOption(Pinning.check(pins, certificate, wanted), () => ({
+        reason: "PinMismatch",
+        error: { code: Pinning.seen(certificate) }
+      }))
 }
-
-const phrases: { readonly [reason in HandshakeReason]: string } = {
-  UntrustedIssuer: "the certificate does not lead to a trusted CA",
-  Expired: "the certificate has expired",
-  NotYetValid: "the certificate is not valid yet",
-  NameMismatch: "the certificate is for another name",
-  PinMismatch: "the certificate is not among those pinned",
-  Revoked: "the certificate is revoked",
-  InvalidPurpose: "the certificate may not be used on this side of TLS",
-  BadCertificate: "the certificate can't be used",
-  CertificateRequired: "a certificate is required",
-  NotAuthorized: "the holder of the certificate may not connect",
-  NoCommonProtocol: "the two have no protocol in common",
-  Refused: "the handshake was broken off"
-}
-
-const handshakeFailed = ({ certificate, error, nameWanted, peer, reason, refusedBy }: Failure): HandshakeFailed => {
-  const identity = Option.getOrUndefined(certificate ?? Option.none())
-  const side = refusedBy === "local" ? "this side" : "the peer"
-  const code = TlsAlert.codeOf(error)
-  const message = `TLS with ${peer}, refused by ${side}: ${phrases[reason]}`
-  return new HandshakeFailed(
-    {
-      reason,
-      refusedBy,
-      peer,
-      message: code === "" ? message : `${message} (${code})`,
-      ...(identity === undefined ? {} : { fingerprint: identity.fingerprint, notAfter: identity.notAfter }),
-      ...(nameWanted === undefined ? {} : { nameWanted })
-    },
-    // What a stranger's certificate says can't make this throw, in an event of a socket.
-    { disableValidation: true }
-  )
-}
-
-const certificateReasons: ReadonlyArray<HandshakeReason> = [
-  "UntrustedIssuer",
-  "Expired",
-  "Revoked",
-  "InvalidPurpose",
-  "BadCertificate",
-  "NotAuthorized"
-]
-
-/** The peer sent an alert. If that is about a certificate, it is about ours. */
-const refusedByPeer = (material: Tls, peer: string, reason: HandshakeReason, error: unknown): HandshakeFailed =>
-  handshakeFailed({
-    reason,
-    refusedBy: "remote",
-    peer,
-    error,
-    certificate: certificateReasons.includes(reason)
-      ? Option.map(material.certificate, ({ identity }) => identity)
-      : Option.none()
-  })
 
 const secureSocket = (
   socket: tls.TLSSocket,
@@ -156,7 +138,7 @@ export const connectSecure = (
       ...(net.isIP(nameWanted) === 0 ? { servername: nameWanted } : {}),
       checkServerIdentity: (_, certificate) => checkName(nameWanted, certificate),
       // Said outright, because the environment can change the default (NODE_TLS_REJECT_UNAUTHORIZED).
-      rejectUnauthorized: true
+      rejectUnauthorized: material.pins?.mode !== "instead"
     })
     // Evidence only. When Node refuses the certificate it destroys the socket, and the certificate with it; the event
     // before that is not documented.
@@ -188,15 +170,19 @@ export const connectSecure = (
       Option.isSome(identityOf(secured))
     const onClose = () => fail(broken(peer, socket.bytesRead > bytesBefore))
     const onSecureConnect = () => {
-      const identity = identityOf(secured)
-      if (!secured.authorized || Option.isNone(identity)) {
+      const found = shownBy(secured)
+      if (Option.isNone(found)) {
         return fail(refused("BadCertificate"))
+      }
+      const judged = judge(secured, found.value, material, [nameWanted, peer])
+      if (Either.isLeft(judged)) {
+        return fail(refused(judged.left.reason, judged.left.error))
       }
       if (!isAgreed(alpnProtocols, secured)) {
         return fail(refused("NoCommonProtocol"))
       }
       stop()
-      resume(Effect.succeed(secureSocket(secured, material, peer, identity)))
+      resume(Effect.succeed(secureSocket(secured, material, peer, Option.some(judged.right))))
     }
     const stop = () => {
       secured.off("secure", onSecure).off("secureConnect", onSecureConnect).off("error", onError).off("close", onClose)
@@ -234,23 +220,6 @@ const checkName = (nameWanted: string, certificate: tls.PeerCertificate): Error 
 const isAgreed = (alpnProtocols: ReadonlyArray<string>, socket: tls.TLSSocket): boolean =>
   typeof socket.alpnProtocol === "string" && alpnProtocols.includes(socket.alpnProtocol)
 
-const vanished = (peer: string, cause?: unknown): Unavailable =>
-  new Unavailable({
-    message: `${peer}: the connection ended before TLS began`,
-    peer,
-    processed: "no",
-    ...(cause === undefined ? {} : { cause })
-  })
-
-/** The end of a connection without a word from TLS: nobody was there, or someone who broke off, or the network failed. */
-const broken = (peer: string, answered: boolean, error?: unknown): HandshakeFailed | Unavailable =>
-  answered && ["", "ECONNRESET", "ECONNABORTED", "EPIPE"].includes(TlsAlert.codeOf(error))
-    ? brokenOff(peer, error)
-    : vanished(peer, error)
-
-const brokenOff = (peer: string, error: unknown): HandshakeFailed =>
-  handshakeFailed({ reason: "Refused", refusedBy: "remote", peer, error })
-
 /** What `makeAcceptor` takes. */
 export interface AcceptorOptions {
   /** With a certificate (`Credentials.requireCertificate`); without one every handshake fails. */
@@ -261,6 +230,8 @@ export interface AcceptorOptions {
   readonly handshakeTimeoutMillis: number
   /** `none` lets in whoever comes, without an identity. */
   readonly clientCertificate: "require" | "none"
+  /** Who may talk among those who have proved who they are. Default: all. */
+  readonly authorize?: Authorizer.Authorizer | undefined
   /** A client that may talk. */
   readonly onSecure: (secure: SecureSocket) => void
   /**
@@ -309,12 +280,24 @@ export const makeAcceptor = (options: AcceptorOptions): Acceptor => {
 
   server.on("secureConnection", (socket) => {
     const address = addressOf(socket)
-    const identity = requestCert ? identityOf(socket) : Option.none<Identity>()
-    const objection = objectionTo(socket, identity)
-    if (objection === undefined) {
-      return options.onSecure(secureSocket(socket, material, address, identity))
+    const judged = Either.filterOrLeft(
+      requestCert ? judgeClient(socket) : Either.right(Option.none<Identity>()),
+      mayTalk,
+      (): Objection => ({ reason: "NotAuthorized" })
+    )
+    const objection = isAgreed(options.alpnProtocols, socket)
+      ? Option.getOrUndefined(Either.getLeft(judged))
+      : ({ reason: "NoCommonProtocol" } as const)
+    if (Either.isRight(judged) && objection === undefined) {
+      return options.onSecure(secureSocket(socket, material, address, judged.right))
     }
-    const error = handshakeFailed({ ...objection, refusedBy: "local", peer: address, certificate: identity })
+    const error = handshakeFailed({
+      reason: "BadCertificate",
+      ...objection,
+      refusedBy: "local",
+      peer: address,
+      certificate: requestCert ? identityOf(socket) : Option.none()
+    })
     socket.on("error", ignore)
     if (error.reason === "NoCommonProtocol") {
       socket.destroy()
@@ -327,22 +310,17 @@ export const makeAcceptor = (options: AcceptorOptions): Acceptor => {
     options.onRefused({ error, address, socket })
   })
 
-  const objectionTo = (
-    socket: tls.TLSSocket,
-    identity: Option.Option<Identity>
-  ): Pick<Failure, "error" | "reason"> | undefined => {
-    if (!isAgreed(options.alpnProtocols, socket)) {
-      return { reason: "NoCommonProtocol" }
-    }
-    if (!requestCert) {
-      return undefined
-    }
-    if (Option.isNone(identity)) {
-      return { reason: "CertificateRequired" }
-    }
-    const code = String(socket.authorizationError)
-    return socket.authorized === true ? undefined : { reason: TlsAlert.fromVerifyCode(code), error: { code } }
-  }
+  const judgeClient = (socket: tls.TLSSocket): Either.Either<Option.Option<Identity>, Objection> =>
+    Either.map(
+      Either.flatMap(
+        Either.fromOption(shownBy(socket), (): Objection => ({ reason: "CertificateRequired" })),
+        (shown) => judge(socket, shown, material)
+      ),
+      Option.some
+    )
+
+  const mayTalk = (identity: Option.Option<Identity>): boolean =>
+    options.authorize === undefined || Authorizer.check(options.authorize, identity)
 
   server.on("tlsClientError", (error, socket) => {
     const address = addressOf(socket)
@@ -377,6 +355,23 @@ export const makeAcceptor = (options: AcceptorOptions): Acceptor => {
     }
   }
 }
+
+/** Keeps an acceptor at what the credentials are, until the scope closes. */
+export const follow = (
+  acceptor: Pick<Acceptor, "setMaterial">,
+  changes: Stream.Stream<Material>
+): Effect.Effect<void, never, Scope.Scope> =>
+  changes.pipe(
+    Stream.filter((material) => material._tag === "Tls"),
+    Stream.runForEach((material) =>
+      Effect.catchAllDefect(
+        Effect.sync(() => acceptor.setMaterial(material)),
+        (defect) => Effect.logError("a listener keeps its credentials, for it can't use the new ones", defect)
+      )
+    ),
+    Effect.forkScoped,
+    Effect.asVoid
+  )
 
 const format = ({ remoteAddress, remotePort }: net.Socket): string =>
   remoteAddress === undefined || remotePort === undefined

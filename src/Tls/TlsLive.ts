@@ -6,15 +6,20 @@
  */
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import type { Connection } from "../Transport/internal/connection.js"
 import * as InFlight from "../Transport/internal/inFlight.js"
+import type { Route } from "../Transport/internal/route.js"
 import * as SharedConnections from "../Transport/internal/sharedConnections.js"
+import * as Peer from "../Transport/Peer.js"
 import { CredentialsError } from "../Transport/TransportError.js"
 import * as Transport from "../Transport.js"
 import * as Credentials from "./Credentials.js"
-import * as TlsClient from "./tlsClient.js"
 import * as TlsOptions from "./TlsOptions.js"
+import * as TlsClient from "./tlsClient.js"
 import * as TlsServer from "./tlsServer.js"
 
 export type {
@@ -39,9 +44,8 @@ const refuseInsecure = new CredentialsError({
  */
 export const layer = (
   options: TlsOptions.TlsOptions = {}
-): Layer.Layer<Transport.Transport, CredentialsError, Credentials.Credentials> =>
-  Layer.scoped(
-    Transport.Transport,
+): Layer.Layer<Transport.Transport | Transport.Reverse, CredentialsError, Credentials.Credentials> =>
+  Layer.scopedContext(
     Effect.gen(function* () {
       const settings = TlsOptions.withDefaults(options)
       const credentials = yield* Credentials.Credentials
@@ -51,13 +55,53 @@ export const layer = (
       yield* material
       // A source of credentials does not change from TLS to none.
       const current = Effect.orDie(material)
-      const nobody = { routes: new Map(), inFlight: yield* InFlight.make, clock: yield* Effect.clock }
-      return {
-        listen: (routes, options) =>
-          Effect.flatMap(current, (material) => TlsServer.listen(settings, material, routes, options)),
-        connect: yield* SharedConnections.make((target) => TlsClient.connect(settings, current, target, nobody)),
-        defaultTimeout: settings.defaultTimeout
+      const inFlight = yield* InFlight.make
+      const clock = yield* Effect.clock
+      /** The ways back over the connections of the listeners. */
+      const ways = new WeakMap<Transport.CallConnection, Connection>()
+      /** What this end offers on the connections that it makes, by target. */
+      const offered = new Map<string, Map<string, Route>>()
+
+      const offeredTo = (target: Peer.Target) => {
+        const name = Peer.formatTarget(target)
+        const routes = offered.get(name) ?? new Map<string, Route>()
+        offered.set(name, routes)
+        return routes
       }
+
+      const connect = yield* SharedConnections.make((target) =>
+        TlsClient.connect(settings, current, target, { routes: offeredTo(target), inFlight, clock })
+      )
+
+      return Context.make(Transport.Transport, {
+        connect,
+        defaultTimeout: settings.defaultTimeout,
+        listen: (routes, options) =>
+          TlsServer.listen(settings, credentials, routes, options, ({ callConnection, connection }) =>
+            ways.set(callConnection, connection)
+          )
+      }).pipe(
+        Context.add(Transport.Reverse, {
+          over: (connection) => Option.fromNullable(ways.get(connection)),
+          offer: (routes, target) =>
+            Effect.zipRight(
+              Effect.acquireRelease(
+                Effect.sync(() => {
+                  for (const [path, route] of routes) {
+                    offeredTo(target).set(path, route)
+                  }
+                }),
+                () =>
+                  Effect.sync(() => {
+                    for (const path of routes.keys()) {
+                      offeredTo(target).delete(path)
+                    }
+                  })
+              ),
+              connect(target)
+            )
+        })
+      )
     })
   )
 
@@ -69,8 +113,11 @@ export const layer = (
  */
 export const layerConfig = (
   config: Config.Config.Wrap<TlsOptions.TlsOptions>
-): Layer.Layer<Transport.Transport, ConfigError.ConfigError | CredentialsError, Credentials.Credentials> =>
-  Layer.unwrapEffect(Effect.map(Config.unwrap(config), layer))
+): Layer.Layer<
+  Transport.Transport | Transport.Reverse,
+  ConfigError.ConfigError | CredentialsError,
+  Credentials.Credentials
+> => Layer.unwrapEffect(Effect.map(Config.unwrap(config), layer))
 
 /**
  * The TLS transport with safe defaults.
@@ -78,4 +125,5 @@ export const layerConfig = (
  * @since 0.1.0
  * @category layers
  */
-export const TlsLive: Layer.Layer<Transport.Transport, CredentialsError, Credentials.Credentials> = layer()
+export const TlsLive: Layer.Layer<Transport.Transport | Transport.Reverse, CredentialsError, Credentials.Credentials> =
+  layer()

@@ -10,6 +10,7 @@ import * as Stream from "effect/Stream"
 import type { Connection, OutgoingCall } from "../Transport/internal/connection.js"
 import * as Count from "../Transport/internal/count.js"
 import * as Reconnect from "../Transport/internal/reconnect.js"
+import * as Status from "../Transport/internal/status.js"
 import * as Peer from "../Transport/Peer.js"
 import {
   type CallError,
@@ -22,10 +23,10 @@ import {
 } from "../Transport/TransportError.js"
 import * as TransportMetrics from "../Transport/TransportMetrics.js"
 import type { Tls } from "./Credentials.js"
-import * as TlsConnection from "./tlsConnection.js"
 import * as TlsHandshake from "./TlsHandshake.js"
-import type * as TlsIncoming from "./tlsIncoming.js"
 import type { Settings } from "./TlsOptions.js"
+import * as TlsConnection from "./tlsConnection.js"
+import type * as TlsIncoming from "./tlsIncoming.js"
 import * as Wire from "./Wire.js"
 
 type Failure = Unavailable | HandshakeFailed
@@ -106,9 +107,7 @@ const connectOnce = (
           connection.close("Shutdown", "")
         })
     )
-    yield* Effect.mapError(connection.ready, (end) =>
-      refusal(end, secured, Option.isSome(material.certificate), peer)
-    )
+    yield* Effect.mapError(connection.ready, (end) => refusal(end, secured, Option.isSome(material.certificate), peer))
     return connection
   }).pipe(
     Effect.timeoutFail({
@@ -118,11 +117,6 @@ const connectOnce = (
     })
   )
 }
-
-const withMethod = (failure: Failure, method: string): Failure =>
-  failure._tag === "Unavailable"
-    ? new Unavailable({ ...failure, method })
-    : new HandshakeFailed({ ...failure, method })
 
 /** Connects to a target, and runs calls on the connection, or on the one that replaces it. */
 export const connect = (
@@ -153,9 +147,9 @@ export const connect = (
       return closed
         ? Either.left(new Cancelled({ message: "the client was closed", processed: "no", method, peer }))
         : Exit.isFailure(now)
-          ? Either.left(withMethod(Option.getOrElse(Cause.failureOption(now.cause), lost), method))
+          ? Either.left(Status.ofCall(Option.getOrElse(Cause.failureOption(now.cause), lost), method))
           : now.value.isLost()
-            ? Either.left(withMethod(lost(), method))
+            ? Either.left(Status.ofCall(lost(), method))
             : Either.right(now.value.connection)
     }
 

@@ -3,11 +3,12 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
+import type { CallConnection } from "../Transport/Call.js"
 import type { Connection } from "../Transport/internal/connection.js"
 import type { Peer } from "../Transport/Peer.js"
+import type { Settings } from "./TlsOptions.js"
 import * as TlsIncoming from "./tlsIncoming.js"
 import type { Link } from "./tlsLink.js"
-import type { Settings } from "./TlsOptions.js"
 import * as TlsOutgoing from "./tlsOutgoing.js"
 import type * as Wire from "./Wire.js"
 import { Violation } from "./Wire.js"
@@ -24,6 +25,8 @@ export interface End {
 export interface TlsConnection {
   /** The calls that this end opens. */
   readonly connection: Connection
+  /** What the handlers of the other end's calls know it by. */
+  readonly callConnection: CallConnection
   /** Completes when the other end has accepted this one; fails with the end of the connection. */
   readonly ready: Effect.Effect<void, End>
   /** Completes when the other end takes no more calls. */
@@ -131,7 +134,7 @@ export const make = (
     }
   }
 
-  const link: Link = { settings, wire, peer, name, flush, isClosed: () => end !== undefined }
+  const link: Link = { settings, wire, peer, connection: { peer }, name, flush, isClosed: () => end !== undefined }
   const outgoing = TlsOutgoing.make(link)
   const incoming = TlsIncoming.make(link, server)
 
@@ -205,6 +208,7 @@ export const make = (
 
   return {
     connection: outgoing.connection,
+    callConnection: link.connection,
     ready: Deferred.await(ready),
     ended: Deferred.await(ended),
     lost: Deferred.await(lost),

@@ -13,7 +13,7 @@ import * as Codec from "../Transport/internal/codec.js"
 import * as Inbox from "../Transport/internal/inbox.js"
 import * as IncomingCall from "../Transport/internal/incomingCall.js"
 import type * as InFlight from "../Transport/internal/inFlight.js"
-import type * as Route from "../Transport/internal/route.js"
+import * as Route from "../Transport/internal/route.js"
 import * as Metadata from "../Transport/Metadata.js"
 import {
   Cancelled,
@@ -136,13 +136,16 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
     if (route === undefined) {
       return refuse(id, new Unimplemented({ message: `unknown method ${open.path}` }))
     }
-    const incoming = IncomingCall.make({
-      method: open.path,
-      peer: link.peer,
-      metadata: open.metadata,
-      deadline: clock.unsafeCurrentTimeMillis() + open.timeout,
-      draining: inFlight.draining
-    })
+    const incoming = IncomingCall.make(
+      {
+        method: open.path,
+        peer: link.peer,
+        metadata: open.metadata,
+        deadline: clock.unsafeCurrentTimeMillis() + open.timeout,
+        draining: inFlight.draining
+      },
+      link.connection
+    )
     const encode = (message: unknown) =>
       Codec.encode(
         route.method.output,
@@ -172,16 +175,20 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
           if (Either.isLeft(decoded)) {
             return refuse(id, decoded.left)
           }
-          call.handler = inFlight.fork(route.handle(decoded.right, incoming), (exit) => {
-            forget(id)
-            if (Exit.isFailure(exit)) {
-              return sendCause(id, exit.cause, incoming.response)
+          call.handler = inFlight.fork(
+            route.handle(decoded.right, incoming),
+            Route.contextOf(route, incoming),
+            (exit) => {
+              forget(id)
+              if (Exit.isFailure(exit)) {
+                return sendCause(id, exit.cause, incoming.response)
+              }
+              const bytes = encode(exit.value)
+              return Either.isLeft(bytes)
+                ? sendError(id, bytes.left, incoming.response.trailers)
+                : sendReply(id, bytes.right, incoming.response)
             }
-            const bytes = encode(exit.value)
-            return Either.isLeft(bytes)
-              ? sendError(id, bytes.left, incoming.response.trailers)
-              : sendReply(id, bytes.right, incoming.response)
-          })
+          )
         }
       }
       calls.set(id, call)
@@ -212,12 +219,14 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
         halfClose: () => inbox.end(Exit.void)
       }
       calls.set(id, call)
-      call.handler = inFlight.fork(Stream.runForEach(route.handle(requests, incoming), send), (exit) => {
-        forget(id)
-        return Exit.isFailure(exit)
-          ? sendCause(id, exit.cause, incoming.response)
-          : sendOk(id, incoming.response)
-      })
+      call.handler = inFlight.fork(
+        Stream.runForEach(route.handle(requests, incoming), send),
+        Route.contextOf(route, incoming),
+        (exit) => {
+          forget(id)
+          return Exit.isFailure(exit) ? sendCause(id, exit.cause, incoming.response) : sendOk(id, incoming.response)
+        }
+      )
       return call
     }
 
@@ -229,10 +238,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
       call.halfClose()
     }
     if (open.timeout <= maxTimer && calls.has(id)) {
-      call.timer = setTimeout(
-        () => refuse(id, new DeadlineExceeded({ message: "the deadline passed" })),
-        open.timeout
-      )
+      call.timer = setTimeout(() => refuse(id, new DeadlineExceeded({ message: "the deadline passed" })), open.timeout)
     }
   }
 

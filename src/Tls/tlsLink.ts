@@ -1,3 +1,4 @@
+import type { CallConnection } from "../Transport/Call.js"
 import type { Peer } from "../Transport/Peer.js"
 import type { Settings } from "./TlsOptions.js"
 import type { WireConnection } from "./WireConnection.js"
@@ -7,6 +8,8 @@ export interface Link {
   readonly settings: Settings
   readonly wire: WireConnection
   readonly peer: Peer
+  /** What the handlers of its calls know it by. */
+  readonly connection: CallConnection
   /** The target or address of the other end, for errors. */
   readonly name: string
   /** Sends what was written, together with all else of this turn of the event loop. */

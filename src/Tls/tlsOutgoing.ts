@@ -107,8 +107,7 @@ export const make = (link: Link): Outgoing => {
   ): number => {
     const { metadata, timeout } = call
     const id = wire.open({ path: where.method, timeout, metadata }, message, isLast)
-    const onDeadline = () =>
-      breakOff(id, Exit.fail(new DeadlineExceeded({ message: "the deadline passed", ...where })))
+    const onDeadline = () => breakOff(id, Exit.fail(new DeadlineExceeded({ message: "the deadline passed", ...where })))
     calls.set(id, {
       where,
       call,
@@ -133,7 +132,8 @@ export const make = (link: Link): Outgoing => {
     }).pipe(
       Effect.timeoutFail({
         duration: timeout,
-        onTimeout: () => new DeadlineExceeded({ message: "the deadline passed before the peer took the call", ...where })
+        onTimeout: () =>
+          new DeadlineExceeded({ message: "the deadline passed before the peer took the call", ...where })
       })
     )
 
@@ -144,9 +144,7 @@ export const make = (link: Link): Outgoing => {
     const limit = Math.min(settings.maxMetadataSize, wire.peerSettings()?.maxMetadataSize ?? 0)
     return metadata.entries.length === 0 || Metadata.byteSize(metadata) <= limit
       ? Either.void
-      : Either.left(
-          new ResourceExhausted({ message: `metadata has more than the ${limit} bytes allowed`, ...where })
-        )
+      : Either.left(new ResourceExhausted({ message: `metadata has more than the ${limit} bytes allowed`, ...where }))
   }
 
   const encode = <II>(method: Method.Method<unknown, unknown, Method.Shape, II>, request: II, where: Where) =>
@@ -215,7 +213,10 @@ export const make = (link: Link): Outgoing => {
           return yield* closed(where)
         }
         const inbox = Inbox.make<readonly [message: Uint8Array, cost: number], CallError | E>((taken) => {
-          wire.consumed(id, taken.reduce((sum, [, cost]) => sum + cost, 0))
+          wire.consumed(
+            id,
+            taken.reduce((sum, [, cost]) => sum + cost, 0)
+          )
           link.flush()
         }, constVoid)
         const id: number = yield* Effect.acquireRelease(

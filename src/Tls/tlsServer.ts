@@ -8,10 +8,10 @@ import type * as Route from "../Transport/internal/route.js"
 import type * as Peer from "../Transport/Peer.js"
 import type { BindError } from "../Transport/TransportError.js"
 import type { ListenOptions } from "../Transport.js"
-import type { Tls } from "./Credentials.js"
+import type { CredentialsService } from "./Credentials.js"
 import * as SecureListener from "./SecureListener.js"
-import * as TlsConnection from "./tlsConnection.js"
 import type { Settings } from "./TlsOptions.js"
+import * as TlsConnection from "./tlsConnection.js"
 import * as Wire from "./Wire.js"
 import * as Frames from "./WireFrames.js"
 
@@ -27,9 +27,10 @@ const farewell = (reason: string): Uint8Array => {
 /** Listens until the scope closes, and lets the calls in flight end before it does. */
 export const listen = (
   settings: Settings,
-  material: Tls,
+  credentials: CredentialsService,
   routes: ReadonlyMap<string, Route.Route>,
-  options: ListenOptions
+  options: ListenOptions,
+  onConnection: (connection: TlsConnection.TlsConnection) => void
 ): Effect.Effect<Peer.Address, BindError, Scope.Scope> =>
   Effect.gen(function* () {
     const inFlight = yield* InFlight.make
@@ -56,7 +57,7 @@ export const listen = (
 
     return yield* SecureListener.listen(
       {
-        material,
+        credentials,
         alpnProtocols: [Wire.alpnProtocol],
         handshakeTimeout: settings.handshakeTimeout,
         maxConnections: settings.maxConnections,
@@ -69,6 +70,7 @@ export const listen = (
             clock
           })
           connections.add(connection)
+          onConnection(connection)
           run(
             Effect.gen(function* () {
               yield* Effect.timeoutOption(connection.ready, settings.handshakeTimeout).pipe(

@@ -19,6 +19,8 @@ export interface Call {
   /** The full path, as `/dag.v1.DagService/SubmitTransaction`. */
   readonly method: string
   readonly peer: Peer
+  /** The connection that the call came on, for `Transport.reverse`. */
+  readonly connection: CallConnection
   /** What the caller sent along. */
   readonly metadata: Metadata.Metadata
   /** When the caller stops waiting; the handler is interrupted then. */
@@ -29,6 +31,16 @@ export interface Call {
   readonly setHeaders: (headers: Metadata.Input) => Effect.Effect<void>
   /** Adds to the response trailers, which travel with the status. */
   readonly setTrailers: (trailers: Metadata.Input) => Effect.Effect<void>
+}
+
+/**
+ * The connection that a call came on. The calls of one connection have the same object, on transports with `Reverse`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CallConnection {
+  readonly peer: Peer
 }
 
 /**

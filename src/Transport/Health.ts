@@ -10,7 +10,10 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
-import { HealthCheckResponse_ServingStatus as ServingStatus, Health as HealthContract } from "../gen/grpc/health/v1/health_pb.js"
+import {
+  Health as HealthContract,
+  HealthCheckResponse_ServingStatus as ServingStatus
+} from "../gen/grpc/health/v1/health_pb.js"
 import * as Transport from "../Transport.js"
 import { NotFound } from "./TransportError.js"
 

@@ -6,6 +6,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
@@ -13,10 +14,12 @@ import * as FiberId from "effect/FiberId"
 import { constVoid } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Mailbox from "effect/Mailbox"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Transport from "../Transport.js"
+import * as Authorizer from "./Authorizer.js"
 import * as Deadline from "./Deadline.js"
 import { exactlyOne } from "./internal/cardinality.js"
 import * as Codec from "./internal/codec.js"
@@ -34,8 +37,9 @@ import * as Peer from "./Peer.js"
 import {
   BindError,
   type CallError,
-  DeadlineExceeded,
   Cancelled,
+  DeadlineExceeded,
+  HandshakeFailed,
   ResourceExhausted,
   type StatusError,
   Unavailable,
@@ -47,6 +51,7 @@ import * as TransportOptions from "./TransportOptions.js"
 type Settings = ReturnType<typeof TransportOptions.withDefaults>
 
 interface Listening {
+  readonly authorize: Authorizer.Authorizer
   readonly settings: Settings
   readonly routes: ReadonlyMap<string, Route.Route>
   readonly inFlight: InFlight.InFlight
@@ -74,11 +79,27 @@ interface Where {
 const unavailable = (where: Partial<Where> & { readonly peer: string }) =>
   new Unavailable({ message: `nothing listens on ${where.peer}`, processed: "no", ...where })
 
-const find = (where: Where, call: OutgoingCall): Effect.Effect<Listening, Unavailable> =>
+/** Nobody proves an identity here, so that a listener lets in everybody or nobody. */
+const enter = (listening: Listening, where: Partial<Where> & { readonly peer: string }) =>
+  Authorizer.check(listening.authorize, Option.none())
+    ? Effect.succeed(listening)
+    : Effect.zipRight(
+        Metric.increment(Metric.tagged(TransportMetrics.handshakesRefused, "reason", "NotAuthorized")),
+        Effect.fail(
+          new HandshakeFailed({
+            message: `${where.peer} refused the connection: NotAuthorized`,
+            reason: "NotAuthorized",
+            refusedBy: "remote",
+            ...where
+          })
+        )
+      )
+
+const find = (where: Where, call: OutgoingCall): Effect.Effect<Listening, Unavailable | HandshakeFailed> =>
   Effect.suspend(() => {
     const listening = network.get(where.peer)
     return listening !== undefined
-      ? Effect.succeed(listening)
+      ? enter(listening, where)
       : call.waitForReady
         ? Effect.zipRight(listenerStarted, find(where, call))
         : Effect.fail(unavailable(where))
@@ -96,11 +117,11 @@ const listenerStarted = Effect.async<void>((resume) => {
 /** The serving side of one call: what the handler answers, as frames, whatever becomes of it. */
 const respond = (
   listening: Listening,
+  route: Route.Route | undefined,
   call: IncomingCall.IncomingCall,
   requests: Stream.Stream<unknown, StatusError>,
   frames: Pick<Mailbox.Mailbox<Frame>, "offer" | "end">
 ): Effect.Effect<void> => {
-  const route = listening.routes.get(call.method)
   const where = { method: call.method, peer: call.peer.address }
   const sendHeaders = Effect.suspend(() => {
     if (call.response.headersSent) {
@@ -141,12 +162,14 @@ const respond = (
 const connect = (
   settings: Settings,
   target: Peer.Target
-): Effect.Effect<Connection, Unavailable, Scope.Scope> =>
+): Effect.Effect<Connection, Unavailable | HandshakeFailed, Scope.Scope> =>
   Effect.gen(function* () {
     const peer = Peer.formatTarget(target)
-    if (!network.has(peer)) {
+    const listening = network.get(peer)
+    if (listening === undefined) {
       return yield* unavailable({ peer })
     }
+    yield* enter(listening, { peer })
     yield* Count.whileOpen(TransportMetrics.connectionsOpened)
     const turns = new WeakMap<Listening, Effect.Semaphore>()
     const open = new Set<Effect.Effect<unknown>>()
@@ -166,7 +189,10 @@ const connect = (
     }
 
     /** Waits for the listener where the caller wants that, and for a turn on this connection. */
-    const admit = (where: Where, call: OutgoingCall): Effect.Effect<Listening, Unavailable, Scope.Scope> =>
+    const admit = (
+      where: Where,
+      call: OutgoingCall
+    ): Effect.Effect<Listening, Unavailable | HandshakeFailed, Scope.Scope> =>
       Effect.flatMap(find(where, call), (listening) =>
         Effect.flatMap(
           Effect.acquireReleaseInterruptible(turnsOf(listening).take(1), () => turnsOf(listening).release(1)),
@@ -189,8 +215,12 @@ const connect = (
         duration: call.timeout,
         onTimeout: () => exceeded(where)
       })
-      const frames = yield* Effect.acquireRelease(Mailbox.make<Frame, CallError | E>(window), (frames) => frames.shutdown)
+      const frames = yield* Effect.acquireRelease(
+        Mailbox.make<Frame, CallError | E>(window),
+        (frames) => frames.shutdown
+      )
       const received = yield* Mailbox.make<unknown, StatusError>(window)
+      const route = listening.routes.get(method.path)
       const incoming = IncomingCall.make({
         method: method.path,
         peer: { address: "memory", identity: Option.none() },
@@ -199,8 +229,12 @@ const connect = (
         draining: listening.inFlight.draining
       })
       const handler = yield* Effect.acquireRelease(
-        Effect.sync(() => 
-          listening.inFlight.fork(respond(listening, incoming, Mailbox.toStream(received), frames), constVoid)
+        Effect.sync(() =>
+          listening.inFlight.fork(
+            respond(listening, route, incoming, Mailbox.toStream(received), frames),
+            route === undefined ? Context.empty() : Route.contextOf(route, incoming),
+            constVoid
+          )
         ),
         (handler) => Effect.sync(() => handler.unsafeInterruptAsFork(FiberId.none))
       )
@@ -217,7 +251,7 @@ const connect = (
         Effect.forkScoped
       )
       // The listener reads with its own codec; what it has no method for it does not read.
-      const codec = listening.routes.get(method.path)?.method.input
+      const codec = route?.method.input
       const turn = Turns.make()
       const send = (request: II) =>
         Codec.encode(method.input, request, settings.maxSendMessageSize, where).pipe(
@@ -320,7 +354,7 @@ const listen = (
         if (network.has(name)) {
           return new BindError({ reason: "AddressInUse", address: name, message: `${name} is in use` })
         }
-        network.set(name, { settings, routes, inFlight, live })
+        network.set(name, { authorize: options.authorize ?? Authorizer.any, settings, routes, inFlight, live })
         for (const wake of waiting) {
           wake()
         }

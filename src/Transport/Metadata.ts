@@ -56,7 +56,11 @@ export type Value = string | Uint8Array
  * @since 0.1.0
  * @category models
  */
-export type ValueOf<K extends string> = string extends K ? Value : Lowercase<K> extends `${string}-bin` ? Uint8Array : string
+export type ValueOf<K extends string> = string extends K
+  ? Value
+  : Lowercase<K> extends `${string}-bin`
+    ? Uint8Array
+    : string
 
 /**
  * What may be given where metadata is wanted.
@@ -248,8 +252,8 @@ const EntrySchema = Schema.Tuple(Schema.String, Schema.Union(Schema.String, Sche
 export const MetadataSchema: Schema.Schema<
   Metadata,
   ReadonlyArray<readonly [string, string | ReadonlyArray<number>]>
-> = Schema.transform(
-  Schema.Array(EntrySchema),
-  Schema.declare(isMetadata, { identifier: "Metadata" }),
-  { strict: true, decode: (entries) => unsafeFromEntries(entries), encode: (metadata) => metadata.entries }
-)
+> = Schema.transform(Schema.Array(EntrySchema), Schema.declare(isMetadata, { identifier: "Metadata" }), {
+  strict: true,
+  decode: (entries) => unsafeFromEntries(entries),
+  encode: (metadata) => metadata.entries
+})

@@ -97,7 +97,10 @@ const shapes: ShapeOf = {
  * @since 0.1.0
  * @category constructors
  */
-export const make = <const M extends { readonly [name: string]: Method.Any }>(name: string, methods: M): Service<M> => ({
+export const make = <const M extends { readonly [name: string]: Method.Any }>(
+  name: string,
+  methods: M
+): Service<M> => ({
   [TypeId]: TypeId,
   name,
   methods

@@ -45,3 +45,46 @@ export const handshakesRefused = Metric.counter("effect_transport_handshakes_ref
   description: "Handshakes that listeners of this process refused",
   incremental: true
 })
+
+/**
+ * Calls that an authorizer denied to a peer of this process.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const callsDenied = Metric.counter("effect_transport_calls_denied", {
+  description: "Calls that an authorizer denied to a peer of this process",
+  incremental: true
+})
+
+/**
+ * Seconds until the certificate that this process shows expires, below zero when it has; tagged with `subject`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const credentialsSecondsToExpiry = Metric.gauge("effect_transport_credentials_seconds_to_expiry", {
+  description: "Seconds until the certificate that this process shows expires"
+})
+
+/**
+ * Credentials that were replaced by new ones from their files.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const credentialsRotations = Metric.counter("effect_transport_credentials_rotations", {
+  description: "Credentials that were replaced by new ones from their files",
+  incremental: true
+})
+
+/**
+ * New credentials that could not be used, so that the last good ones stayed, tagged with `reason`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const credentialsRotationFailures = Metric.counter("effect_transport_credentials_rotation_failures", {
+  description: "New credentials that could not be used, so that the last good ones stayed",
+  incremental: true
+})

@@ -12,33 +12,22 @@ import * as FastCheck from "effect/FastCheck"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import type * as Credentials from "../../src/Tls/Credentials.js"
 import type * as DevCa from "../../src/Tls/DevCa.js"
 import { contextOptions } from "../../src/Tls/internal/secureContext.js"
 import * as TlsHandshake from "../../src/Tls/TlsHandshake.js"
 import { HandshakeFailed, type HandshakeReason, Unavailable } from "../../src/Transport/TransportError.js"
-import { authority, connect, event, eventually, listen, rawMaterial } from "./support.js"
-
-/** A listener whose clients go through the acceptor under test. */
-const acceptor = (
-  material: Credentials.Tls,
-  options?: Partial<TlsHandshake.AcceptorOptions> & { readonly path?: string }
-) =>
-  Effect.gen(function* () {
-    const secured: Array<TlsHandshake.SecureSocket> = []
-    const refused: Array<TlsHandshake.Refusal> = []
-    const it = TlsHandshake.makeAcceptor({
-      material,
-      alpnProtocols: ["h2"],
-      handshakeTimeoutMillis: 5_000,
-      clientCertificate: "require",
-      onSecure: (secure) => secured.push(secure),
-      onRefused: (refusal) => refused.push(refusal),
-      ...options
-    })
-    const listener = yield* listen(it.accept, options?.path)
-    return { ...it, ...listener, secured, refused }
-  })
+import {
+  acceptor,
+  authority,
+  connect,
+  event,
+  eventually,
+  failure,
+  listen,
+  rawMaterial,
+  reasonOf,
+  secure
+} from "./support.js"
 
 /** A TLS server of Node, as others run it. */
 const nodeServer = (options: tls.TlsOptions) =>
@@ -47,25 +36,6 @@ const nodeServer = (options: tls.TlsOptions) =>
     server.on("tlsClientError", (_, socket) => socket.destroy())
     return yield* listen((socket) => server.emit("connection", socket))
   })
-
-const secure = (to: number | string, material: Credentials.Tls, options?: Partial<TlsHandshake.ConnectOptions>) =>
-  Effect.gen(function* () {
-    const socket = yield* connect(to)
-    const connected = yield* TlsHandshake.connectSecure(socket, {
-      material,
-      nameWanted: "localhost",
-      alpnProtocols: ["h2"],
-      peer: "peer:1",
-      ...options
-    }).pipe(Effect.tapError(() => Effect.sync(() => expect(socket.destroyed).toBe(true))))
-    yield* Effect.addFinalizer(() => Effect.sync(() => connected.socket.destroy()))
-    return connected
-  })
-
-const failure = (...args: Parameters<typeof secure>) => Effect.flip(secure(...args))
-
-const reasonOf = (error: HandshakeFailed | Unavailable) =>
-  error instanceof HandshakeFailed ? [error.reason, error.refusedBy] : [error._tag, error.processed]
 
 const fingerprintOf = ({ cert }: DevCa.Issued) =>
   Option.getOrThrow(rawMaterial({ cert, key: Redacted.make("") }).certificate).identity.fingerprint

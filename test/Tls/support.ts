@@ -1,6 +1,7 @@
 import { X509Certificate } from "node:crypto"
 import { once } from "node:events"
 import * as net from "node:net"
+import { expect } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -8,6 +9,8 @@ import * as Option from "effect/Option"
 import * as Credentials from "../../src/Tls/Credentials.js"
 import * as DevCa from "../../src/Tls/DevCa.js"
 import * as Certificate from "../../src/Tls/internal/certificate.js"
+import * as TlsHandshake from "../../src/Tls/TlsHandshake.js"
+import { HandshakeFailed, type Unavailable } from "../../src/Transport/TransportError.js"
 
 /** What the layer holds when it is built. */
 export const currentOf = <E>(layer: Layer.Layer<Credentials.Credentials, E>): Effect.Effect<Credentials.Material, E> =>
@@ -112,3 +115,50 @@ export const eventually = (condition: () => boolean): Effect.Effect<void> =>
     Effect.timeout("5 seconds"),
     Effect.orDie
   )
+
+/** A listener whose clients go through the acceptor under test. */
+export const acceptor = (
+  material: Credentials.Tls,
+  options?: Partial<TlsHandshake.AcceptorOptions> & { readonly path?: string }
+) =>
+  Effect.gen(function* () {
+    const secured: Array<TlsHandshake.SecureSocket> = []
+    const refused: Array<TlsHandshake.Refusal> = []
+    const it = TlsHandshake.makeAcceptor({
+      material,
+      alpnProtocols: ["h2"],
+      handshakeTimeoutMillis: 5_000,
+      clientCertificate: "require",
+      onSecure: (secure) => secured.push(secure),
+      onRefused: (refusal) => refused.push(refusal),
+      ...options
+    })
+    const listener = yield* listen(it.accept, options?.path)
+    return { ...it, ...listener, secured, refused }
+  })
+
+/** A client whose handshake is under test, on a socket of its own. */
+export const secure = (
+  to: number | string,
+  material: Credentials.Tls,
+  options?: Partial<TlsHandshake.ConnectOptions>
+) =>
+  Effect.gen(function* () {
+    const socket = yield* connect(to)
+    const connected = yield* TlsHandshake.connectSecure(socket, {
+      material,
+      nameWanted: "localhost",
+      alpnProtocols: ["h2"],
+      peer: "peer:1",
+      ...options
+    }).pipe(Effect.tapError(() => Effect.sync(() => expect(socket.destroyed).toBe(true))))
+    yield* Effect.addFinalizer(() => Effect.sync(() => connected.socket.destroy()))
+    return connected
+  })
+
+/** Why such a client fails. */
+export const failure = (...args: Parameters<typeof secure>) => Effect.flip(secure(...args))
+
+/** The reason of a refusal and who refused. */
+export const reasonOf = (error: HandshakeFailed | Unavailable) =>
+  error instanceof HandshakeFailed ? [error.reason, error.refusedBy] : [error._tag, error.processed]

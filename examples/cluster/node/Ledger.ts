@@ -1,6 +1,5 @@
 import { timestampFromMs } from "@bufbuild/protobuf/wkt"
 import * as Arr from "effect/Array"
-import * as Bigint from "effect/BigInt"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -11,7 +10,7 @@ import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import { InvalidArgument } from "effect-transport"
 import type { Block, TxRequest } from "../../gen/dag/v1/dag_pb.js"
-import * as BlockHash from "./BlockHash.js"
+import * as Blocks from "./Blocks.js"
 import * as Mempool from "./Mempool.js"
 import { NodeConfig } from "./NodeConfig.js"
 
@@ -30,7 +29,7 @@ const make = Effect.gen(function* () {
   const missing = new Map<string, bigint>()
 
   const announce = (hash: Uint8Array, height: bigint) => {
-    const key = BlockHash.toHex(hash)
+    const key = Blocks.toHex(hash)
     if (!known.has(key)) {
       missing.set(key, height)
     }
@@ -38,11 +37,11 @@ const make = Effect.gen(function* () {
 
   const add = (block: Block) =>
     Effect.suspend(() => {
-      const key = BlockHash.toHex(block.hash)
+      const key = Blocks.toHex(block.hash)
       if (known.has(key)) {
         return Effect.void
       }
-      if (!BlockHash.isValid(block)) {
+      if (!Blocks.isSealed(block)) {
         return new InvalidArgument({ message: `block ${key} of ${block.producer} has another hash` })
       }
       known.add(key)
@@ -50,7 +49,7 @@ const make = Effect.gen(function* () {
         tips.set(key, block)
       }
       for (const parent of block.parents) {
-        tips.delete(BlockHash.toHex(parent))
+        tips.delete(Blocks.toHex(parent))
         announce(parent, block.height - 1n)
       }
       mempool.settle(block.transactions)
@@ -64,9 +63,9 @@ const make = Effect.gen(function* () {
       return
     }
     const parents = [...tips.values()]
-    const block = BlockHash.seal({
+    const block = Blocks.seal({
       parents: parents.map(({ hash }) => hash),
-      height: parents.reduce((height, parent) => Bigint.max(height, parent.height + 1n), 0n),
+      height: Blocks.heightAbove(parents.map(({ height }) => height)),
       transactions: [...transactions],
       producer: name,
       producedAt: timestampFromMs(now)

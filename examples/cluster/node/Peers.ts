@@ -17,7 +17,11 @@ export interface Peer {
 }
 
 /** Every call may be repeated: transactions and blocks are known by their ids, and proofs change nothing. */
-export const retryPolicy = RetryPolicy.exponential({ initial: "200 millis", times: 5, on: ["Unavailable"] })
+export const retryPolicy = RetryPolicy.exponential({
+  initial: "200 millis",
+  times: 5,
+  on: ["Unavailable", "DeadlineExceeded"]
+})
 
 /** The three clients share one connection, which is kept until the scope closes. */
 export const connect = ({ name, target }: PeerAddress) =>

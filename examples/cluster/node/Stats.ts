@@ -6,44 +6,39 @@ import * as Activity from "../Activity.js"
 import * as Metered from "./Metered.js"
 
 const make = Effect.sync(() => {
-  let activity = Activity.none
-  const count = (change: Partial<Activity.Activity>) => {
-    activity = Activity.add(activity, { ...Activity.none, ...change })
-  }
-  const failed = () => Effect.sync(() => count({ errors: 1 }))
+  let changes: Array<Partial<Activity.Activity>> = []
+  const count = (change: Partial<Activity.Activity>) => Effect.sync(() => void changes.push(change))
   const meter = {
-    sent: (bytes: number) => count({ sent: bytes }),
-    received: (bytes: number) => count({ received: bytes })
+    sent: (bytes: number) => void changes.push({ sent: bytes }),
+    received: (bytes: number) => void changes.push({ received: bytes })
   }
+  const failed = () => count({ errors: 1 })
 
   return {
-    count: (change: Partial<Activity.Activity>) => Effect.sync(() => count(change)),
+    count,
 
     /** One try: whether it failed, and how long it took otherwise. */
     attempt: <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-      Effect.sync(() => count({ attempts: 1 })).pipe(
+      count({ attempts: 1 }).pipe(
         Effect.zipRight(Effect.timed(effect)),
         Effect.tapBoth({
           onFailure: failed,
-          onSuccess: ([duration]) => Effect.sync(() => count({ latencies: [Duration.toMillis(duration)] }))
+          onSuccess: ([duration]) => count({ latencies: [Duration.toMillis(duration)] })
         }),
         Effect.map(([, value]) => value)
       ),
 
     /** The same for a stream, which takes as long as it likes. */
     attemptStream: <A, E, R>(stream: Stream.Stream<A, E, R>) =>
-      Stream.onStart(
-        stream,
-        Effect.sync(() => count({ attempts: 1 }))
-      ).pipe(Stream.tapError(failed)),
+      Stream.onStart(stream, count({ attempts: 1 })).pipe(Stream.tapError(failed)),
 
     /** The contract, with codecs that count the bytes of its messages. */
     metered: <S extends Service.Source>(contract: S) => Metered.contract(contract, meter),
 
     /** What has happened since this was asked the last time. */
     take: Effect.sync(() => {
-      const taken = activity
-      activity = Activity.none
+      const taken = Activity.sum(changes)
+      changes = []
       return taken
     })
   }

@@ -2,6 +2,7 @@ import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import * as HashMap from "effect/HashMap"
 import * as HashSet from "effect/HashSet"
@@ -42,7 +43,7 @@ export const layer = (report: SupervisorService["report"], orders: Stream.Stream
     const obey = (order: Order) =>
       order._tag === "Join" ? Deferred.succeed(peers, order.peers) : Deferred.succeed(rest, undefined)
     const orderly = yield* Effect.forkScoped(Stream.runForEach(orders, obey))
-    return { report, peers: Deferred.await(peers), rest: Deferred.await(rest), end: Effect.asVoid(orderly.await) }
+    return { report, peers: Deferred.await(peers), rest: Deferred.await(rest), end: Fiber.join(orderly) }
   })
   const onlyLogger = Effect.locallyScoped(FiberRef.currentLoggers, HashSet.make(logger(report)))
   return Layer.merge(Layer.scoped(Supervisor, service), Layer.scopedDiscard(onlyLogger))

@@ -2,11 +2,13 @@ import * as Chunk from "effect/Chunk"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
-import { Transport } from "effect-transport"
+import { RetryPolicy, Transport } from "effect-transport"
 import { DagService } from "../../gen/dag/v1/dag_pb.js"
 import { RepairService } from "../../gen/repair/v1/repair_pb.js"
 import type { PeerAddress } from "../protocol.js"
 import * as Verification from "./Verification.js"
+
+const retryPolicy = RetryPolicy.exponential({ initial: "200 millis", on: ["Unavailable", "DeadlineExceeded"] })
 
 const highest = 2n ** 64n - 1n
 
@@ -16,7 +18,7 @@ const readLedger = ({ name, target }: PeerAddress) =>
     const repair = yield* Transport.client(RepairService, target)
     const blocks = yield* Stream.runCollect(repair.repair({ fromHeight: 0n, toHeight: highest, requester: "observer" }))
     return [name, Chunk.toReadonlyArray(blocks)] as const
-  }).pipe(Effect.scoped)
+  }).pipe(Effect.scoped, Effect.retry(retryPolicy))
 
 /** Each new block of a node. */
 export const watch = ({ target }: PeerAddress) =>

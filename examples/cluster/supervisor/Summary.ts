@@ -1,6 +1,6 @@
-import type * as Activity from "../Activity.js"
+import * as Activity from "../Activity.js"
 import type { TransportName } from "../transports.js"
-import * as Tally from "./Tally.js"
+import type * as Tally from "./Tally.js"
 import * as Verification from "./Verification.js"
 
 /** The value below which the given part of all values is. */
@@ -27,7 +27,8 @@ export const make = (
   ledgers: Verification.Ledgers,
   problems: ReadonlyArray<string>
 ) => {
-  const { invalidProofs, validProofs } = Tally.total(tally)
+  const activities = tally.activities()
+  const { invalidProofs, validProofs } = Activity.sum([...activities.values()])
   const all = [...ledgers.values()].flat()
   const wrong = invalidProofs > 0 ? [...problems, `${invalidProofs} proofs of history were found invalid`] : problems
   return {
@@ -38,7 +39,7 @@ export const make = (
     acknowledged: tally.acknowledged.size,
     validProofs,
     problems: wrong,
-    nodes: [...tally.activities].map(([name, activity]) => row(name, activity))
+    nodes: [...activities].map(([name, activity]) => row(name, activity))
   }
 }
 

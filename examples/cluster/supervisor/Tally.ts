@@ -4,16 +4,19 @@ import type { NodeEvent } from "../protocol.js"
 /** What has been heard of the nodes. It outlives them: a node that was killed is counted with its successor. */
 export interface Tally {
   readonly acknowledged: ReadonlySet<string>
-  readonly activities: ReadonlyMap<string, Activity.Activity>
+  readonly validProofs: () => number
+  readonly activities: () => ReadonlyMap<string, Activity.Activity>
   readonly hear: (name: string, event: NodeEvent) => void
 }
 
 export const make = (names: ReadonlyArray<string>): Tally => {
   const acknowledged = new Set<string>()
-  const activities = new Map(names.map((name) => [name, Activity.none]))
+  const reports = new Map(names.map((name) => [name, [] as Activity.Activity[]]))
+  let validProofs = 0
   return {
     acknowledged,
-    activities,
+    validProofs: () => validProofs,
+    activities: () => new Map([...reports].map(([name, activities]) => [name, Activity.sum(activities)])),
     hear: (name, event) => {
       switch (event._tag) {
         case "Acknowledged":
@@ -22,12 +25,10 @@ export const make = (names: ReadonlyArray<string>): Tally => {
           }
           break
         case "Report":
-          activities.set(name, Activity.add(activities.get(name) ?? Activity.none, event.activity))
+          reports.get(name)?.push(event.activity)
+          validProofs += event.activity.validProofs
           break
       }
     }
   }
 }
-
-export const total = ({ activities }: Tally): Activity.Activity =>
-  [...activities.values()].reduce(Activity.add, Activity.none)

@@ -5,7 +5,7 @@ import * as Stream from "effect/Stream"
 import type { PeerAddress } from "../protocol.js"
 import * as Observer from "./Observer.js"
 import { Progress } from "./Progress.js"
-import * as Tally from "./Tally.js"
+import type * as Tally from "./Tally.js"
 
 /** Says every second how far the cluster is: by what its nodes report, and by what one of them lets the world watch. */
 export const run = (tally: Tally.Tally, watched: PeerAddress) =>
@@ -23,10 +23,9 @@ export const run = (tally: Tally.Tally, watched: PeerAddress) =>
     const tick = Effect.suspend(() => {
       const rate = tally.acknowledged.size - acknowledged
       acknowledged = tally.acknowledged.size
-      const { validProofs } = Tally.total(tally)
       return line(
         "cluster",
-        `${acknowledged} transactions acknowledged (${rate}/s), ${blocks} blocks up to height ${height}, ${validProofs} proofs`
+        `${acknowledged} transactions acknowledged (${rate}/s), ${blocks} blocks up to height ${height}, ${tally.validProofs()} proofs`
       )
     })
     yield* Effect.raceFirst(watch, Effect.delay(Effect.repeat(tick, Schedule.fixed("1 second")), "1 second"))

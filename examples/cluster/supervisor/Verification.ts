@@ -1,25 +1,23 @@
 import type { Block } from "../../gen/dag/v1/dag_pb.js"
-import * as BlockHash from "../node/BlockHash.js"
+import * as Blocks from "../node/Blocks.js"
 
 /** The ledgers of all nodes by the name of the node, each as the node gave it. */
 export type Ledgers = ReadonlyMap<string, ReadonlyArray<Block>>
 
 export const hashes = (ledger: ReadonlyArray<Block>): ReadonlySet<string> =>
-  new Set(ledger.map(({ hash }) => BlockHash.toHex(hash)))
+  new Set(ledger.map(({ hash }) => Blocks.toHex(hash)))
 
 export const transactions = (ledger: ReadonlyArray<Block>): ReadonlySet<string> =>
   new Set(ledger.flatMap((block) => block.transactions.map(({ txId }) => txId)))
 
 /** Is the block what its hash says, and one above the highest of its parents, which are all there? */
 const isSound = (ledger: ReadonlyArray<Block>) => {
-  const heights = new Map(ledger.map(({ hash, height }) => [BlockHash.toHex(hash), height]))
+  const heights = new Map(ledger.map(({ hash, height }) => [Blocks.toHex(hash), height]))
   return (block: Block): boolean => {
-    const parents = block.parents.map((parent) => heights.get(BlockHash.toHex(parent)))
-    const height = parents.reduce<bigint>(
-      (max, parent) => (parent !== undefined && parent >= max ? parent + 1n : max),
-      0n
+    const parents = block.parents.flatMap((parent) => heights.get(Blocks.toHex(parent)) ?? [])
+    return (
+      Blocks.isSealed(block) && parents.length === block.parents.length && block.height === Blocks.heightAbove(parents)
     )
-    return BlockHash.isValid(block) && !parents.includes(undefined) && block.height === height
   }
 }
 
@@ -35,7 +33,7 @@ export const problems = (acknowledged: ReadonlySet<string>, ledgers: Ledgers): R
   const everything = new Set([...ledgers.values()].flatMap((ledger) => [...hashes(ledger)]))
   return [...ledgers].flatMap(([name, ledger]) => {
     const sound = isSound(ledger)
-    const unsound = ledger.filter((block) => !sound(block)).map(({ hash }) => BlockHash.toHex(hash))
+    const unsound = ledger.filter((block) => !sound(block)).map(({ hash }) => Blocks.toHex(hash))
     const blocks = difference(everything, hashes(ledger))
     const lost = difference(acknowledged, transactions(ledger))
     return [

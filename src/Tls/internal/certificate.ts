@@ -73,3 +73,13 @@ export const identityOf = (certificate: X509Certificate): Identity => {
     notAfter: new Date(certificate.validTo)
   }
 }
+
+/** By the system's clock and not by Effect's: OpenSSL looks at that one too. */
+export const validityOf = (certificate: X509Certificate): "Valid" | "Expired" | "NotYetValid" => {
+  const now = Date.now()
+  return now > Date.parse(certificate.validTo)
+    ? "Expired"
+    : now < Date.parse(certificate.validFrom)
+      ? "NotYetValid"
+      : "Valid"
+}

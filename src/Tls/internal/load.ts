@@ -6,9 +6,9 @@ import * as Redacted from "effect/Redacted"
 import type { CredentialsError } from "../../Transport/TransportError.js"
 import * as Pins from "../Pins.js"
 import { codeOf } from "../TlsAlert.js"
-import { identityOf } from "./certificate.js"
+import { identityOf, validityOf } from "./certificate.js"
 import type { KeyPair, Tls } from "./material.js"
-import { type Block, blocks, failure, type PemSource, type Read, read } from "./pem.js"
+import { type Block, blocks, failure, fileOf, type PemSource, type Read, read } from "./pem.js"
 import { secureContext } from "./secureContext.js"
 
 /**
@@ -32,6 +32,12 @@ export interface PemOptions {
   /** For an encrypted key. */
   readonly passphrase?: string | Redacted.Redacted | undefined
 }
+
+/** What `load` reads, as files. */
+export const filesOf = ({ ca, cert, key, pins }: PemOptions): ReadonlyArray<string> =>
+  [cert, key, ...(pins?.mode === "instead" ? [] : many(ca))].flatMap((source) =>
+    source === undefined ? [] : fileOf(source)
+  )
 
 /** Reads and checks everything. */
 export const load = (sources: PemOptions): Effect.Effect<Tls, CredentialsError> =>
@@ -197,16 +203,6 @@ const belongsTo = (key: KeyObject, certificate: X509Certificate): boolean => {
   } catch {
     return false
   }
-}
-
-/** By the system's clock and not by Effect's: OpenSSL looks at that one too. */
-const validityOf = (certificate: X509Certificate): "Valid" | "Expired" | "NotYetValid" => {
-  const now = Date.now()
-  return now > Date.parse(certificate.validTo)
-    ? "Expired"
-    : now < Date.parse(certificate.validFrom)
-      ? "NotYetValid"
-      : "Valid"
 }
 
 const warnIfOutdated = (kind: string) => (certificate: X509Certificate) => {

@@ -55,6 +55,12 @@ export const failure = (
 const isPath = (text: string): boolean =>
   /^\.{0,2}\//.test(text) && text.length <= 4096 && !/[\n\r\0]/.test(text) && !/^[A-Za-z0-9+/=]{40,}$/.test(text)
 
+/** The file that a source is in. */
+export const fileOf = (source: PemSource): ReadonlyArray<string> => {
+  const value = Redacted.isRedacted(source) ? Redacted.value(source) : source
+  return typeof value === "string" ? (isPath(value) ? [value] : []) : value instanceof Uint8Array ? [] : [value.file]
+}
+
 /** Reads a source. */
 export const read = (part: Part["part"], source: PemSource): Effect.Effect<Read, CredentialsError> => {
   const value = Redacted.isRedacted(source) ? Redacted.value(source) : source

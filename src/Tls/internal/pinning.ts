@@ -71,3 +71,12 @@ export const check = (
     sets.some((set) => set.some((pin) => pin.kind === "certificate" && matches(pin, certificate)))
   return Option.some(isVouchedFor ? identity : unnamed(identity))
 }
+
+/** Both pins of a certificate that was refused, for whoever has to find out why. */
+export const seen = (certificate: X509Certificate): string => {
+  try {
+    return `${Pins.format(Pins.ofCertificate(certificate, "certificate"))}, ${Pins.format(Pins.ofCertificate(certificate, "publicKey"))}`
+  } catch {
+    return Pins.format(Pins.ofCertificate(certificate, "certificate"))
+  }
+}

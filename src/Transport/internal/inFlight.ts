@@ -1,3 +1,4 @@
+import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -13,6 +14,7 @@ export interface InFlight {
   /** Starts a handler at once, up to where it first waits, and tells how it ended. */
   readonly fork: <A, E>(
     handler: Effect.Effect<A, E>,
+    context: Context.Context<never>,
     onExit: (exit: Exit.Exit<A, E>) => void
   ) => Fiber.RuntimeFiber<A, E>
   /** Completes when `drain` begins. */
@@ -26,7 +28,7 @@ export interface InFlight {
 const cleanupPeriod = Duration.seconds(1)
 
 export const make: Effect.Effect<InFlight> = Effect.gen(function* () {
-  const runFork = Runtime.runFork(yield* Effect.runtime())
+  const runtime = yield* Effect.runtime()
   const draining = yield* Deferred.make<void>()
   const idle = yield* Deferred.make<void>()
   const fibers = new Set<Fiber.RuntimeFiber<unknown, unknown>>()
@@ -38,8 +40,8 @@ export const make: Effect.Effect<InFlight> = Effect.gen(function* () {
     }
   }
 
-  const fork: InFlight["fork"] = (handler, onExit) => {
-    const fiber = runFork(handler, { immediate: true })
+  const fork: InFlight["fork"] = (handler, context, onExit) => {
+    const fiber = Runtime.runFork(Runtime.make({ ...runtime, context }))(handler, { immediate: true })
     fibers.add(fiber)
     Count.add(TransportMetrics.callsInFlight, 1)
     fiber.addObserver((exit) => {

@@ -13,10 +13,7 @@ export interface Inbox<A, E> {
 }
 
 /** `onTaken` is called with what a reader takes, and `onWaiting` when one waits for more: the wire sends more then. */
-export const make = <A, E>(
-  onTaken: (messages: ReadonlyArray<A>) => void,
-  onWaiting: () => void
-): Inbox<A, E> => {
+export const make = <A, E>(onTaken: (messages: ReadonlyArray<A>) => void, onWaiting: () => void): Inbox<A, E> => {
   let messages: Array<A> = []
   let ended: Exit.Exit<void, E> | undefined
   let waiting: (() => void) | undefined

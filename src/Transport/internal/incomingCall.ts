@@ -1,5 +1,5 @@
 import * as Effect from "effect/Effect"
-import type { Call } from "../Call.js"
+import type { Call, CallConnection } from "../Call.js"
 import * as Metadata from "../Metadata.js"
 
 /** The call as the serving side of a transport holds it: the handler's view, and what the handler set so far. */
@@ -16,11 +16,14 @@ export interface Response {
 // What can't travel is the handler's own mistake: it ends like any other defect of a handler.
 const checked = (input: Metadata.Input): Effect.Effect<Metadata.Metadata> => Effect.orDie(Metadata.fromInput(input))
 
-export const make = (facts: Pick<Call, "method" | "peer" | "metadata" | "deadline" | "draining">): IncomingCall => {
+type Facts = Pick<Call, "method" | "peer" | "metadata" | "deadline" | "draining">
+
+export const make = (facts: Facts, connection: CallConnection = { peer: facts.peer }): IncomingCall => {
   const response: Response = { headers: Metadata.empty, trailers: Metadata.empty, headersSent: false }
   return {
     method: facts.method,
     peer: facts.peer,
+    connection,
     metadata: facts.metadata,
     deadline: facts.deadline,
     draining: facts.draining,

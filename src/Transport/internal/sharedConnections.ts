@@ -17,7 +17,9 @@ export const make = <E>(
       // A failed look-up stays in the map while its scope is open. Closing that scope at once lets the next try connect.
       Effect.uninterruptibleMask((restore) =>
         Effect.gen(function* () {
-          const scope = yield* Effect.flatMap(Effect.scope, (parent) => Scope.fork(parent, ExecutionStrategy.sequential))
+          const scope = yield* Effect.flatMap(Effect.scope, (parent) =>
+            Scope.fork(parent, ExecutionStrategy.sequential)
+          )
           return yield* restore(Scope.extend(RcMap.get(connections, Peer.formatTarget(target)), scope)).pipe(
             Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))
           )

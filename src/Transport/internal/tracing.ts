@@ -46,10 +46,7 @@ export const attributes = (path: string, peer: string): Record<string, string> =
 export const spanName = (path: string): string => path.slice(1)
 
 /** The span of a call being handled, or undefined where nobody looks at either end. */
-export const serverSpan = (
-  fiber: Fiber.RuntimeFiber<unknown, unknown>,
-  call: Call
-): Tracer.SpanOptions | undefined => {
+export const serverSpan = (fiber: Fiber.RuntimeFiber<unknown, unknown>, call: Call): Tracer.SpanOptions | undefined => {
   const parent = parentOf(call.metadata)
   return Option.isSome(parent) || isTraced(fiber)
     ? {

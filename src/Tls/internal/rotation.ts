@@ -1,0 +1,198 @@
+/** Material that follows its files, and what is said of its end. */
+import { X509Certificate } from "node:crypto"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
+import * as Redacted from "effect/Redacted"
+import * as Ref from "effect/Ref"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as SubscriptionRef from "effect/SubscriptionRef"
+import type { CredentialsError } from "../../Transport/TransportError.js"
+import * as TransportMetrics from "../../Transport/TransportMetrics.js"
+import type { KeyPair, Tls } from "./material.js"
+import * as Watch from "./watch.js"
+
+/**
+ * How credentials keep up with their files.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RotationOptions {
+  /** Whether files are read again when they change. Default: true. */
+  readonly watch?: boolean | undefined
+  /** How often files are looked at where no event tells of a change, as on network file systems. Default: 1 minute. */
+  readonly pollInterval?: Duration.DurationInput | undefined
+  /** How long files must have been left alone before they are read. Default: 100 milliseconds. */
+  readonly settle?: Duration.DurationInput | undefined
+  /**
+   * How long before the end of the certificate a warning is logged, and again every day. Default: 7 days, or a third of
+   * the certificate's life where that is shorter.
+   */
+  readonly warnBefore?: Duration.DurationInput | undefined
+}
+
+/** How to load some material, and the files that this reads. */
+export interface Source {
+  readonly load: Effect.Effect<Tls, CredentialsError>
+  readonly files: ReadonlyArray<string>
+}
+
+/** Material, and what it becomes. */
+export interface Rotating {
+  readonly current: Effect.Effect<Tls>
+  readonly changes: Stream.Stream<Tls>
+}
+
+/** Loads the material, and again whenever its files change: what does not load leaves the last that did in place. */
+export const make = (
+  source: Source,
+  options: RotationOptions
+): Effect.Effect<Rotating, CredentialsError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const signature = Watch.signatureOf(source.files)
+    const first = yield* source.load
+    if (source.files.length === 0 || options.watch === false) {
+      const rotating = {
+        current: Effect.succeed(first),
+        changes: Stream.concat(Stream.succeed(first), Stream.never)
+      }
+      yield* tellExpiry(rotating.changes, options)
+      return rotating
+    }
+    const ref = yield* SubscriptionRef.make(first)
+    yield* Effect.forkScoped(keepUp(source, options, ref, signature))
+    yield* tellExpiry(ref.changes, options)
+    return { current: Ref.get(ref), changes: ref.changes }
+  })
+
+/** Everything that two materials can differ in. */
+const contentOf = ({ ca, certificate, crl, pins }: Tls): string =>
+  JSON.stringify([
+    ca,
+    crl,
+    pins === undefined ? undefined : [pins.mode, pins.all, [...pins.byName]],
+    Option.match(certificate, { onNone: () => "", onSome: ({ chain, key }) => [chain, Redacted.value(key)] })
+  ])
+
+/** Events come in bursts, and a file may be written in pieces; who never stops writing is read all the same. */
+const maxSettles = 20
+
+const keepUp = (
+  { files, load }: Source,
+  { pollInterval = "1 minute", settle = "100 millis" }: RotationOptions,
+  ref: SubscriptionRef.SubscriptionRef<Tls>,
+  initial: string
+): Effect.Effect<never, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const events = yield* Queue.sliding<void>(1)
+    const watchers = yield* Watch.make(files, () => events.unsafeOffer(undefined))
+    let signature = initial
+    let failure: string | undefined
+
+    const settled: (left: number) => Effect.Effect<void> = (left) =>
+      Effect.sleep(settle).pipe(
+        Effect.zipRight(Queue.poll(events)),
+        Effect.flatMap((more) => (Option.isSome(more) && left > 0 ? settled(left - 1) : Effect.void))
+      )
+
+    const onFailure = (error: CredentialsError, isNew: boolean) => {
+      if (!isNew && failure === error.message) {
+        return Effect.void
+      }
+      failure = error.message
+      return Effect.zipRight(
+        Metric.increment(Metric.tagged(TransportMetrics.credentialsRotationFailures, "reason", error.reason)),
+        Effect.annotateLogs(Effect.logWarning(`credentials: the last good ones stay, ${error.message}`), {
+          reason: error.reason
+        })
+      )
+    }
+
+    const onSuccess = (next: Tls) =>
+      Effect.gen(function* () {
+        failure = undefined
+        if (contentOf(next) === contentOf(yield* Ref.get(ref))) {
+          return
+        }
+        yield* SubscriptionRef.set(ref, next)
+        yield* Metric.increment(TransportMetrics.credentialsRotations)
+        yield* Effect.annotateLogs(Effect.logInfo("credentials: new ones are in use"), Option.match(next.certificate, { onNone: () => ({}), onSome: described }))
+      })
+
+    const look = Effect.gen(function* () {
+      watchers.refresh()
+      const now = Watch.signatureOf(files)
+      const isNew = now !== signature
+      // A certificate that is not valid yet will be, without anything happening to its file.
+      if (!isNew && failure === undefined) {
+        return
+      }
+      signature = now
+      yield* Effect.matchEffect(load, { onFailure: (error) => onFailure(error, isNew), onSuccess })
+    })
+
+    // What changed between the first reading and the first watcher.
+    yield* look
+    return yield* Effect.forever(
+      Effect.timeoutOption(Queue.take(events), pollInterval).pipe(
+        Effect.flatMap((event) => (Option.isSome(event) ? settled(maxSettles) : Effect.void)),
+        Effect.zipRight(look)
+      )
+    )
+  })
+
+const described = ({ identity: { fingerprint, notAfter, subject } }: KeyPair): Record<string, string> => ({
+  subject,
+  fingerprint,
+  notAfter: notAfter.toISOString()
+})
+
+const week = Duration.toMillis("7 days")
+const day = Duration.toMillis("1 day")
+
+/** Sets the gauge every minute, and warns of the end once a day when it is near. */
+const tellExpiry = (
+  changes: Stream.Stream<Tls>,
+  { warnBefore }: RotationOptions
+): Effect.Effect<void, never, Scope.Scope> => {
+  const tell = (pair: KeyPair) => {
+    const { notAfter, subject } = pair.identity
+    const life = notAfter.getTime() - Date.parse(new X509Certificate(pair.chain).validFrom)
+    const threshold = warnBefore === undefined ? Math.min(week, life / 3) : Duration.toMillis(warnBefore)
+    const gauge = Metric.tagged(TransportMetrics.credentialsSecondsToExpiry, "subject", subject)
+    let warned = Number.NEGATIVE_INFINITY
+    return Effect.gen(function* () {
+      const now = yield* Clock.currentTimeMillis
+      // By the system's clock, as everything that has to do with the validity of certificates.
+      const left = notAfter.getTime() - Date.now()
+      yield* Metric.set(gauge, Math.floor(left / 1000))
+      if (left < threshold && now - warned >= day) {
+        warned = now
+        yield* Effect.annotateLogs(
+          Effect.logWarning(
+            left < 0
+              ? "credentials: the certificate has expired"
+              : `credentials: the certificate expires in ${Duration.format(Duration.seconds(Math.ceil(left / 1000)))}`
+          ),
+          described(pair)
+        )
+      }
+      yield* Effect.sleep("1 minute")
+    }).pipe(Effect.forever)
+  }
+  return changes.pipe(
+    Stream.flatMap(
+      ({ certificate }) =>
+        Option.match(certificate, { onNone: () => Stream.never, onSome: (pair) => Stream.fromEffect(tell(pair)) }),
+      { switch: true }
+    ),
+    Stream.runDrain,
+    Effect.forkScoped,
+    Effect.asVoid
+  )
+}

@@ -1,0 +1,373 @@
+import { mkdtemp, rename, rm, writeFile } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { describe, expect, it } from "@effect/vitest"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import {
+  Authorizer,
+  Credentials,
+  type CredentialsError,
+  DevCa,
+  type HandshakeReason,
+  Pins,
+  Transport,
+  TransportMetrics
+} from "effect-transport"
+import { EchoService, echo } from "./fixtures/echo.js"
+import { eventually, leavesNothing, soon, within } from "./fixtures/expect.js"
+import { captureLog, type Line } from "./fixtures/observe.js"
+import { authority, loopbackNames, rawMaterial } from "./Tls/support.js"
+
+type Pki = Effect.Effect.Success<typeof authority>
+
+/** What one side is. */
+type Side = (pki: Pki) => Effect.Effect<Credentials.Tls>
+
+const good: Side = (pki) => Effect.succeed(rawMaterial(pki.good, pki.trusted.ca))
+const goodClient: Side = (pki) => Effect.succeed(rawMaterial(pki.client, pki.trusted.ca))
+
+/** The side that shows the certificate. */
+const showing =
+  (which: keyof Omit<Pki, "trusted" | "other">): Side =>
+  (pki) =>
+    Effect.succeed(rawMaterial(pki[which], pki.trusted.ca))
+
+const nobody: Side = (pki) => Effect.succeed(rawMaterial(undefined, pki.trusted.ca))
+
+/** The side that pins a certificate of the authority, in addition to the chain or instead of it. */
+const pinning =
+  (side: Side, which: keyof Omit<Pki, "trusted" | "other">, mode: "additional" | "instead" = "additional"): Side =>
+  (pki) =>
+    Effect.gen(function* () {
+      const pins = yield* Pins.make({ mode, all: [yield* Pins.publicKey(pki[which].cert)] })
+      return { ...(yield* side(pki)), pins, ...(mode === "instead" ? { ca: [] } : {}) }
+    }).pipe(Effect.orDie)
+
+/** Credentials in files, which tests replace, and wait until the new ones are in use. */
+interface Rotating {
+  readonly service: Credentials.CredentialsService
+  readonly show: (ca: DevCa.DevCa) => Effect.Effect<void>
+  readonly trust: (...cas: ReadonlyArray<DevCa.DevCa>) => Effect.Effect<void>
+  readonly spoil: Effect.Effect<void>
+}
+
+const rotating = (ca: DevCa.DevCa): Effect.Effect<Rotating, CredentialsError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const directory = yield* Effect.acquireRelease(
+      Effect.promise(() => mkdtemp(join(tmpdir(), "credentials-suite-"))),
+      (path) => Effect.promise(() => rm(path, { recursive: true }))
+    )
+    const path = (name: string) => join(directory, name)
+    const replace = (name: string, text: string) =>
+      Effect.promise(async () => {
+        await writeFile(path(`${name}.new`), text)
+        await rename(path(`${name}.new`), path(name))
+      })
+    const write = (issued: DevCa.Issued) =>
+      Effect.zipRight(replace("key", Redacted.value(issued.key)), replace("cert", issued.cert))
+    yield* Effect.flatMap(ca.issue({ names: loopbackNames }), write)
+    yield* replace("ca", ca.ca)
+    const service = Context.get(
+      yield* Layer.build(
+        Credentials.layerPem({ cert: path("cert"), key: path("key"), ca: path("ca"), settle: "20 millis" })
+      ),
+      Credentials.Credentials
+    )
+    const becomes = (condition: (material: Credentials.Tls) => boolean) =>
+      Effect.asVoid(
+        within(
+          Stream.runHead(Stream.filter(service.changes, (one) => one._tag === "Tls" && condition(one))),
+          "5 seconds"
+        )
+      )
+    return {
+      service,
+      show: (issuer) =>
+        Effect.gen(function* () {
+          const issued = yield* issuer.issue({ names: loopbackNames })
+          yield* write(issued)
+          yield* becomes(({ certificate }) =>
+            Option.exists(certificate, ({ chain }) => chain.trim() === issued.cert.trim())
+          )
+        }),
+      trust: (...cas) => {
+        const bundle = cas.map((each) => each.ca).join("")
+        return Effect.zipRight(
+          replace("ca", bundle),
+          becomes((material) => material.ca.join("") === bundle)
+        )
+      },
+      spoil: Effect.gen(function* () {
+        const failures = Metric.value(
+          Metric.tagged(TransportMetrics.credentialsRotationFailures, "reason", "Malformed")
+        )
+        const before = yield* failures
+        yield* replace("key", "garbage")
+        yield* eventually(
+          Effect.map(failures, ({ count }) => expect(count).toBeGreaterThan(before.count)),
+          "5 seconds"
+        )
+      })
+    }
+  })
+
+/** What happened to a client and to its listener. */
+interface Meeting {
+  readonly call: Effect.Effect<string, unknown, Scope.Scope>
+  readonly client: Effect.Effect<Transport.Client<typeof EchoService>, unknown, Scope.Scope>
+  readonly target: string
+  readonly log: ReadonlyArray<Line>
+}
+
+/**
+ * What `Credentials` promises, over any transport. `transport` makes the layer under test on whatever credentials the
+ * test has.
+ */
+export const credentialsSuite = <E>(
+  name: string,
+  transport: () => Layer.Layer<Transport.Transport, E, Credentials.Credentials>
+): void => {
+  const build = (credentials: Layer.Layer<Credentials.Credentials, unknown>) =>
+    Layer.build(Layer.provide(transport(), credentials))
+
+  const fixed = (material: Credentials.Material) =>
+    Layer.succeed(Credentials.Credentials, Credentials.make(material))
+
+  const pki = Effect.runSync(Effect.cached(authority))
+
+  const refusals = (reason: HandshakeReason) =>
+    Effect.map(Metric.value(Metric.tagged(TransportMetrics.handshakesRefused, "reason", reason)), ({ count }) => count)
+
+  /** A listener of one side and a client of the other. */
+  const meet = (
+    server: Side,
+    client: Side,
+    options: {
+      readonly listen?: Transport.ListenOptions
+      readonly handlers?: Transport.HandlersOptions<typeof EchoService>
+    } = {}
+  ): Effect.Effect<Meeting, unknown, Scope.Scope> =>
+    Effect.gen(function* () {
+      const { layer, lines } = yield* captureLog
+      const known = yield* pki
+      const there = yield* build(fixed(yield* server(known)))
+      const here = yield* build(fixed(yield* client(known)))
+      const handlers = Transport.handlers(EchoService, echo, options.handlers)
+      const { target } = yield* Transport.listen([handlers], options.listen).pipe(
+        Effect.provide(there),
+        Effect.provide(layer)
+      )
+      const connect = Effect.provide(Transport.client(EchoService, target), here)
+      return {
+        target,
+        log: lines,
+        client: connect,
+        call: Effect.flatMap(connect, (client) => Effect.map(client.echo({ message: "hello" }), ({ message }) => message))
+      }
+    })
+
+  const test = (title: string, body: Effect.Effect<void, unknown, Scope.Scope>) =>
+    it.live(title, () => leavesNothing(body), 20_000)
+
+  const agree = (title: string, server: Side, client: Side) =>
+    test(
+      title,
+      Effect.gen(function* () {
+        const { call } = yield* meet(server, client)
+        expect(yield* soon(call)).toBe("hello")
+      })
+    )
+
+  const expectRefusal = (meeting: Meeting, reason: HandshakeReason, refusedBy: "local" | "remote") =>
+    Effect.gen(function* () {
+      const before = yield* refusals(reason)
+      const error = yield* Effect.flip(meeting.call)
+      expect(error).toMatchObject({ _tag: "HandshakeFailed", reason, refusedBy, peer: meeting.target })
+      if (refusedBy === "remote") {
+        yield* eventually(
+          Effect.map(refusals(reason), (after) => {
+            expect(after).toBeGreaterThan(before)
+            expect(meeting.log.some(({ level, text }) => level === "WARN" && text.startsWith("refused "))).toBe(true)
+          })
+        )
+      }
+      return error
+    })
+
+  const refuse = (
+    title: string,
+    server: Side,
+    client: Side,
+    reason: HandshakeReason,
+    refusedBy: "local" | "remote"
+  ) =>
+    test(
+      title,
+      Effect.flatMap(meet(server, client), (meeting) => expectRefusal(meeting, reason, refusedBy))
+    )
+
+  describe(`${name}, credentials`, () => {
+    describe("both sides agree", () => {
+      agree("on a CA", good, goodClient)
+      agree("on pins in addition", pinning(good, "client"), pinning(goodClient, "good"))
+      agree("on pins instead of a CA", pinning(showing("selfSigned"), "client", "instead"), pinning(goodClient, "selfSigned", "instead"))
+    })
+
+    describe("the listener refuses a client", () => {
+      refuse("of another CA", good, showing("untrusted"), "UntrustedIssuer", "remote")
+      refuse("without a certificate", good, nobody, "CertificateRequired", "remote")
+      refuse("whose certificate has expired", good, showing("expired"), "Expired", "remote")
+      refuse("whose certificate is not valid yet", good, showing("notYetValid"), "NotYetValid", "remote")
+      refuse("whose certificate is for servers", good, showing("serverOnly"), "InvalidPurpose", "remote")
+      refuse("that has signed its own certificate", good, showing("selfSigned"), "UntrustedIssuer", "remote")
+      refuse("that is not pinned", pinning(good, "selfSigned"), goodClient, "PinMismatch", "remote")
+      refuse("not pinned instead of a CA", pinning(good, "selfSigned", "instead"), goodClient, "PinMismatch", "remote")
+    })
+
+    describe("the client refuses a listener", () => {
+      refuse("of another CA", showing("untrusted"), goodClient, "UntrustedIssuer", "local")
+      refuse("whose certificate has expired", showing("expired"), goodClient, "Expired", "local")
+      refuse("whose certificate is not valid yet", showing("notYetValid"), goodClient, "NotYetValid", "local")
+      refuse("whose certificate is for clients", showing("clientOnly"), goodClient, "InvalidPurpose", "local")
+      refuse("that has signed its own certificate", showing("selfSigned"), goodClient, "UntrustedIssuer", "local")
+      refuse("of another name", showing("otherName"), goodClient, "NameMismatch", "local")
+      refuse("that is not pinned", good, pinning(goodClient, "selfSigned"), "PinMismatch", "local")
+    })
+
+    describe("rotation", () => {
+      test(
+        "of certificates and CAs under load fails no call, and what is bad is not taken",
+        Effect.gen(function* () {
+          const [a, b] = [yield* DevCa.make(), yield* DevCa.make()]
+          const clients = new Set<string>()
+          const handlers = Transport.handlers(EchoService, {
+            ...echo,
+            echo: (request, { peer }) =>
+              Effect.sync(() => {
+                clients.add(Option.getOrThrow(peer.identity).fingerprint)
+                return { message: request.message }
+              })
+          })
+          const server = yield* rotating(a)
+          const client = yield* rotating(a)
+          const there = yield* build(Layer.succeed(Credentials.Credentials, server.service))
+          const { target } = yield* Effect.provide(Transport.listen([handlers]), there)
+
+          /** A client in a layer of its own, so that it shares no connection. */
+          const connect = (credentials: Credentials.CredentialsService) =>
+            Effect.flatMap(build(Layer.succeed(Credentials.Credentials, credentials)), (context) =>
+              Effect.provide(Transport.client(EchoService, target), context)
+            )
+          const counts = { old: 0, fresh: 0 }
+          const call = (echoes: Transport.Client<typeof EchoService>, kind: keyof typeof counts) =>
+            Effect.map(echoes.echo({ message: kind }, { timeout: "5 seconds" }), ({ message }) => {
+              expect(message).toBe(kind)
+              counts[kind] += 1
+            })
+          const old = yield* connect(client.service)
+          const oldCalls = Effect.forever(call(old, "old"))
+          const freshCalls = Effect.forever(
+            Effect.scoped(Effect.flatMap(connect(client.service), (echoes) => call(echoes, "fresh")))
+          )
+          const load = yield* Effect.forkScoped(
+            Effect.all([oldCalls, oldCalls, freshCalls, freshCalls], { concurrency: "unbounded" })
+          )
+          /** Until new connections have been made with what is current now, or the load has failed. */
+          const more = Effect.suspend(() => {
+            const { fresh, old } = counts
+            return Effect.raceFirst(
+              eventually(
+                Effect.sync(() => {
+                  expect(counts.fresh).toBeGreaterThan(fresh + 4)
+                  expect(counts.old).toBeGreaterThan(old + 4)
+                }),
+                "10 seconds"
+              ),
+              Fiber.join(load)
+            )
+          })
+          const both = <E>(step: (files: Rotating) => Effect.Effect<void, E>) =>
+            Effect.zipRight(Effect.all([step(server), step(client)], { concurrency: 2, discard: true }), more)
+
+          yield* more
+          yield* both(({ trust }) => trust(a, b))
+          yield* both(({ show }) => show(b))
+          yield* both(({ trust }) => trust(b))
+          const known = clients.size
+          expect(known).toBe(2)
+          // The listener shows the new certificate, and trusts the old CA no more.
+          const fixedClient = (issuer: DevCa.DevCa, trusted: DevCa.DevCa) =>
+            Effect.map(issuer.issue({ names: ["c"] }), (issued) => Credentials.make(rawMaterial(issued, trusted.ca)))
+          yield* call(yield* connect(yield* fixedClient(b, b)), "old")
+          expect(yield* Effect.flip(connect(yield* fixedClient(b, a)))).toMatchObject({ reason: "UntrustedIssuer" })
+          expect(yield* Effect.flip(connect(yield* fixedClient(a, b)))).toMatchObject({
+            reason: "UntrustedIssuer",
+            refusedBy: "remote"
+          })
+          yield* both(({ spoil }) => spoil)
+          yield* both(({ show }) => show(b))
+          expect(clients.size).toBe(known + 2)
+        })
+      )
+    })
+
+    describe("authorizers", () => {
+      const client = Authorizer.spiffeId("spiffe://mesh/client")
+
+      test(
+        "a listener lets in whom its authorizer lets pass",
+        Effect.gen(function* () {
+          const { call } = yield* meet(good, goodClient, { listen: { authorize: client } })
+          expect(yield* soon(call)).toBe("hello")
+        })
+      )
+
+      test(
+        "a listener refuses the others as not authorized",
+        Effect.gen(function* () {
+          const meeting = yield* meet(good, showing("good"), { listen: { authorize: client } })
+          yield* expectRefusal(meeting, "NotAuthorized", "remote")
+          const broken = yield* meet(good, goodClient, {
+            listen: {
+              authorize: () => {
+                throw new Error("broken")
+              }
+            }
+          })
+          yield* expectRefusal(broken, "NotAuthorized", "remote")
+        })
+      )
+
+      test(
+        "a service, and each method of one, has its own",
+        Effect.gen(function* () {
+          const authorize = { echo: Authorizer.any, echoServerStream: client, echoClientStream: client, echoBidi: client }
+          const before = yield* Metric.value(TransportMetrics.callsDenied)
+          const meeting = yield* meet(good, showing("good"), { handlers: { authorize } })
+          const other = yield* meeting.client
+          expect((yield* other.echo({ message: "open" })).message).toBe("open")
+          const denied = { _tag: "PermissionDenied", peer: meeting.target, method: "/echo.v1.EchoService/EchoBidi" }
+          expect(yield* Effect.flip(Stream.runDrain(other.echoBidi(Stream.never)))).toMatchObject(denied)
+          expect(yield* Effect.flip(Stream.runDrain(other.echoServerStream({})))).toMatchObject({ _tag: denied._tag })
+          expect(yield* Effect.flip(other.echoClientStream(Stream.empty))).toMatchObject({ _tag: denied._tag })
+          expect((yield* Metric.value(TransportMetrics.callsDenied)).count).toBe(before.count + 3)
+          expect(meeting.log.filter(({ text }) => text.startsWith("denied /echo.v1.EchoService/")).length).toBe(3)
+
+          const closed = yield* meet(good, showing("good"), { handlers: { authorize: client } })
+          expect(yield* Effect.flip(closed.call)).toMatchObject({ _tag: "PermissionDenied" })
+          const known = yield* meet(good, goodClient, { handlers: { authorize } })
+          const bidi = (yield* known.client).echoBidi(Stream.make({ message: "hello" }))
+          expect(Option.map(yield* Stream.runHead(bidi), ({ message }) => message)).toEqual(Option.some("hello"))
+        })
+      )
+    })
+  })
+}

@@ -1,0 +1,4 @@
+import { Grpc } from "effect-transport"
+import { credentialsSuite } from "../CredentialsSuite.js"
+
+credentialsSuite("GrpcLive", () => Grpc.layer())

@@ -1,0 +1,375 @@
+import { describe, expect, it } from "@effect/vitest"
+import * as FastCheck from "effect/FastCheck"
+import { constVoid } from "effect/Function"
+import * as Wire from "../../src/Tls/Wire.js"
+import { Flag, Type } from "../../src/Tls/Wire.js"
+import * as Metadata from "../../src/Transport/Metadata.js"
+import { carry, digest, type End, limits, makeEnd, pair, readAll, reasonFor, request, settle } from "./wireSupport.js"
+
+const bytes = (size: number) => Uint8Array.from({ length: size }, (_, i) => (i * 7 + (i >> 8)) & 0xff)
+
+const metadata = Metadata.make({ "x-text": "a b", "x-bytes-bin": Uint8Array.of(0, 255) })
+const trailers = (code = 0) => ({ code, message: "höchst", details: Uint8Array.of(1), metadata })
+
+/** A frame as it stands on the wire. */
+const frame = (type: number, flags: number, call: number, payload: Uint8Array = new Uint8Array(0)) => {
+  const header = Buffer.alloc(8)
+  header.writeUInt8(type, 0)
+  header.writeUInt8(flags, 1)
+  header.writeUInt16BE(payload.length, 2)
+  header.writeUInt32BE(call, 4)
+  return Buffer.concat([header, payload])
+}
+
+const openPayload = Buffer.from([0, 0, 3, 232, 0, 2, 47, 97, 0, 0])
+
+describe("the format of docs/wire.md", () => {
+  it("SETTINGS come first, byte by byte", () => {
+    expect(Buffer.concat(makeEnd("client").wire.output(0)).toString("hex")).toBe(
+      ["01", "00", "0014", "00000000", "000186a0", "000007d0", "00000008", "00009c40", "0001d4c0"].join("")
+    )
+  })
+
+  it("a small unary call is one OPEN and one REPLY", () => {
+    const { client, server } = pair()
+    client.wire.open(request("/a"), Uint8Array.of(9), true)
+    expect(Buffer.concat(client.wire.output(0)).toString("hex")).toBe(
+      ["02", "03", "000b", "00000001", "000003e8", "0002", "2f61", "0000", "09"].join("")
+    )
+    const other = pair()
+    other.client.wire.open(request("/a"), Uint8Array.of(9), true)
+    carry(other.client, other.server)
+    other.server.wire.sendReply(1, { message: Uint8Array.of(8), headers: Metadata.empty, trailers: Metadata.empty })
+    expect(Buffer.concat(other.server.wire.output(0)).toString("hex")).toBe(
+      ["07", "00", "0001", "00000001", "08"].join("")
+    )
+    expect(server.log).toEqual([])
+  })
+})
+
+describe("calls", () => {
+  it("everything that can be said arrives as it was said", () => {
+    const { client, server } = pair()
+    const unary = client.wire.open(request("/a.B/Unary", 5, metadata), bytes(10), true)
+    const stream = client.wire.open(request("/a.B/Stream", Number.POSITIVE_INFINITY), undefined, false)
+    client.wire.sendMessage(stream, bytes(0), false, constVoid)
+    client.wire.sendMessage(stream, bytes(50_000), false, constVoid)
+    settle(client, server, [1, 7, 900])
+    readAll(server)
+    settle(client, server)
+    client.wire.halfClose(stream)
+    settle(client, server)
+    server.wire.sendReply(unary, { message: bytes(3), headers: metadata, trailers: metadata })
+    server.wire.sendHeaders(stream, metadata)
+    server.wire.sendMessage(stream, bytes(4), false, constVoid)
+    server.wire.sendTrailers(stream, trailers(5))
+    settle(client, server, [3])
+    const shown = "x-text=a b&x-bytes-bin=0,255"
+    expect(server.log).toEqual([
+      `open 1 /a.B/Unary 5 ${shown} ${digest(bytes(10))} true`,
+      `open 3 /a.B/Stream Infinity  - false`,
+      `message 3 ${digest(bytes(0))}`,
+      `message 3 ${digest(bytes(50_000))}`,
+      "half-close 3"
+    ])
+    expect(client.log).toEqual([
+      `reply 1 ${shown} ${digest(bytes(3))} ${shown}`,
+      `headers 3 ${shown}`,
+      `message 3 ${digest(bytes(4))}`,
+      `trailers 3 5 höchst ${digest(Uint8Array.of(1))} ${shown}`
+    ])
+  })
+
+  it("either end opens calls, with numbers of its own", () => {
+    const { client, server } = pair()
+    expect([client, client, server, server].map(({ wire }) => wire.open(request(), bytes(1), true))).toEqual([
+      1, 3, 2, 4
+    ])
+    settle(client, server)
+    expect(client.log).toHaveLength(2)
+    expect(server.log).toHaveLength(2)
+  })
+
+  it("what arrives for a call that was cancelled is dropped, and its credit comes back", () => {
+    const { client, server } = pair()
+    for (let i = 0; i < 20; i++) {
+      const call = client.wire.open(request(), undefined, false)
+      carry(client, server)
+      server.wire.sendMessage(call, bytes(16_000), false, constVoid)
+      client.wire.cancel(call)
+      settle(client, server)
+    }
+    expect(client.log).toEqual([])
+    expect(server.log.filter((line) => line.startsWith("cancel"))).toHaveLength(20)
+  })
+
+  it("no more calls are opened than the other end takes", () => {
+    const { client, server } = pair({ maxCalls: 2 })
+    const calls = [1, 2].map(() => client.wire.open(request(), bytes(1), true))
+    expect(client.wire.canOpen()).toBe(false)
+    settle(client, server)
+    server.wire.sendTrailers(calls[0] ?? 0, trailers())
+    settle(client, server)
+    expect(client.wire.canOpen()).toBe(true)
+  })
+})
+
+describe("flow control", () => {
+  const send = (end: End, call: number, size: number) => {
+    const state = { sent: false }
+    end.wire.sendMessage(call, bytes(size), false, () => {
+      state.sent = true
+    })
+    return state
+  }
+
+  it("a sender waits for a reader who does not read, and goes on when he does", () => {
+    const { client, server } = pair()
+    const call = client.wire.open(request(), undefined, false)
+    let sent = 0
+    while (send(client, call, 1000).sent && sent < 1000) {
+      sent += 1
+    }
+    expect(sent).toBe(Math.floor(limits.callWindow / (1000 + Wire.messageOverhead)))
+    settle(client, server)
+    expect(server.log).toHaveLength(1 + sent)
+    readAll(server)
+    settle(client, server)
+    expect(server.log).toHaveLength(1 + sent + 1)
+  })
+
+  it("empty messages cost too", () => {
+    const { client } = pair()
+    const call = client.wire.open(request(), undefined, false)
+    let sent = 0
+    while (send(client, call, 0).sent && sent < 10_000) {
+      sent += 1
+    }
+    expect(sent).toBeLessThan(limits.callWindow / Wire.messageOverhead + 1)
+  })
+
+  it("a message larger than the window arrives", () => {
+    const { client, server } = pair()
+    const call = client.wire.open(request(), undefined, false)
+    send(client, call, limits.maxMessageSize)
+    settle(client, server)
+    expect(server.log.at(-1)).toBe(`message 1 ${digest(bytes(limits.maxMessageSize))}`)
+  })
+
+  it("many unfinished messages larger than all windows come to an end", () => {
+    const { client, server } = pair({ connectionWindow: 20_000 })
+    const calls = Array.from({ length: limits.maxCalls }, () => client.wire.open(request(), undefined, false))
+    for (const call of calls) {
+      send(client, call, limits.maxMessageSize)
+    }
+    settle(client, server)
+    expect(server.log.filter((line) => line.startsWith("message"))).toHaveLength(calls.length)
+  })
+
+  it("a small message does not wait for a large one of another call", () => {
+    const { client, server } = pair()
+    const [large, small] = [1, 2].map(() => client.wire.open(request(), undefined, false))
+    carry(client, server)
+    send(client, large ?? 0, limits.maxMessageSize)
+    client.wire.output(20_000)
+    send(client, small ?? 0, 10)
+    const next = Buffer.concat(client.wire.output(40_000))
+    const frames: Array<number> = []
+    for (let at = 0; at < next.length; at += 8 + next.readUInt16BE(at + 2)) {
+      frames.push(next.readUInt32BE(at + 4))
+    }
+    expect(frames.indexOf(small ?? 0)).toBeLessThanOrEqual(1)
+    expect(frames).toContain(small ?? 0)
+  })
+})
+
+describe("limits: what a peer must not do ends the connection with a reason", () => {
+  const opened = () => {
+    const end = makeEnd("server")
+    carry(makeEnd("client"), end)
+    return end
+  }
+  const open = (flags = 0, call = 1) => frame(Type.open, flags, call, openPayload)
+  const cases: ReadonlyArray<readonly [string, Wire.Reason, (end: End) => ReadonlyArray<Buffer>]> = [
+    ["an unknown type", "ProtocolError", () => [frame(99, 0, 0)]],
+    ["second SETTINGS", "ProtocolError", () => [frame(Type.settings, 0, 0, new Uint8Array(20))]],
+    ["a frame shorter than what it holds", "ProtocolError", () => [frame(Type.open, 0, 1, openPayload.subarray(0, 7))]],
+    ["a call of the wrong number", "ProtocolError", () => [open(0, 3)]],
+    ["a call of the other end's numbers", "ProtocolError", () => [open(0, 2)]],
+    ["call 0", "ProtocolError", () => [open(0, 0)]],
+    ["a message of a call that never was", "ProtocolError", () => [frame(Type.message, 0, 7)]],
+    ["an answer to a call that never was", "ProtocolError", () => [frame(Type.reply, 0, 2)]],
+    ["an answer to a call of its own", "ProtocolError", () => [open(), frame(Type.reply, 0, 1)]],
+    ["a second half-close", "ProtocolError", () => [open(Flag.end), frame(Type.halfClose, 0, 1)]],
+    ["a message after the last", "ProtocolError", () => [open(Flag.end), frame(Type.message, 0, 1)]],
+    ["an empty piece", "ProtocolError", () => [open(), frame(Type.message, Flag.more, 1)]],
+    [
+      "a half-close within a message",
+      "ProtocolError",
+      () => [open(), frame(Type.message, Flag.more, 1, bytes(1)), frame(Type.halfClose, 0, 1)]
+    ],
+    ["a piece too large", "FrameTooLarge", () => [open(), frame(Type.message, 0, 1, bytes(Wire.maxPiece + 1))]],
+    [
+      "a message too large in an OPEN",
+      "FrameTooLarge",
+      () => [frame(Type.open, Flag.message, 1, Buffer.concat([openPayload, bytes(Wire.maxPiece + 1)]))]
+    ],
+    ["a path too long", "FrameTooLarge", () => [frame(Type.open, 0, 1, Buffer.from([0, 0, 0, 1, 255, 255]))]],
+    ["too many calls", "TooManyCalls", () => Array.from({ length: limits.maxCalls + 1 }, (_, i) => open(0, 2 * i + 1))],
+    [
+      "more bytes than the call's window",
+      "FlowControl",
+      () => [open(), ...Array.from({ length: 3 }, () => frame(Type.message, 0, 1, bytes(16_000)))]
+    ],
+    [
+      "a window of 2^32",
+      "FlowControl",
+      () => [open(), ...[1, 2].map(() => frame(Type.credit, 0, 1, Uint8Array.of(255, 255, 255, 255)))]
+    ],
+    [
+      "metadata with a bad key",
+      "ProtocolError",
+      () => [frame(Type.open, 0, 1, Buffer.concat([openPayload.subarray(0, 8), Buffer.from([0, 1, 1, 65, 0, 0])]))]
+    ],
+    [
+      "metadata with a bad value",
+      "ProtocolError",
+      () => [frame(Type.open, 0, 1, Buffer.concat([openPayload.subarray(0, 8), Buffer.from([0, 1, 1, 97, 0, 1, 7])]))]
+    ],
+    [
+      "metadata too large",
+      "MetadataTooLarge",
+      () => [
+        frame(
+          Type.open,
+          0,
+          1,
+          Buffer.concat([
+            openPayload.subarray(0, 8),
+            Buffer.from([255, 255]),
+            Buffer.from([1, 97, 0, 0].concat(...Array.from({ length: 100 }, () => [1, 97, 0, 0])))
+          ])
+        )
+      ]
+    ]
+  ]
+
+  for (const [name, reason, frames] of cases) {
+    it(name, () => {
+      const end = opened()
+      expect(
+        reasonFor(() => {
+          for (const bytes of frames(end)) {
+            end.wire.receive(bytes, 0)
+          }
+        })
+      ).toBe(reason)
+    })
+  }
+
+  it("anything before SETTINGS", () => {
+    expect(reasonFor(() => makeEnd("server").wire.receive(open(), 0))).toBe("ProtocolError")
+  })
+
+  it("more calls, cancels or pings in a second than allowed; time forgives", () => {
+    const rate = (
+      options: Parameters<typeof makeEnd>[1],
+      next: (i: number) => ReadonlyArray<Buffer>,
+      now: (i: number) => number
+    ) => {
+      const end = makeEnd("server", options)
+      carry(makeEnd("client"), end)
+      return reasonFor(() => {
+        for (let i = 0; i < 100; i++) {
+          for (const bytes of next(i)) {
+            end.wire.receive(bytes, now(i))
+          }
+        }
+      })
+    }
+    const calls = (i: number) => [open(0, 2 * i + 1), frame(Type.cancel, 0, 2 * i + 1)]
+    const ping = () => [frame(Type.ping, 0, 0, new Uint8Array(8))]
+    expect(rate({ maxCallRate: 50 }, calls, () => 0)).toBe("CallRate")
+    expect(rate({ maxCancelRate: 50 }, calls, () => 0)).toBe("CallRate")
+    expect(rate({ maxPingRate: 50 }, ping, () => 0)).toBe("PingRate")
+    expect(rate({ maxCallRate: 50, maxCancelRate: 50 }, calls, (i) => i * 25)).toBe(undefined)
+    expect(rate({ maxPingRate: 50 }, ping, (i) => i * 25)).toBe(undefined)
+  })
+
+  it("a message larger than allowed ends its call only", () => {
+    const server = makeEnd("server", { maxMessageSize: 30_000, callWindow: 100_000 })
+    const client = makeEnd("client")
+    settle(client, server)
+    const call = client.wire.open(request(), undefined, false)
+    client.wire.sendMessage(call, bytes(90_000), false, constVoid)
+    settle(client, server)
+    expect(server.log.slice(1)).toEqual([`too large ${call}`])
+    server.wire.sendTrailers(call, trailers(8))
+    settle(client, server)
+    client.wire.open(request(), bytes(1), true)
+    settle(client, server)
+    expect(server.log.at(-1)).toContain("open 3")
+  })
+})
+
+describe("any bytes give events or a violation, never a throw of another kind", () => {
+  const settings = Buffer.concat(makeEnd("client").wire.output(0))
+
+  it("random frames", () => {
+    FastCheck.assert(
+      FastCheck.property(
+        FastCheck.array(
+          FastCheck.record({
+            type: FastCheck.integer({ min: 0, max: 13 }),
+            flags: FastCheck.integer({ min: 0, max: 8 }),
+            call: FastCheck.integer({ min: 0, max: 9 }),
+            payload: FastCheck.uint8Array({ maxLength: 64 })
+          }),
+          { maxLength: 30 }
+        ),
+        FastCheck.array(FastCheck.integer({ min: 1, max: 50 }), { minLength: 1, maxLength: 5 }),
+        (frames, sizes) => {
+          const end = makeEnd("server")
+          const all = Buffer.concat([
+            settings,
+            ...frames.map(({ call, flags, payload, type }) => frame(type, flags, call, payload))
+          ])
+          reasonFor(() => {
+            for (let at = 0, i = 0; at < all.length; i++) {
+              const size = sizes[i % sizes.length] ?? 1
+              end.wire.receive(all.subarray(at, at + size), 0)
+              at += size
+            }
+          })
+        }
+      ),
+      { numRuns: 3000 }
+    )
+  })
+
+  it("however the bytes are cut, the same is heard", () => {
+    FastCheck.assert(
+      FastCheck.property(
+        FastCheck.array(FastCheck.integer({ min: 0, max: 20_000 }), { minLength: 1, maxLength: 6 }),
+        FastCheck.array(FastCheck.integer({ min: 1, max: 5000 }), { minLength: 1, maxLength: 8 }),
+        (messages, sizes) => {
+          const run = (cut: ReadonlyArray<number>) => {
+            const { client, server } = pair()
+            const call = client.wire.open(request("/x", 7, metadata), undefined, false)
+            for (const size of messages) {
+              client.wire.sendMessage(call, bytes(size), false, constVoid)
+              settle(client, server, cut)
+              readAll(server)
+              settle(client, server, cut)
+            }
+            client.wire.halfClose(call)
+            settle(client, server, cut)
+            return server.log
+          }
+          expect(run(sizes)).toEqual(run([Number.POSITIVE_INFINITY]))
+        }
+      ),
+      { numRuns: 100 }
+    )
+  })
+})
