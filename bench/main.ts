@@ -10,8 +10,8 @@ import * as Report from "./report.js"
 const usage = `npm run bench -- [options]
   --only a,b       these contestants and the baseline: ${Harness.contestants.join(", ")}
   --baseline name  what the ratios refer to; default grpc-js
-  --rounds n       default 5; a round runs every contestant once, in processes of their own
-  --seconds n      how long each load is measured; default 3
+  --rounds n       default 5; each with processes of its own
+  --seconds n      how long each load is measured in a round; default 3
   --warmup n       seconds of load before that; default 3
   --inflight a,b   calls in flight; default 1,64
   --bytes n        size of a message; default 100
@@ -75,49 +75,86 @@ interface Memory {
 
 const profiles: Array<{ readonly title: string; readonly summary: Summary }> = []
 
-const load = async (
-  server: Harness.Child,
-  client: Harness.Child,
-  inFlight: number,
-  profile: string | undefined
-): Promise<Load> => {
-  await client.ask("load", { inFlight, seconds: warmup, bytes })
-  if (profile !== undefined) {
-    await Promise.all([server.ask("startProfile"), client.ask("startProfile")])
-  }
+/** The parts of a round in which everyone is measured once, so that what else the machine does hits all alike. */
+const slices = 6
+
+interface Pair {
+  readonly contestant: string
+  readonly server: Harness.Child
+  readonly client: Harness.Child
+  readonly port: number
+  readonly firstStart: number
+}
+
+const open = async (contestant: string, certificates: Certificates): Promise<Pair> => {
+  const [server, client] = await Promise.all([Harness.start(contestant), Harness.start(contestant)])
+  const port = await server.ask("serve", { certificates })
+  const firstStart = await client.ask("connect", { certificates, port, count: 1 })
+  return { contestant, server, client, port, firstStart }
+}
+
+const load = async ({ client, server }: Pair, inFlight: number): Promise<Load> => {
   const before = await server.ask("usage")
-  const { calls, callsPerSecond, cpuSeconds, p50, p99 } = await client.ask("load", { inFlight, seconds, bytes })
+  const measured = await client.ask("load", { inFlight, seconds: seconds / slices, bytes })
   const after = await server.ask("usage")
-  if (profile !== undefined) {
-    for (const [side, child] of Object.entries({ client, server })) {
-      const title = `${profile}-${inFlight}-${side}`
-      profiles.push({
-        title,
-        summary: await child.ask("stopProfile", { file: `${values.profile}/${title}.cpuprofile` })
-      })
-    }
-  }
   return {
     inFlight,
-    callsPerSecond,
-    p50,
-    p99,
-    clientCpu: (cpuSeconds * 1000) / calls,
-    serverCpu: ((after.cpuSeconds - before.cpuSeconds) * 1000) / calls
+    callsPerSecond: measured.callsPerSecond,
+    p50: measured.p50,
+    p99: measured.p99,
+    clientCpu: (measured.cpuSeconds * 1000) / measured.calls,
+    serverCpu: ((after.cpuSeconds - before.cpuSeconds) * 1000) / measured.calls
   }
 }
 
-const speed = (contestant: string, certificates: Certificates, profile: string | undefined) =>
-  Harness.withPair(contestant, async (server, client) => {
-    const port = await server.ask("serve", { certificates })
-    const firstStart = await client.ask("connect", { certificates, port, count: 1 })
-    const loads: Array<Load> = []
-    for (const inFlight of inFlights) {
-      loads.push(await load(server, client, inFlight, profile))
+/** Lets each take its turn as often as there are slices. What each measured then goes by contestant. */
+const takeTurns = async <A>(pairs: ReadonlyArray<Pair>, measure: (pair: Pair) => Promise<A>) => {
+  const measured = new Map<string, Array<A>>(pairs.map(({ contestant }) => [contestant, []]))
+  for (let slice = 0; slice < slices; slice++) {
+    for (const pair of [...pairs.slice(slice % pairs.length), ...pairs.slice(0, slice % pairs.length)]) {
+      measured.get(pair.contestant)?.push(await measure(pair))
     }
-    const start = starts === 0 ? undefined : await client.ask("startUp", { certificates, port, times: starts })
-    return { firstStart, loads, start: start?.first, further: start?.further }
+  }
+  return measured
+}
+
+const startProfile = ({ client, server }: Pair) => Promise.all([server.ask("startProfile"), client.ask("startProfile")])
+
+const stopProfile = async ({ client, contestant, server }: Pair, inFlight: number) => {
+  for (const [side, child] of Object.entries({ client, server })) {
+    const title = `${contestant}-${inFlight}-${side}`
+    const summary = await child.ask("stopProfile", { file: `${values.profile}/${title}.cpuprofile` })
+    profiles.push({ title, summary })
+  }
+}
+
+const medians = <K extends string>(samples: ReadonlyArray<{ readonly [key in K]: number }>, keys: ReadonlyArray<K>) =>
+  Object.fromEntries(keys.map((key) => [key, Report.median(samples.map((sample) => sample[key]))])) as Record<K, number>
+
+const measures = ["inFlight", "callsPerSecond", "p50", "p99", "clientCpu", "serverCpu"] as const
+
+const speed = async (pairs: ReadonlyArray<Pair>, certificates: Certificates, profiled: boolean) => {
+  const loads: Array<ReadonlyMap<string, ReadonlyArray<Load>>> = []
+  for (const inFlight of inFlights) {
+    for (const { client } of pairs) {
+      await client.ask("load", { inFlight, seconds: warmup, bytes })
+    }
+    if (profiled) {
+      await Promise.all(pairs.map(startProfile))
+    }
+    loads.push(await takeTurns(pairs, (pair) => load(pair, inFlight)))
+    if (profiled) {
+      await Promise.all(pairs.map((pair) => stopProfile(pair, inFlight)))
+    }
+  }
+  const startUps = await takeTurns(starts === 0 ? [] : pairs, ({ client, port }) =>
+    client.ask("startUp", { certificates, port, times: Math.ceil(starts / slices) })
+  )
+  return (contestant: string) => ({
+    loads: loads.map((each) => medians(each.get(contestant) ?? [], measures)),
+    startUp: startUps.has(contestant) ? medians(startUps.get(contestant) ?? [], ["first", "further"]) : undefined
   })
+}
 
 const memory = (contestant: string, certificates: Certificates) =>
   Harness.withPair(contestant, async (server, client): Promise<Memory> => {
@@ -139,20 +176,29 @@ const memory = (contestant: string, certificates: Certificates) =>
 
 const run = async (): Promise<ReadonlyArray<ReadonlyArray<Result>>> => {
   const certificates = await Effect.runPromise(Harness.makeCertificates)
-  const results: Array<Array<Result>> = []
+  const results: Array<ReadonlyArray<Result>> = []
   for (let round = 0; round < rounds; round++) {
+    const pairs: Array<Pair> = []
+    for (const contestant of names) {
+      pairs.push(await open(contestant, certificates))
+    }
+    const of = await speed(pairs, certificates, values.profile !== undefined && round === rounds - 1)
+    for (const { client, server } of pairs) {
+      client.stop()
+      server.stop()
+    }
     const inRound: Array<Result> = []
-    // Everyone is first once, should that matter.
-    for (let i = 0; i < names.length; i++) {
-      const contestant = names[(round + i) % names.length] ?? baseline
-      const profile = round === rounds - 1 && values.profile !== undefined ? contestant : undefined
-      const result = {
+    for (const { contestant, firstStart } of pairs) {
+      const { loads, startUp } = of(contestant)
+      inRound.push({
         contestant,
-        ...(await speed(contestant, certificates, profile)),
+        firstStart,
+        start: startUp?.first,
+        further: startUp?.further,
+        loads,
         memory: connections === 0 ? undefined : await memory(contestant, certificates)
-      }
-      inRound.push(result)
-      const rates = result.loads.map((each) => `${Report.number(each.callsPerSecond)} at ${each.inFlight}`)
+      })
+      const rates = loads.map((each) => `${Report.number(each.callsPerSecond)} at ${each.inFlight}`)
       console.error(`round ${round + 1}/${rounds} ${contestant}: calls/s ${rates.join(", ")}`)
     }
     results.push(inRound)

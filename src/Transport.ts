@@ -208,7 +208,7 @@ export interface HandlersOptions<S extends Service.Source> {
 /**
  * Handlers for all methods of a contract.
  *
- * A handler that fails with one of the status errors gives the caller the same error. Any other failure, and a defect,
+ * Each call has a `Scope` of its own. A handler that fails with one of the status errors gives the caller the same error. Any other failure, and a defect,
  * is `Internal` to the caller without its text, and is logged here.
  *
  * @since 0.1.0
@@ -218,7 +218,7 @@ export const handlers = <S extends Service.Source, const H extends Implementatio
   service: S,
   implementation: H & NothingElse<S, H>,
   options: HandlersOptions<S> = {}
-): Handlers<Exclude<Requirements<H>, CurrentCall>> => {
+): Handlers<Exclude<Requirements<H>, CurrentCall | Scope.Scope>> => {
   const contract = Service.from(service)
   return {
     service: contract.name,
@@ -273,15 +273,16 @@ export const listen = <const H extends ReadonlyArray<Handlers<unknown>>>(
 export const serve = <const H extends ReadonlyArray<Handlers<unknown>>>(
   handlers: H,
   options?: ListenOptions
-): Layer.Layer<Listener, BindError, Transport | Exclude<RequirementsOf<H>, Scope.Scope>> =>
+): Layer.Layer<Listener, BindError, Transport | RequirementsOf<H>> =>
   Layer.scoped(Listener, listen(handlers, options))
 
 const parse = (peer: string) =>
   Either.mapLeft(Peer.parseTarget(peer), (message) => new InvalidArgument({ message, peer }))
 
 /**
- * A client of a peer: `"host:port"`, `"[v6]:port"` or `"unix:path"`. It is connected when this returns, and connects
- * again by itself until the scope closes. Clients of one peer share one connection.
+ * A client of a peer: `"host:port"`, `"[v6]:port"` or `"unix:path"`. Clients of one peer share one
+ * connection. It is made before the first of them returns, and again by itself whenever it is lost until the last of
+ * their scopes closes.
  *
  * @since 0.1.0
  * @category client

@@ -18,7 +18,7 @@ import { transportNames, transports } from "./transports.js"
 
 const options = {
   transport: Options.choice("transport", transportNames).pipe(
-    Options.withDefault("grpc"),
+    Options.withDefault("tls"),
     Options.withDescription("What the nodes talk over")
   ),
   nodes: Options.integer("nodes").pipe(

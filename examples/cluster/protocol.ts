@@ -42,10 +42,13 @@ export type NodeEvent = typeof NodeEvent.Type
 /** These are your peers. */
 export class Join extends Schema.TaggedClass<Join>()("Join", { peers: Schema.Array(PeerAddress) }) {}
 
+/** All of you are ready: begin. */
+export class Work extends Schema.TaggedClass<Work>()("Work", {}) {}
+
 /** Submit nothing new; answer calls and make blocks as before. */
 export class Rest extends Schema.TaggedClass<Rest>()("Rest", {}) {}
 
 /** What a supervisor tells a node. When there is no more to come, the node ends. */
-export const Order = Schema.Union(Join, Rest)
+export const Order = Schema.Union(Join, Work, Rest)
 
 export type Order = typeof Order.Type

@@ -1,16 +1,19 @@
 import type * as Layer from "effect/Layer"
-import { type Credentials, Grpc, MemoryLive, type Transport } from "effect-transport"
+import { type Credentials, type CredentialsError, Grpc, MemoryLive, Tls, type Transport } from "effect-transport"
 
 interface Choice {
   readonly title: string
-  readonly layer: Layer.Layer<Transport.Transport, never, Credentials.Credentials>
+  readonly layer: Layer.Layer<Transport.Transport, CredentialsError, Credentials.Credentials>
   /** What a node of the cluster is: a process of its own, or a fiber where the transport does not leave the process. */
   readonly nodes: "processes" | "fibers"
 }
 
+// A node that was killed is back within seconds: without the limit, peers would look for it ever more rarely.
+const options = { maxReconnectBackoff: "1 second" } as const
+
 const choices = {
-  // A node that was killed is back within seconds: without the limit, peers would look for it ever more rarely.
-  grpc: { title: "gRPC over mutual TLS", layer: Grpc.layer({ maxReconnectBackoff: "1 second" }), nodes: "processes" },
+  tls: { title: "framed calls on mutual TLS", layer: Tls.layer(options), nodes: "processes" },
+  grpc: { title: "gRPC over mutual TLS", layer: Grpc.layer(options), nodes: "processes" },
   memory: { title: "the in-memory transport", layer: MemoryLive, nodes: "fibers" }
 } satisfies Record<string, Choice>
 

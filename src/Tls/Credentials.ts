@@ -15,11 +15,12 @@ import * as Stream from "effect/Stream"
 import { CredentialsError } from "../Transport/TransportError.js"
 import * as DevCa from "./DevCa.js"
 import { filesOf, load, type PemOptions } from "./internal/load.js"
+import { filesOf as pkcs12FilesOf, load as loadPkcs12, type Pkcs12Options } from "./internal/loadPkcs12.js"
 import type { Insecure, KeyPair, Material, Tls } from "./internal/material.js"
 import type { PemSource } from "./internal/pem.js"
 import { type RotationOptions, make as rotating } from "./internal/rotation.js"
 
-export type { Insecure, KeyPair, Material, PemOptions, PemSource, RotationOptions, Tls }
+export type { Insecure, KeyPair, Material, PemOptions, PemSource, Pkcs12Options, RotationOptions, Tls }
 
 /**
  * A source of credentials, which lives as long as its layer.
@@ -100,6 +101,30 @@ const fromPem = (
   options: PemOptions & RotationOptions
 ): Effect.Effect<CredentialsService, CredentialsError, Scope.Scope> =>
   rotating({ load: load(options), files: filesOf(options) }, options)
+
+/**
+ * Credentials from a PKCS#12, which is followed as the files of `layerPem` are.
+ *
+ * @example
+ * ```ts
+ * import { Credentials } from "effect-transport"
+ * import { Redacted } from "effect"
+ *
+ * const FromPkcs12 = Credentials.layerPkcs12({
+ *   pfx: { file: "/etc/node/node.p12" },
+ *   passphrase: Redacted.make("changeit"),
+ *   ca: { file: "/etc/node/ca.crt" }
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerPkcs12 = (options: Pkcs12Options & RotationOptions): Layer.Layer<Credentials, CredentialsError> =>
+  Layer.scoped(
+    Credentials,
+    rotating({ load: loadPkcs12(options), files: pkcs12FilesOf(options) }, options)
+  )
 
 /**
  * Where `layerConfig` looks unless told otherwise: `TRANSPORT_CA`, `TRANSPORT_CERT`, `TRANSPORT_KEY` (each a path or PEM

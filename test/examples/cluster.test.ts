@@ -22,7 +22,7 @@ const run = async (...args: ReadonlyArray<string>) => {
 }
 
 describe("npm start", () => {
-  it.each(["memory", "grpc"])(
+  it.each(["memory", "grpc", "tls"])(
     "loses nothing when a node is killed and returns, with --transport %s",
     { timeout: 60_000 },
     async (transport) => {

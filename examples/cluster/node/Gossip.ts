@@ -31,7 +31,7 @@ export const news = Stream.merge(blocks, announcements)
 export const receive = ({ body }: GossipMessage) => {
   switch (body.case) {
     case "block":
-      return Ledger.add(body.value)
+      return Effect.asVoid(Ledger.add(body.value))
     case "announcement":
       return Ledger.announce(body.value.hash, body.value.height)
     case "transaction":

@@ -1,10 +1,8 @@
 import { timestampFromMs } from "@bufbuild/protobuf/wkt"
-import * as Arr from "effect/Array"
+import * as Bigint from "effect/BigInt"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
-import * as Order from "effect/Order"
 import * as PubSub from "effect/PubSub"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
@@ -39,7 +37,7 @@ const make = Effect.gen(function* () {
     Effect.suspend(() => {
       const key = Blocks.toHex(block.hash)
       if (known.has(key)) {
-        return Effect.void
+        return Effect.succeed(false)
       }
       if (!Blocks.isSealed(block)) {
         return new InvalidArgument({ message: `block ${key} of ${block.producer} has another hash` })
@@ -53,7 +51,10 @@ const make = Effect.gen(function* () {
         announce(parent, block.height - 1n)
       }
       mempool.settle(block.transactions)
-      return SubscriptionRef.update(blocks, (all) => [...all, block])
+      return Effect.as(
+        SubscriptionRef.update(blocks, (all) => [...all, block]),
+        true
+      )
     }).pipe(Effect.uninterruptible)
 
   const produce = Effect.gen(function* () {
@@ -80,21 +81,18 @@ const make = Effect.gen(function* () {
       Effect.map(Clock.currentTimeMillis, (now) => mempool.accept(transaction, now + Duration.toMillis(delay))),
     /** Says that there is a block, which is missing from now on unless it is here. */
     announce: (hash: Uint8Array, height: bigint) => Effect.sync(() => announce(hash, height)),
-    /** Adds a block, unless it is here already. */
+    /** Adds a block. False if it is here already. */
     add,
     /** Makes a block of the transactions that are due, on top of all blocks that nobody has built on. */
     produce,
     /** The blocks that this node makes. */
     produced: Stream.fromPubSub(produced),
+    /** The height of the highest block. */
+    height: Effect.sync(() => [...tips.values()].reduce((height, tip) => Bigint.max(height, tip.height), 0n)),
     tips: Effect.sync(() => [...tips.values()]),
     size: Effect.sync(() => ({ blocks: known.size, transactions: mempool.settled() })),
-    /** The greatest height that a missing block can have. */
-    gap: Effect.sync(() =>
-      Arr.match([...missing.values()], {
-        onEmpty: () => Option.none(),
-        onNonEmpty: (heights) => Option.some(Arr.max(heights, Order.bigint))
-      })
-    ),
+    /** The hashes of the blocks that are known by name only, with the greatest height that they can have. */
+    missing: Effect.sync((): ReadonlyMap<string, bigint> => new Map(missing)),
     /** The blocks from one height to another, both included, lowest first. */
     range: (from: bigint, to: bigint) =>
       Effect.map(blocks, (all) => all.filter(({ height }) => height >= from && height <= to).sort(byHeight)),

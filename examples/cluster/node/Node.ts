@@ -34,9 +34,7 @@ const TransportLive = Layer.unwrapEffect(Effect.map(NodeConfig, ({ transport }) 
 
 const State = Layer.mergeAll(Ledger.Default, History.Default, Stats.Default, Health.layer)
 
-const everyQuarterSecond = Schedule.spaced("250 millis")
-
-const makeBlocks = Effect.repeat(Ledger.produce, everyQuarterSecond)
+const makeBlocks = (peers: number) => Effect.repeat(Ledger.produce, Schedule.spaced(Duration.seconds((peers + 1) / 12)))
 
 const report = Effect.gen(function* () {
   const supervisor = yield* Supervisor
@@ -44,13 +42,14 @@ const report = Effect.gen(function* () {
   yield* supervisor.report(new Report({ activity: yield* stats.take }))
 })
 
-const reportActivity = Effect.ensuring(Effect.repeat(report, everyQuarterSecond), report)
+const reportActivity = Effect.ensuring(Effect.repeat(report, Schedule.spaced("250 millis")), report)
 
 /** What this node wants of its peers, until its supervisor has it rest. */
 const work = (peers: ReadonlyArray<Peers.Peer>) =>
   Effect.gen(function* () {
     const supervisor = yield* Supervisor
     const withPeer = (peer: Peers.Peer) => [Traffic.withPeer(peer, peers.length), Proofs.withPeer(peer, peers.length)]
+    yield* supervisor.work
     yield* Effect.raceFirst(Effect.all(peers.flatMap(withPeer), { concurrency: "unbounded" }), supervisor.rest)
     yield* supervisor.report(new Resting())
   })
@@ -64,7 +63,7 @@ const takePart = Effect.gen(function* () {
   yield* health.set("", "SERVING")
   yield* supervisor.report(new Ready({ ...(yield* Ledger.size), millis: Duration.toMillis(duration) }))
   yield* Effect.all(
-    [work(peers), makeBlocks, Repair.whenNeeded(peers), reportActivity, ...peers.map(Gossip.withPeer)],
+    [work(peers), makeBlocks(peers.length), Repair.whenNeeded(peers), reportActivity, ...peers.map(Gossip.withPeer)],
     {
       concurrency: "unbounded",
       discard: true

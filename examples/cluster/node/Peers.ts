@@ -1,5 +1,6 @@
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import { RetryPolicy, Transport } from "effect-transport"
 import { DagService } from "../../gen/dag/v1/dag_pb.js"
@@ -43,14 +44,17 @@ export const call = <A, E>(peer: Peer, attempt: Effect.Effect<A, E>) =>
     return yield* Effect.retry(stats.attempt(attempt), retryPolicy)
   }).pipe(Effect.annotateLogs("peer", peer.name))
 
-/** Does the same with a peer over and over. What fails even after its retries is logged and left behind. */
+/**
+ * Does the same with a peer over and over, beginning some time in the first pause so that not all do it at once. What
+ * fails even after its retries is logged and left behind.
+ */
 export const forever = <A, E extends { readonly _tag: string; readonly message: string }, R>(
   peer: Peer,
   step: Effect.Effect<A, E, R>,
   pause: Duration.DurationInput
 ) =>
-  step.pipe(
-    Effect.catchAll((error) => Effect.logWarning(`gave up: ${error._tag}: ${error.message}`)),
-    Effect.annotateLogs("peer", peer.name),
-    Effect.repeat(Schedule.spaced(pause))
-  )
+  Effect.gen(function* () {
+    yield* Effect.sleep(Duration.times(pause, yield* Random.next))
+    const bravely = Effect.catchAll(step, (error) => Effect.logWarning(`gave up: ${error._tag}: ${error.message}`))
+    yield* Effect.repeat(bravely, Schedule.spaced(pause))
+  }).pipe(Effect.annotateLogs("peer", peer.name))

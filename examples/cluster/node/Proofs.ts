@@ -1,6 +1,7 @@
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { History } from "./History.js"
+import * as Pace from "./Pace.js"
 import * as Peers from "./Peers.js"
 import { Stats } from "./Stats.js"
 
@@ -22,12 +23,12 @@ const proveBatch = (peer: Peers.Peer) =>
     yield* stats.count({ validProofs: valid, invalidProofs: invalid })
   })
 
-/** Has a peer verify this node's history all the time. The more peers there are, the less each of them has to. */
+/** Has a peer verify this node's history all the time. */
 export const withPeer = (peer: Peers.Peer, peers: number) =>
   Effect.all(
     [
-      Peers.forever(peer, prove(peer), `${100 * peers} millis`),
-      Peers.forever(peer, proveBatch(peer), `${peers} seconds`)
+      Peers.forever(peer, prove(peer), Pace.pause(30, peers)),
+      Peers.forever(peer, proveBatch(peer), Pace.pause(3, peers))
     ],
     { concurrency: "unbounded" }
   )

@@ -1,7 +1,9 @@
 import * as Arr from "effect/Array"
+import * as Bigint from "effect/BigInt"
+import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Schedule from "effect/Schedule"
+import * as Order from "effect/Order"
 import * as Stream from "effect/Stream"
 import { Ledger } from "./Ledger.js"
 import { NodeConfig } from "./NodeConfig.js"
@@ -13,10 +15,15 @@ const highest = 2n ** 64n - 1n
 /** Heights that are asked for at a time when something is missing below a known block. */
 const step = 32n
 
+const below = (height: bigint) => Bigint.max(0n, height - step + 1n)
+
+/** The cluster does not stop for who catches up with it: then the rest comes as gossip. */
+const rounds = 10
+
 /** Gossip may only be late. */
 const patience = "300 millis"
 
-/** Streams a range of blocks from the peer into the ledger, again where the peer says that some did not arrive. */
+/** Streams a range of blocks from the peer into the ledger. The peer says whether it has no more of them by now. */
 const stream = (peer: Peers.Peer, fromHeight: bigint, toHeight: bigint) =>
   Effect.gen(function* () {
     const { name: requester } = yield* NodeConfig
@@ -25,37 +32,57 @@ const stream = (peer: Peers.Peer, fromHeight: bigint, toHeight: bigint) =>
     yield* stats.count({ calls: 1 })
     const received = yield* stats
       .attemptStream(peer.repair.repair(range))
-      .pipe(Stream.mapEffect(Ledger.add), Stream.runCount)
-    return yield* Peers.call(peer, peer.repair.acknowledge({ ...range, received }))
-  }).pipe(Effect.repeat({ until: ({ complete }) => complete, times: 5 }))
+      .pipe(Stream.mapEffect(Ledger.add), Stream.runCollect)
+    const { complete } = yield* Peers.call(peer, peer.repair.acknowledge({ ...range, received: received.length }))
+    return { complete, repaired: Chunk.filter(received, (isNew) => isNew).length }
+  })
+
+/** Gets everything from a peer, then what the peer has got in the meantime, and so on until that is nothing. */
+const copy = (peer: Peers.Peer) =>
+  Effect.gen(function* () {
+    let { complete } = yield* stream(peer, 0n, highest)
+    for (let round = 0; !complete && round < rounds; round++) {
+      complete = (yield* stream(peer, below(yield* Ledger.height), highest)).complete
+    }
+  })
 
 /** Gets everything from the first peer that can give it. */
 export const catchUp = (peers: ReadonlyArray<Peers.Peer>) =>
-  Arr.match(peers, {
-    onEmpty: () => Effect.void,
-    onNonEmpty: (peers) => Effect.asVoid(Effect.firstSuccessOf(Arr.map(peers, (peer) => stream(peer, 0n, highest))))
-  })
+  Arr.match(peers, { onEmpty: () => Effect.void, onNonEmpty: (peers) => Effect.firstSuccessOf(Arr.map(peers, copy)) })
 
-/** Asks a peer for lower and lower blocks until none is missing. */
-const fill = (peer: Peers.Peer) =>
+/** The greatest height of a block that is missing and was so before. */
+const gap = (before: ReadonlyMap<string, bigint>) =>
+  Effect.map(Ledger.missing, (now) =>
+    Arr.match(
+      [...now].flatMap(([hash, height]) => (before.has(hash) ? height : [])),
+      {
+        onEmpty: () => Option.none(),
+        onNonEmpty: (heights) => Option.some(Arr.max(heights, Order.bigint))
+      }
+    )
+  )
+
+/** Asks a peer for lower and lower blocks until none is missing of those that were before. */
+const fill = (peer: Peers.Peer, before: ReadonlyMap<string, bigint>) =>
   Effect.gen(function* () {
-    const before = yield* Ledger.size
-    let gap = yield* Ledger.gap
-    for (let to = Option.getOrElse(gap, () => -1n); to >= 0n && Option.isSome(gap); to -= step) {
-      yield* stream(peer, to < step ? 0n : to - step + 1n, to)
-      gap = yield* Ledger.gap
+    let blocks = 0
+    let top = yield* gap(before)
+    while (Option.isSome(top)) {
+      const from = below(top.value)
+      blocks += (yield* stream(peer, from, top.value)).repaired
+      top = from === 0n ? Option.none() : Option.map(yield* gap(before), (height) => Bigint.min(height, from - 1n))
     }
-    const after = yield* Ledger.size
-    if (after.blocks > before.blocks) {
-      yield* Effect.logInfo(`repaired a gap with the help of ${peer.name}, blocks: ${after.blocks - before.blocks}`)
+    if (blocks > 0) {
+      yield* Effect.logInfo(`repaired a gap with the help of ${peer.name}, blocks: ${blocks}`)
     }
   })
 
 /** Watches for gaps that do not close by themselves, and asks one peer after another for what is missing. */
 export const whenNeeded = (peers: ReadonlyArray<Peers.Peer>) =>
   Effect.gen(function* () {
-    if (Option.isSome(yield* Ledger.gap)) {
-      yield* Effect.sleep(patience)
-      yield* Effect.forEach(peers, (peer) => Effect.catchAll(fill(peer), ({ message }) => Effect.logDebug(message)))
-    }
-  }).pipe(Effect.repeat(Schedule.spaced(patience)))
+    const before = yield* Ledger.missing
+    yield* Effect.sleep(patience)
+    yield* Effect.forEach(peers, (peer) =>
+      Effect.catchAll(fill(peer, before), ({ message }) => Effect.logDebug(message))
+    )
+  }).pipe(Effect.forever)

@@ -1,4 +1,3 @@
-import * as Bigint from "effect/BigInt"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { Transport } from "effect-transport"
@@ -11,10 +10,6 @@ export const RepairHandlers = Transport.handlers(RepairService, {
   acknowledge: ({ fromHeight, received, toHeight }) =>
     Effect.gen(function* () {
       const asked = yield* Ledger.range(fromHeight, toHeight)
-      const tips = yield* Ledger.tips
-      return {
-        complete: received >= asked.length,
-        headHeight: tips.reduce((head, { height }) => Bigint.max(head, height), 0n)
-      }
+      return { complete: received >= asked.length, headHeight: yield* Ledger.height }
     })
 })

@@ -15,6 +15,8 @@ interface SupervisorService {
   readonly report: (event: NodeEvent) => Effect.Effect<void>
   /** Completes when the peers are known. */
   readonly peers: Effect.Effect<ReadonlyArray<PeerAddress>>
+  /** Completes when this node shall begin to submit. */
+  readonly work: Effect.Effect<void>
   /** Completes when this node shall submit nothing new. */
   readonly rest: Effect.Effect<void>
   /** Completes when this node shall end. */
@@ -39,11 +41,26 @@ const logger = (report: SupervisorService["report"]) =>
 export const layer = (report: SupervisorService["report"], orders: Stream.Stream<Order>) => {
   const service = Effect.gen(function* () {
     const peers = yield* Deferred.make<ReadonlyArray<PeerAddress>>()
+    const work = yield* Deferred.make<void>()
     const rest = yield* Deferred.make<void>()
-    const obey = (order: Order) =>
-      order._tag === "Join" ? Deferred.succeed(peers, order.peers) : Deferred.succeed(rest, undefined)
-    const orderly = yield* Effect.forkScoped(Stream.runForEach(orders, obey))
-    return { report, peers: Deferred.await(peers), rest: Deferred.await(rest), end: Fiber.join(orderly) }
+    const obey = (order: Order) => {
+      switch (order._tag) {
+        case "Join":
+          return Deferred.succeed(peers, order.peers)
+        case "Work":
+          return Deferred.succeed(work, undefined)
+        case "Rest":
+          return Deferred.succeed(rest, undefined)
+      }
+    }
+    const obeying = yield* Effect.forkScoped(Stream.runForEach(orders, obey))
+    return {
+      report,
+      peers: Deferred.await(peers),
+      work: Deferred.await(work),
+      rest: Deferred.await(rest),
+      end: Fiber.join(obeying)
+    }
   })
   const onlyLogger = Effect.locallyScoped(FiberRef.currentLoggers, HashSet.make(logger(report)))
   return Layer.merge(Layer.scoped(Supervisor, service), Layer.scopedDiscard(onlyLogger))

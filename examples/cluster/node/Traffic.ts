@@ -8,6 +8,7 @@ import { TxRequestSchema, TxStatus } from "../../gen/dag/v1/dag_pb.js"
 import { Acknowledged } from "../protocol.js"
 import { Ledger } from "./Ledger.js"
 import { NodeConfig } from "./NodeConfig.js"
+import * as Pace from "./Pace.js"
 import * as Peers from "./Peers.js"
 import { Supervisor } from "./Supervisor.js"
 
@@ -52,9 +53,12 @@ const upload = (peer: Peers.Peer) =>
     }
   })
 
-/** Hands transactions to a peer all the time. The more peers there are, the less each of them gets. */
+/** Hands transactions to a peer all the time. */
 export const withPeer = (peer: Peers.Peer, peers: number) =>
   Effect.all(
-    [Peers.forever(peer, submit(peer), `${25 * peers} millis`), Peers.forever(peer, upload(peer), `${peers} seconds`)],
+    [
+      Peers.forever(peer, submit(peer), Pace.pause(100, peers)),
+      Peers.forever(peer, upload(peer), Pace.pause(3, peers))
+    ],
     { concurrency: "unbounded" }
   )

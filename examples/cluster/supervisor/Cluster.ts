@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type { DevCa } from "effect-transport"
-import { Join, type NodeEvent, Rest } from "../protocol.js"
+import { Join, type NodeEvent, Rest, Work } from "../protocol.js"
 import { type TransportName, transports } from "../transports.js"
 import * as FiberHost from "./FiberHost.js"
 import * as Member from "./Member.js"
@@ -52,6 +52,7 @@ export const make = ({ ca, hear, names, transport }: Options) =>
 
     const started = yield* Effect.forEach(names, (name) => start(name, 0), { concurrency: "unbounded" })
     yield* all(join)
+    yield* all(({ order }) => order(new Work()))
 
     return {
       addresses: Arr.map(started, ({ address }) => address),
@@ -59,7 +60,13 @@ export const make = ({ ca, hear, names, transport }: Options) =>
       lost: Deferred.await(lost),
       kill: (name: string) => member(name).kill,
       /** Starts a node that was killed on the port that it had, and completes when it has what its peers have. */
-      restart: (name: string) => Effect.flatMap(start(name, member(name).port), join),
+      restart: (name: string) =>
+        Effect.gen(function* () {
+          const returned = yield* start(name, member(name).port)
+          const ready = yield* join(returned)
+          yield* returned.order(new Work())
+          return ready
+        }),
       /** Has all nodes submit nothing new. They go on making blocks of what was submitted. */
       rest: all((member) => Effect.zipRight(member.order(new Rest()), member.resting)),
       leave: all((member) => member.leave)

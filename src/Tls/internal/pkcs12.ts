@@ -1,0 +1,275 @@
+/**
+ * PKCS#12 to the certificates and the key in it (RFC 7292). Node's own reader refuses much of what is around: RC2 and
+ * 3DES, files without a MAC, files of certificates only. ASN.1, PBES2 and RC2 are node-forge's; the walk through the file
+ * is here, so that none can ask for more work than anyone wants to do.
+ */
+import { createDecipheriv, createHmac } from "node:crypto"
+import { createRequire } from "node:module"
+import type * as Forge from "node-forge"
+import * as Kdf from "./pkcs12Kdf.js"
+
+/** What is in a file, as DER: certificates in their order, and private keys as PKCS#8. */
+export interface Contents {
+  readonly certificates: ReadonlyArray<Buffer>
+  readonly keys: ReadonlyArray<Buffer>
+}
+
+/** Why a file could not be read. The text never holds anything of its contents. */
+export class Pkcs12Problem {
+  constructor(
+    readonly reason: "Malformed" | "WrongPassphrase",
+    readonly text: string
+  ) {}
+}
+
+const malformed = (text: string) => new Pkcs12Problem("Malformed", text)
+
+/**
+ * Iterations of all derivations together, each of which costs up to 1.5 microseconds. GnuTLS asks for the most, 600,000
+ * each for key, certificates and MAC, which with its older ciphers come to 4.2 million.
+ */
+const maxIterations = 5_000_000
+
+const oids = {
+  data: "1.2.840.113549.1.7.1",
+  encryptedData: "1.2.840.113549.1.7.6",
+  keyBag: "1.2.840.113549.1.12.10.1.1",
+  shroudedKeyBag: "1.2.840.113549.1.12.10.1.2",
+  certBag: "1.2.840.113549.1.12.10.1.3",
+  safeContentsBag: "1.2.840.113549.1.12.10.1.6",
+  x509Certificate: "1.2.840.113549.1.9.22.1",
+  pbes2: "1.2.840.113549.1.5.13",
+  pbkdf2: "1.2.840.113549.1.5.12"
+}
+
+const isRc2 = new Set(["1.2.840.113549.1.12.1.5", "1.2.840.113549.1.12.1.6"])
+
+/** 3DES with three and two keys, RC2 with 128 and 40 bits: the sizes of their keys in bytes. */
+const keySizes = new Map([
+  ["1.2.840.113549.1.12.1.3", 24],
+  ["1.2.840.113549.1.12.1.4", 16],
+  ["1.2.840.113549.1.12.1.5", 16],
+  ["1.2.840.113549.1.12.1.6", 5]
+])
+
+const isHash = (name: string): name is keyof typeof Kdf.hashes => name in Kdf.hashes
+
+/** Bags can hold bags. */
+const maxDepth = 8
+
+type Node = Forge.asn1.Asn1
+
+interface Cipher {
+  readonly output: Forge.util.ByteStringBuffer
+  readonly update: (bytes: Forge.util.ByteStringBuffer) => void
+  readonly finish: () => boolean
+}
+
+/** What node-forge has, and its types have not. */
+interface Untyped {
+  readonly pbe: {
+    readonly getCipher: (oid: string, parameters: Node | undefined, password: string | null) => Cipher
+  }
+}
+
+
+/** Reads a file. Throws `Pkcs12Problem`, and nothing else. */
+export const read = (bytes: Uint8Array, passphrase: string): Contents => {
+  const forge: typeof Forge = createRequire(import.meta.url)("node-forge")
+  const { asn1 } = forge
+  const { pbe } = forge.pki as object as Untyped
+  let iterations = 0
+
+  const parse = (der: string): Node => {
+    try {
+      return asn1.fromDer(forge.util.createBuffer(der, "raw"), false)
+    } catch {
+      throw malformed("is no PKCS#12: its ASN.1 can't be read")
+    }
+  }
+
+  const children = (node: Node | undefined): ReadonlyArray<Node> => {
+    if (node === undefined || !Array.isArray(node.value)) {
+      throw malformed("is no PKCS#12")
+    }
+    return node.value
+  }
+
+  /** The bytes of an octet string, which BER may have cut into pieces. */
+  const octets = (node: Node | undefined): string => {
+    if (node === undefined) {
+      throw malformed("is no PKCS#12")
+    }
+    return typeof node.value === "string" ? node.value : node.value.map(octets).join("")
+  }
+
+  const oid = (node: Node | undefined): string => {
+    if (node?.type !== asn1.Type.OID || typeof node.value !== "string") {
+      throw malformed("is no PKCS#12")
+    }
+    return asn1.derToOid(node.value)
+  }
+
+  const spend = (node: Node | undefined, weight: number): number => {
+    const value = node?.value
+    if (typeof value !== "string" || node?.type !== asn1.Type.INTEGER || value.length === 0 || value.length > 6) {
+      throw malformed("has a count of iterations that can't be")
+    }
+    const count = Buffer.from(value, "latin1").readIntBE(0, value.length)
+    iterations += count * weight
+    if (count < 1 || iterations > maxIterations) {
+      throw malformed(`asks for ${count} iterations, which is more than anyone should wait for`)
+    }
+    return count
+  }
+
+  /** The content of a ContentInfo: its kind, and what is in its explicit tag. */
+  const content = (node: Node): readonly [kind: string, content: Node | undefined] => {
+    const [kind, tagged] = children(node)
+    return [oid(kind), tagged === undefined ? undefined : children(tagged)[0]]
+  }
+
+  /** An empty passphrase is either an empty string or none at all, whatever the writer took it for. */
+  const secrets: ReadonlyArray<string | null> = passphrase === "" ? ["", null] : [passphrase]
+
+  /** PBES2 (RFC 8018) by PBKDF2, which takes the passphrase as UTF-8. */
+  const pbes2 = (parameters: Node | undefined, encrypted: string) => {
+    const [derivation] = children(parameters)
+    const [kind, settings] = children(derivation)
+    if (oid(kind) !== oids.pbkdf2) {
+      throw malformed("is encrypted with a key derivation that is not known")
+    }
+    spend(children(settings)[1], 1)
+    return (secret: string | null): string | undefined => {
+      const cipher = pbe.getCipher(oids.pbes2, parameters, forge.util.encodeUtf8(secret ?? ""))
+      cipher.update(forge.util.createBuffer(encrypted, "raw"))
+      return cipher.finish() ? cipher.output.getBytes() : undefined
+    }
+  }
+
+  /** The ciphers of PKCS#12 itself (RFC 7292, appendix C). */
+  const pkcs12Pbe = (name: string, keySize: number, parameters: Node | undefined, encrypted: string) => {
+    const [salt, count] = children(parameters)
+    const iterations = spend(count, Kdf.roundsFor("sha1", keySize) + 1)
+    const from = Buffer.from(octets(salt), "latin1")
+    return (secret: string | null): string | undefined => {
+      const key = Kdf.derive("sha1", "key", secret, from, iterations, keySize)
+      const iv = Kdf.derive("sha1", "iv", secret, from, iterations, 8)
+      if (!isRc2.has(name)) {
+        const cipher = createDecipheriv("des-ede3-cbc", keySize === 16 ? Buffer.concat([key, key.subarray(0, 8)]) : key, iv)
+        return cipher.update(encrypted, "latin1", "latin1") + cipher.final("latin1")
+      }
+      const cipher = forge.rc2.createDecryptionCipher(key.toString("latin1"), keySize * 8)
+      cipher.start(iv.toString("latin1"))
+      cipher.update(forge.util.createBuffer(encrypted, "raw"))
+      return cipher.finish() ? cipher.output.getBytes() : undefined
+    }
+  }
+
+  const decrypt = (algorithm: Node | undefined, encrypted: string): Node => {
+    const [kind, parameters] = children(algorithm)
+    const name = oid(kind)
+    const keySize = keySizes.get(name)
+    if (name !== oids.pbes2 && keySize === undefined) {
+      throw malformed(`is encrypted with ${name}, which is not known`)
+    }
+    const decipher =
+      keySize === undefined ? pbes2(parameters, encrypted) : pkcs12Pbe(name, keySize, parameters, encrypted)
+    for (const secret of secrets) {
+      try {
+        const decrypted = decipher(secret)
+        if (decrypted !== undefined) {
+          return asn1.fromDer(forge.util.createBuffer(decrypted, "raw"))
+        }
+      } catch {
+        // A padding that is wrong, or, for one of 256 wrong passphrases, one that looks right and then no ASN.1.
+      }
+    }
+    throw new Pkcs12Problem("WrongPassphrase", "can't be decrypted with the passphrase given")
+  }
+
+  const certificates: Array<Buffer> = []
+  const keys: Array<Buffer> = []
+
+  const toDer = (node: Node): Buffer => Buffer.from(asn1.toDer(node).getBytes(), "latin1")
+
+  const readBags = (safe: Node, depth: number): void => {
+    if (depth > maxDepth) {
+      throw malformed("is nested too deeply")
+    }
+    for (const bag of children(safe)) {
+      const [kind, value] = content(bag)
+      if (value === undefined) {
+        throw malformed("has an empty bag")
+      }
+      switch (kind) {
+        case oids.keyBag:
+          keys.push(toDer(value))
+          break
+        case oids.shroudedKeyBag: {
+          const [algorithm, encrypted] = children(value)
+          keys.push(toDer(decrypt(algorithm, octets(encrypted))))
+          break
+        }
+        case oids.certBag: {
+          const [type, certificate] = content(value)
+          if (type === oids.x509Certificate) {
+            certificates.push(Buffer.from(octets(certificate), "latin1"))
+          }
+          break
+        }
+        case oids.safeContentsBag:
+          readBags(value, depth + 1)
+          break
+      }
+    }
+  }
+
+  /** HMAC over the contents, with a key derived as RFC 7292, appendix B, says. */
+  const checkMac = (mac: Node, contents: string): void => {
+    const [digestInfo, salt, count] = children(mac)
+    const [algorithm, digest] = children(digestInfo)
+    const name = oid(children(algorithm)[0])
+    const hash = forge.pki.oids[name] ?? ""
+    if (!isHash(hash)) {
+      throw malformed(`has a MAC by ${name}, which is not known`)
+    }
+    const expected = Buffer.from(octets(digest), "latin1")
+    const iterations = count === undefined ? 1 : spend(count, 1)
+    const matches = secrets.some((secret) => {
+      const key = Kdf.derive(hash, "mac", secret, Buffer.from(octets(salt), "latin1"), iterations, expected.length)
+      return createHmac(hash, key).update(contents, "latin1").digest().equals(expected)
+    })
+    if (!matches) {
+      throw new Pkcs12Problem("WrongPassphrase", "has a MAC that does not fit the passphrase given")
+    }
+  }
+
+  try {
+    const [version, authenticated, mac] = children(parse(Buffer.from(bytes).toString("latin1")))
+    if (version?.type !== asn1.Type.INTEGER || version.value !== "\x03" || authenticated === undefined) {
+      throw malformed("is no PKCS#12")
+    }
+    const [kind, data] = content(authenticated)
+    if (kind !== oids.data) {
+      throw malformed("is protected by a public key instead of a passphrase")
+    }
+    const contents = octets(data)
+    if (mac !== undefined) {
+      checkMac(mac, contents)
+    }
+    for (const part of children(parse(contents))) {
+      const [kind, data] = content(part)
+      if (kind === oids.data) {
+        readBags(parse(octets(data)), 0)
+      } else if (kind === oids.encryptedData) {
+        const [, algorithm, encrypted] = children(children(data)[1])
+        readBags(decrypt(algorithm, octets(encrypted)), 0)
+      }
+    }
+    return { certificates, keys }
+  } catch (error) {
+    // Whatever else is thrown came of bytes that are not what they should be.
+    throw error instanceof Pkcs12Problem ? error : malformed("is no PKCS#12")
+  }
+}

@@ -1,0 +1,61 @@
+/** The key derivation of PKCS#12 (RFC 7292, appendix B.2). */
+import { createHash } from "node:crypto"
+
+/** The hashes of PKCS#12, with the sizes of their blocks in bytes. */
+export const hashes = { sha1: 64, sha224: 64, sha256: 64, sha384: 128, sha512: 128 } as const
+
+/** What a key is for. */
+export const purposes = { key: 1, iv: 2, mac: 3 } as const
+
+/** UTF-16 with an end, or nothing at all (appendix B.1). */
+const encode = (passphrase: string | null): Buffer =>
+  passphrase === null ? Buffer.alloc(0) : Buffer.from(`${passphrase}\0`, "utf16le").swap16()
+
+/** Repeats the bytes until they fill whole blocks. */
+const fill = (bytes: Uint8Array, block: number): Buffer =>
+  Buffer.alloc(Math.ceil(bytes.length / block) * block, bytes)
+
+/** `(a + b + 1)` as numbers of as many bytes as `a` has. */
+const add = (a: Buffer, b: Buffer): void => {
+  let carry = 1
+  for (let at = a.length - 1; at >= 0; at -= 1) {
+    carry += a.readUInt8(at) + b.readUInt8(at)
+    a.writeUInt8(carry & 0xff, at)
+    carry >>= 8
+  }
+}
+
+/** How often the hash runs for a key of the size and each iteration. */
+export const roundsFor = (hash: keyof typeof hashes, size: number): number =>
+  Math.ceil(size / createHash(hash).digest().length)
+
+/** Derives a key. */
+export const derive = (
+  hash: keyof typeof hashes,
+  purpose: keyof typeof purposes,
+  passphrase: string | null,
+  salt: Uint8Array,
+  iterations: number,
+  size: number
+): Buffer => {
+  const block = hashes[hash]
+  const diversifier = Buffer.alloc(block, purposes[purpose])
+  const secret = encode(passphrase)
+  const input = Buffer.concat([
+    salt.length === 0 ? salt : fill(salt, block),
+    secret.length === 0 ? secret : fill(secret, block)
+  ])
+  const key: Array<Buffer> = []
+  for (let left = roundsFor(hash, size); left > 0; left -= 1) {
+    let digest = createHash(hash).update(diversifier).update(input).digest()
+    for (let n = 1; n < iterations; n += 1) {
+      digest = createHash(hash).update(digest).digest()
+    }
+    key.push(digest)
+    const addend = fill(digest, block).subarray(0, block)
+    for (let at = 0; at < input.length; at += block) {
+      add(input.subarray(at, at + block), addend)
+    }
+  }
+  return Buffer.concat(key).subarray(0, size)
+}
