@@ -46,7 +46,8 @@ const command = Command.make("cluster", options, ({ json, nodes, seconds, transp
     const observer = yield* ca.issue({ names: ["observer"] })
     const TransportLive = Layer.provide(transports[transport].layer, Credentials.layerPem({ ...observer, ca: ca.ca }))
     const summary = yield* Scenario.run({ ca, transport, nodes, seconds }).pipe(
-      Effect.tapErrorCause((cause) => Console.error(`\nFAILED: ${Cause.pretty(Cause.fail(Cause.squash(cause)))}`)),
+      Effect.tapError(({ _tag, message }) => Console.error(`\nFAILED: ${_tag}: ${message}`)),
+      Effect.tapDefect((cause) => Console.error(`\nFAILED: ${Cause.pretty(cause)}`)),
       Effect.provide(Layer.merge(TransportLive, Progress.layer(out)))
     )
     out.write(`\n${Summary.text(summary)}\n`)

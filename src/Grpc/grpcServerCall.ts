@@ -16,6 +16,7 @@ import * as Metadata from "../Transport/Metadata.js"
 import type * as Peer from "../Transport/Peer.js"
 import {
   Cancelled,
+  DeadlineExceeded,
   ResourceExhausted,
   type StatusError,
   Unavailable,
@@ -147,12 +148,17 @@ export const serve = (call: Grpc.ServerInterceptingCallInterface, route: Route.R
       )
       return undefined
     }
+    // grpc-js counts by the system's clock, the program by its own.
+    const timeLeft = Number(call.getDeadline()) - Date.now()
+    if (timeLeft <= 0) {
+      refuse(new DeadlineExceeded({ message: "the deadline had passed before the call" }))
+      return undefined
+    }
     const incoming = IncomingCall.make({
       method: path,
       peer: listener.peerOf(call),
       metadata,
-      // grpc-js counts by the system's clock, the program by its own.
-      deadline: Number(call.getDeadline()) - Date.now() + listener.clock.unsafeCurrentTimeMillis(),
+      deadline: timeLeft + listener.clock.unsafeCurrentTimeMillis(),
       draining: inFlight.draining
     })
     return route._tag === "Unary" ? unary(route, incoming) : stream(route, incoming)

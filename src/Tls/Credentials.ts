@@ -15,7 +15,7 @@ import * as Stream from "effect/Stream"
 import { CredentialsError } from "../Transport/TransportError.js"
 import * as DevCa from "./DevCa.js"
 import { filesOf, load, type PemOptions } from "./internal/load.js"
-import { filesOf as pkcs12FilesOf, load as loadPkcs12, type Pkcs12Options } from "./internal/loadPkcs12.js"
+import { load as loadPkcs12, type Pkcs12Options, filesOf as pkcs12FilesOf } from "./internal/loadPkcs12.js"
 import type { Insecure, KeyPair, Material, Tls } from "./internal/material.js"
 import type { PemSource } from "./internal/pem.js"
 import { type RotationOptions, make as rotating } from "./internal/rotation.js"
@@ -121,14 +121,11 @@ const fromPem = (
  * @category layers
  */
 export const layerPkcs12 = (options: Pkcs12Options & RotationOptions): Layer.Layer<Credentials, CredentialsError> =>
-  Layer.scoped(
-    Credentials,
-    rotating({ load: loadPkcs12(options), files: pkcs12FilesOf(options) }, options)
-  )
+  Layer.scoped(Credentials, rotating({ load: loadPkcs12(options), files: pkcs12FilesOf(options) }, options))
 
 /**
  * Where `layerConfig` looks unless told otherwise: `TRANSPORT_CA`, `TRANSPORT_CERT`, `TRANSPORT_KEY` (each a path or PEM
- * text), `TRANSPORT_KEY_PASSPHRASE`, and `TRANSPORT_PINS` (pins for all peers with commas between) with
+ * text), `TRANSPORT_KEY_PASSPHRASE`, `TRANSPORT_CRL`, and `TRANSPORT_PINS` (pins for all peers with commas between) with
  * `TRANSPORT_PINS_MODE` (`additional` or `instead`). Only the first is required, and not with pins instead.
  *
  * @since 0.1.0
@@ -139,15 +136,17 @@ export const config: Config.Config<PemOptions> = Config.all({
   cert: Config.option(Config.string("TRANSPORT_CERT")),
   key: Config.option(Config.redacted("TRANSPORT_KEY")),
   passphrase: Config.option(Config.redacted("TRANSPORT_KEY_PASSPHRASE")),
+  crl: Config.option(Config.string("TRANSPORT_CRL")),
   pins: Config.option(Config.array(Config.string(), "TRANSPORT_PINS")),
   mode: Config.withDefault(Config.literal("additional", "instead")("TRANSPORT_PINS_MODE"), "additional")
 }).pipe(
-  Config.mapOrFail(({ ca, cert, key, mode, passphrase, pins }) =>
+  Config.mapOrFail(({ ca, cert, crl, key, mode, passphrase, pins }) =>
     Option.isNone(ca) && mode === "additional"
       ? Either.left(ConfigError.MissingData(["TRANSPORT_CA"], "Expected TRANSPORT_CA to exist, or pins instead"))
       : Either.right({
           ca: Option.getOrUndefined(ca),
           cert: Option.getOrUndefined(cert),
+          crl: Option.getOrUndefined(crl),
           key: Option.getOrUndefined(key),
           passphrase: Option.getOrUndefined(passphrase),
           pins: Option.getOrUndefined(Option.map(pins, (all) => ({ all, mode })))

@@ -72,6 +72,17 @@ export interface Issued {
 }
 
 /**
+ * What `crl` takes: when the lists are valid, and what is on the list of the CA that issues.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CrlOptions extends Validity {
+  /** Certificates to put on this list, beside those that were revoked. */
+  readonly revoked?: ReadonlyArray<Pick<Issued, "cert">> | undefined
+}
+
+/**
  * A throw-away certificate authority.
  *
  * @since 0.1.0
@@ -82,6 +93,10 @@ export interface DevCa {
   readonly ca: string
   /** Issues a certificate for a new key. Names that can't stand in a certificate are a defect. */
   readonly issue: (options: IssueOptions) => Effect.Effect<Issued>
+  /** Puts a certificate that it has issued on its list, of which the next `crl` speaks. */
+  readonly revoke: (issued: Pick<Issued, "cert">) => Effect.Effect<void>
+  /** PEM: the certificate revocation list of each of its CAs. */
+  readonly crl: (options?: CrlOptions) => Effect.Effect<string>
 }
 
 interface Issuer {
@@ -108,12 +123,64 @@ export const make = (options: CaOptions = {}): Effect.Effect<DevCa> =>
     const root = await newIssuer(options.commonName ?? "effect-transport throw-away CA")
     const ca = await certify(x509, root, root, options, caExtensions(x509, options.intermediate === true ? 1 : 0))
     if (options.intermediate !== true) {
-      return { ca, issue: (leaf) => Effect.promise(() => issue(x509, root, "", leaf)) }
+      return dev(x509, ca, [root], "")
     }
     const intermediate = await newIssuer("effect-transport throw-away intermediate CA")
     const middle = await certify(x509, intermediate, root, options, caExtensions(x509, 0))
-    return { ca, issue: (leaf) => Effect.promise(() => issue(x509, intermediate, middle, leaf)) }
+    return dev(x509, ca, [intermediate, root], middle)
   })
+
+/** The first of the issuers is the one that signs. */
+const dev = (x509: X509, ca: string, issuers: readonly [Issuer, ...Array<Issuer>], chain: string): DevCa => {
+  const [issuer, ...above] = issuers
+  const revoked = new Map<string, Date>()
+  return {
+    ca,
+    issue: (leaf) => Effect.promise(() => issue(x509, issuer, chain, leaf)),
+    revoke: (issued) =>
+      Effect.sync(() => {
+        revoked.set(serialNumberOf(x509, issued), new Date())
+      }),
+    crl: (options = {}) =>
+      Effect.promise(async () => {
+        const now = new Date()
+        const more = (options.revoked ?? []).map((issued) => [serialNumberOf(x509, issued), now] as const)
+        const own = await revocationList(x509, issuer, new Map([...revoked, ...more]), options)
+        const others = await Promise.all(above.map((each) => revocationList(x509, each, new Map(), options)))
+        return [own, ...others].join("")
+      })
+  }
+}
+
+const serialNumberOf = (x509: X509, { cert }: Pick<Issued, "cert">): string =>
+  new x509.X509Certificate(cert).serialNumber
+
+const revocationList = async (
+  x509: X509,
+  issuer: Issuer,
+  revoked: ReadonlyMap<string, Date>,
+  validity: Validity
+): Promise<string> => {
+  const { notAfter, notBefore } = period(validity)
+  const list = await x509.X509CrlGenerator.create({
+    issuer: issuer.name,
+    thisUpdate: notBefore,
+    nextUpdate: notAfter,
+    entries: [...revoked].map(([serialNumber, revocationDate]) => ({ serialNumber, revocationDate })),
+    signingKey: issuer.keys.privateKey,
+    signingAlgorithm: algorithm
+  })
+  // The library would call it "CRL", which OpenSSL does not read.
+  return `${x509.PemConverter.encode(list.rawData, "X509 CRL")}\n`
+}
+
+const period = (validity: Validity): { readonly notBefore: Date; readonly notAfter: Date } => {
+  const now = Date.now()
+  return {
+    notBefore: validity.notBefore ?? new Date(now - 60_000),
+    notAfter: validity.notAfter ?? new Date(now + Duration.toMillis(validity.validFor ?? "1 day"))
+  }
+}
 
 /** A new key under a name. A common name has 64 characters at most (RFC 5280, ub-common-name). */
 const newIssuer = async (commonName: string): Promise<Issuer> => ({
@@ -146,15 +213,13 @@ const certify = async (
   validity: Validity,
   extensions: ReadonlyArray<Library.Extension>
 ): Promise<string> => {
-  const now = Date.now()
   const certificate = await x509.X509CertificateGenerator.create({
     subject: subject.name,
     issuer: issuer.name,
     publicKey: subject.keys.publicKey,
     signingKey: issuer.keys.privateKey,
     signingAlgorithm: algorithm,
-    notBefore: validity.notBefore ?? new Date(now - 60_000),
-    notAfter: validity.notAfter ?? new Date(now + Duration.toMillis(validity.validFor ?? "1 day")),
+    ...period(validity),
     extensions: [
       ...extensions,
       await x509.SubjectKeyIdentifierExtension.create(subject.keys.publicKey),

@@ -249,10 +249,17 @@ export const make = (state: State.State): Receiver => {
     events.onGoaway({ lastCall, reason, text })
   }
 
-  const onFrame = (type: number, flags: number, id: number, reader: Wire.Reader, now: number) => {
+  /** Before the frame is whole, so that whoever speaks another protocol hears of it at once. */
+  const checkType = (type: number) => {
+    if (type < Type.settings || type > Type.goaway) {
+      throw State.violation(`a frame of unknown type ${type}`)
+    }
     if (state.peer === undefined && type !== Type.settings && type !== Type.goaway) {
       throw State.violation("the first frame is not SETTINGS")
     }
+  }
+
+  const onFrame = (type: number, flags: number, id: number, reader: Wire.Reader, now: number) => {
     switch (type) {
       case Type.settings:
         return onSettings(reader)
@@ -276,8 +283,6 @@ export const make = (state: State.State): Receiver => {
         return onPing(flags, reader, now)
       case Type.goaway:
         return onGoaway(reader)
-      default:
-        throw State.violation(`a frame of unknown type ${type}`)
     }
   }
 
@@ -299,6 +304,7 @@ export const make = (state: State.State): Receiver => {
     }
     let at = 0
     while (bytes.length - at >= Wire.headerSize) {
+      checkType(bytes.readUInt8(at))
       const end = at + Wire.headerSize + bytes.readUInt16BE(at + 2)
       if (end > bytes.length) {
         break

@@ -112,11 +112,12 @@ const connectOnce = (
   }).pipe(
     Effect.timeoutFail({
       duration: settings.connectTimeout,
-      onTimeout: () =>
-        new Unavailable({ message: `${peer} accepted the connection and then said nothing`, peer, processed: "no" })
+      onTimeout: () => new Unavailable({ message: `${timedOut} ${peer} in time`, peer, processed: "no" })
     })
   )
 }
+
+const timedOut = "no connection to"
 
 /** Connects to a target, and runs calls on the connection, or on the one that replaces it. */
 export const connect = (
@@ -139,6 +140,11 @@ export const connect = (
       connectOnce(settings, credentials, target, server),
       lost,
       { initial: settings.initialReconnectBackoff, max: settings.maxReconnectBackoff }
+    ).pipe(
+      // To the calls on a lost connection its time-out is one more reason to be unavailable; to who connects it is his own.
+      Effect.mapError((failure) =>
+        failure.message.startsWith(timedOut) ? new DeadlineExceeded({ message: failure.message, peer }) : failure
+      )
     )
 
     /** The connection for a new call, or why there is none. */

@@ -107,7 +107,6 @@ export const make = (
   )
 
   const write = () => {
-    isScheduled = false
     if (end !== undefined || socket.writableNeedDrain) {
       return
     }
@@ -124,10 +123,17 @@ export const make = (
     }
   }
 
+  const writeLater = () => {
+    isScheduled = false
+    write()
+  }
+
   const flush = () => {
-    if (!isScheduled) {
+    if (wire.buffered() >= (Number(process.env.EARLY ?? 4096))) {
+      write()
+    } else if (!isScheduled) {
       isScheduled = true
-      setImmediate(write)
+      setImmediate(writeLater)
     }
     if (wire.buffered() + socket.writableLength > maxBuffered) {
       close("Timeout", "the peer does not read what it asked for")

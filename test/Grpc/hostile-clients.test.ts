@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
-import { DevCa, Transport, TransportMetrics } from "effect-transport"
+import { DevCa, type Grpc, Transport, TransportMetrics } from "effect-transport"
 import { EchoRequestSchema } from "../../examples/gen/echo/v1/echo_pb.js"
 import { EchoService } from "../fixtures/echo.js"
 import { eventually, leavesNothing, within } from "../fixtures/expect.js"
@@ -20,12 +20,21 @@ import { connect, event, rawMaterial } from "../Tls/support.js"
 const ca = await Effect.runPromise(DevCa.make())
 const issued = await Effect.runPromise(ca.issue({ names: ["127.0.0.1"] }))
 const secure = rawMaterial(issued, ca.ca)
-const side = { ca: ca.ca, cert: issued.cert, key: Redacted.value(issued.key) }
+const side = {
+  ca: ca.ca,
+  cert: issued.cert,
+  key: Redacted.value(issued.key),
+  ALPNProtocols: ["h2"],
+  checkServerIdentity: () => undefined
+}
 
 const path = "/echo.v1.EchoService/Echo"
 const bidi = "/echo.v1.EchoService/EchoBidi"
 const upload = "/echo.v1.EchoService/EchoClientStream"
 const hello = toBinary(EchoRequestSchema, create(EchoRequestSchema, { message: "hello" }))
+
+/** Keep-alive is also what ends a connection that Node 20 keeps after a protocol error, though the peer is gone. */
+const quick = { keepaliveTime: "200 millis", keepaliveTimeout: "400 millis" } as const
 
 const gauge = (metric: Metric.Metric.Gauge<number>) => Effect.map(Metric.value(metric), ({ value }) => value)
 const inFlight = gauge(TransportMetrics.callsInFlight)
@@ -44,11 +53,12 @@ for (const [wire, material] of [
       readonly session: Effect.Effect<Http2.ClientHttp2Session, never, import("effect/Scope").Scope>
       readonly socket: Effect.Effect<Net.Socket, never, import("effect/Scope").Scope>
     }) => Effect.Effect<void, never, import("effect/Scope").Scope>,
-    implementation?: Parameters<typeof echoHandlers>[0]
+    implementation?: Parameters<typeof echoHandlers>[0],
+    options: Grpc.GrpcOptions = {}
   ) =>
     leavesNothing(
       Effect.gen(function* () {
-        const { address, target } = yield* on(material, { handshakeTimeout: "500 millis" })(
+        const { address, target } = yield* on(material, options)(
           Transport.listen([echoHandlers(implementation)])
         )
         const client = yield* on(material)(Transport.client(EchoService, target))
@@ -56,24 +66,24 @@ for (const [wire, material] of [
         const session =
           material === insecure
             ? H2.session(`http://${target}`)
-            : H2.session(`https://${target}`, { ...side, ALPNProtocols: ["h2"] })
+            : H2.session(`https://${target}`, side)
         const tcp = connect(address.port)
         const socket =
           material === insecure
             ? tcp
             : Effect.flatMap(tcp, (socket) =>
                 Effect.gen(function* () {
-                  const secured = Tls.connect({ socket, ...side, ALPNProtocols: ["h2"] })
+                  const secured = Tls.connect({ socket, ...side })
                   secured.on("error", () => {})
                   yield* event(secured, "secureConnect")
                   return secured
                 })
               )
         yield* within(Effect.scoped(attack({ session, socket })), "10 seconds")
-        const count = yield* Effect.either(client.echoClientStream(Stream.make({ message: "1" }, { message: "2" })))
-        expect(count).toMatchObject({ right: { index: 2 } })
+        expect(yield* Stream.runCount(client.echoServerStream({ repeat: 3 }))).toBe(3)
         yield* eventually(
-          Effect.map(Effect.all({ calls: inFlight, connections: accepted }), (now) => expect(now).toEqual(open))
+          Effect.map(Effect.all({ calls: inFlight, connections: accepted }), (now) => expect(now).toEqual(open)),
+          "5 seconds"
         )
       })
     )
@@ -202,15 +212,9 @@ for (const [wire, material] of [
               stream.close(Http2.constants.NGHTTP2_CANCEL)
               expect(yield* handler.ended).toBe("interrupted")
             }),
-          {
-            echoClientStream: (requests) =>
-              Stream.runFold(requests, 0, (n) => n + 1).pipe(
-                Effect.tap((n) => (n === 1 ? handler.run(Effect.never) : Effect.void)),
-                (counted) => Effect.map(counted, (index) => ({ index }))
-              )
-          }
+          { echoClientStream: (requests) => Effect.as(handler.run(Stream.runDrain(requests)), {}) }
         )
-      }).pipe(Effect.timeoutOption("5 seconds"))
+      })
     )
   })
 
@@ -222,24 +226,25 @@ for (const [wire, material] of [
     const many = (n: number, make: (i: number) => Buffer) => Buffer.concat(Array.from({ length: n }, (_, i) => make(i)))
     const block = H2.headerBlock(H2.grpcHeaders(path))
 
-    const floods: ReadonlyArray<readonly [title: string, bytes: Buffer, survives?: boolean]> = [
-      ["bytes that are no frames", Buffer.alloc(100_000, "garbage! ")],
-      ["a frame larger than allowed", H2.frame(H2.type.data, 0, 1, Buffer.alloc(100_000))],
-      ["a frame that says it has 16 MiB", H2.frame(H2.type.headers, H2.endHeaders, 1, block, 0xffffff)],
+    const floods: ReadonlyArray<readonly [title: string, bytes: Buffer, options?: Grpc.GrpcOptions]> = [
+      ["bytes that are no frames", Buffer.alloc(100_000, "garbage! "), quick],
+      ["a frame larger than allowed", H2.frame(H2.type.data, 0, 1, Buffer.alloc(100_000)), quick],
+      ["a frame that says it has 16 MiB", H2.frame(H2.type.headers, H2.endHeaders, 1, block, 0xffffff), quick],
       ["10,000 PINGs", many(10_000, () => H2.frame(H2.type.ping, 0, 0, Buffer.alloc(8)))],
       ["10,000 SETTINGS", many(10_000, () => H2.settings([3, 100]))],
       ["10,000 acknowledgements of nothing", many(10_000, () => H2.frame(H2.type.settings, H2.ack, 0))],
       ["10,000 PRIORITYs", many(10_000, (i) => H2.frame(H2.type.priority, 0, 2 * i + 1, Buffer.alloc(5)))],
       ["10,000 empty DATAs", Buffer.concat([request(1, bidi), many(10_000, () => H2.frame(H2.type.data, 0, 1))])],
-      ["5,000 streams that are reset at once", many(5000, (i) => Buffer.concat([request(2 * i + 1, bidi), reset(2 * i + 1)]))],
-      ["1,000 streams at once", many(1000, (i) => request(2 * i + 1, bidi))],
+      ["200 calls that are reset at once", many(200, (i) => Buffer.concat([request(2 * i + 1, bidi), reset(2 * i + 1)]))],
+      ["2,000 streams that are reset at once", many(2000, (i) => Buffer.concat([request(2 * i + 1, path), reset(2 * i + 1)])), quick],
+      ["200 streams at once", many(200, (i) => request(2 * i + 1, bidi)), quick],
       ["the same stream twice", Buffer.concat([request(1, bidi), request(1, bidi)])],
       ["streams in the wrong order", Buffer.concat([request(9, bidi), request(3, bidi)])],
       ["a stream of even number", request(2, bidi)],
-      ["DATA on no stream", H2.frame(H2.type.data, 0, 0, H2.message(hello))],
-      ["DATA on a stream that was never opened", H2.frame(H2.type.data, 0, 77, H2.message(hello))],
+      ["DATA on no stream", H2.frame(H2.type.data, 0, 0, H2.message(hello)), quick],
+      ["DATA on a stream that was never opened", H2.frame(H2.type.data, 0, 77, H2.message(hello)), quick],
       ["a window of zero and then too large", Buffer.concat([request(1, bidi), H2.frame(H2.type.windowUpdate, 0, 1, Buffer.of(0, 0, 0, 0)), H2.frame(H2.type.windowUpdate, 0, 0, Buffer.of(0x7f, 0xff, 0xff, 0xff))])],
-      ["headers that are no HPACK", H2.frame(H2.type.headers, H2.endHeaders, 1, Buffer.alloc(100, 0xff))],
+      ["headers that are no HPACK", H2.frame(H2.type.headers, H2.endHeaders, 1, Buffer.alloc(100, 0xff)), quick],
       ["headers that never end", Buffer.concat([H2.frame(H2.type.headers, 0, 1, block), many(2000, () => H2.frame(H2.type.continuation, 0, 1, H2.headerBlock([["x", "x".repeat(500)]])))])],
       ["headers that expand", Buffer.concat([H2.frame(H2.type.headers, H2.endHeaders, 1, Buffer.concat([block, Buffer.of(0x40), H2.headerBlock([["x", "y".repeat(4000)]]).subarray(1), Buffer.alloc(16_000 - block.length - 4100, 0xbe)]))])],
       ["PUSH_PROMISEs", H2.frame(H2.type.pushPromise, H2.endHeaders, 1, Buffer.concat([Buffer.of(0, 0, 0, 2), block]))],
@@ -248,9 +253,10 @@ for (const [wire, material] of [
       ["SETTINGS that can't be", H2.settings([4, 0xffffffff], [5, 1], [2, 7])]
     ]
 
-    it.live.each(floods)("%s", ([, bytes]) =>
-      attacked(({ socket }) =>
-        Effect.gen(function* () {
+    it.live.each(material === insecure ? floods : floods.slice(0, 5))("%s", ([, bytes, options]) =>
+      attacked(
+        ({ socket }) =>
+          Effect.gen(function* () {
           const attacker = yield* socket
           attacker.resume()
           const flushed = Effect.async<void>((resume) => {
@@ -265,7 +271,9 @@ for (const [wire, material] of [
             H2.onFrames(attacker, (frame) => frame.type === H2.type.ping && frame.payload[7] === 9 && done())
             attacker.write(H2.frame(H2.type.ping, 0, 0, Buffer.of(0, 0, 0, 0, 0, 0, 0, 9)), () => {})
           }).pipe(Effect.timeoutOption("300 millis"))
-        })
+        }),
+        undefined,
+        options
       )
     )
   })

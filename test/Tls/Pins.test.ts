@@ -37,8 +37,10 @@ describe("Pins", () => {
   it.scoped.runIf(Openssl.available)("are what OpenSSL computes", () =>
     Effect.gen(function* () {
       const { good } = yield* authority
-      const openssl = (...args: ReadonlyArray<string>) => (input: string | Buffer) =>
-        spawnSync("openssl", args, { input }).stdout
+      const openssl =
+        (...args: ReadonlyArray<string>) =>
+        (input: string | Buffer) =>
+          spawnSync("openssl", args, { input }).stdout
       const digest = (der: Buffer) => String(openssl("dgst", "-sha256", "-r")(der)).slice(0, 64)
       const key = openssl("x509", "-noout", "-pubkey")(good.cert)
       const spki = digest(openssl("pkey", "-pubin", "-outform", "DER")(key))
@@ -198,7 +200,9 @@ describe("a listener with pins", () => {
       ] satisfies ReadonlyArray<readonly [Pins.PinsOptions, ReadonlyArray<string>]>) {
         const met = yield* meet({ client: selfSigned, serverPins: { mode: "instead", ...pins } })
         yield* met.secure
-        expect(yield* identityAt(met.there)).toMatchObject({ value: { fingerprint: certificate.sha256, subjectAltNames } })
+        expect(yield* identityAt(met.there)).toMatchObject({
+          value: { fingerprint: certificate.sha256, subjectAltNames }
+        })
       }
     })
   )

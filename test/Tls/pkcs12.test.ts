@@ -70,7 +70,11 @@ describe.runIf(openssl)("PKCS#12 of OpenSSL", () => {
     ["without a MAC", true, ["-nomac"]],
     ["without encryption", true, ["-keypbe", "NONE", "-certpbe", "NONE"]],
     ["without encryption and MAC", true, ["-keypbe", "NONE", "-certpbe", "NONE", "-nomac"]],
-    ["with AES-128, SHA-512 and many iterations", true, ["-keypbe", "AES-128-CBC", "-macalg", "SHA512", "-iter", "200000"]],
+    [
+      "with AES-128, SHA-512 and many iterations",
+      true,
+      ["-keypbe", "AES-128-CBC", "-macalg", "SHA512", "-iter", "100000"]
+    ],
     ["with 3DES", true, ["-keypbe", "PBE-SHA1-3DES", "-certpbe", "PBE-SHA1-3DES", "-macalg", "SHA1"]],
     ["with RC2-40 and 3DES (-legacy)", legacy, ["-legacy"]],
     ["with RC2-40, without a MAC", legacy, ["-legacy", "-nomac"]],
@@ -151,8 +155,6 @@ describe.runIf(openssl)("PKCS#12 of OpenSSL", () => {
       yield* expectFailure({ pfx: yield* read("a.p12"), passphrase: "wrong" }, "WrongPassphrase")
       yield* run("openssl", "pkcs12", "-export", "-nocerts", "-inkey", "key.pem", "-out", "a.p12", ...out)
       yield* expectFailure({ pfx: yield* read("a.p12"), passphrase: "secret" }, "NotFound")
-      yield* run("openssl", ...export_, "-iter", "20000000", "-nomac", "-keypbe", "NONE", ...out).pipe(Effect.ignore)
-      yield* run("openssl", "pkcs12", "-export", "-in", "ca.pem", "-nokeys", "-out", "a.p12", ...out)
       const before = Date.now()
       const expired = yield* issuer.issue({
         names: ["a"],
@@ -168,37 +170,57 @@ describe.runIf(openssl)("PKCS#12 of OpenSSL", () => {
     })
   )
 
-  it.scopedLive("is refused where it asks for too much work, at once", () =>
+  it.scopedLive("is refused where it asks for too much work, before it is done", () =>
     Effect.gen(function* () {
       const { read, run } = yield* files
-      yield* run("openssl", ...export_, "-passout", "pass:secret", "-iter", "5000", "-macalg", "sha256")
-      const pfx = yield* read("a.p12")
-      // 5,000 as DER, in every place where it stands, becomes 32,767 and then some: four bytes need another length.
-      const count = Buffer.from("02021388", "hex")
-      let places = 0
-      for (let at = pfx.indexOf(count); at >= 0; at = pfx.indexOf(count, at + 1)) {
-        places += 1
+      const written = Buffer.from("0203010001", "hex")
+      const placesOf = (pfx: Buffer) => {
+        const places: Array<number> = []
+        for (let at = pfx.indexOf(written); at >= 0; at = pfx.indexOf(written, at + 1)) {
+          places.push(at)
+        }
+        return places
       }
-      expect(places).toBeGreaterThanOrEqual(2)
-      yield* run("openssl", ...export_, "-passout", "pass:secret", "-iter", "8388607", "-nomac", "-certpbe", "NONE")
-      const large = yield* read("a.p12")
-      const at = large.indexOf(Buffer.from("02037fffff", "hex"))
-      expect(at).toBeGreaterThan(0)
-      const twice = Buffer.concat([large])
-      twice.set([0x02, 0x03, 0x80, 0, 0], at)
-      yield* expectFailure({ pfx: twice, passphrase: "secret" }, "Malformed")
-      yield* run("openssl", ...export_, "-passout", "pass:secret", "-iter", "6000000", "-nomac")
-      const started = performance.now()
-      const error = yield* expectFailure({ pfx: yield* read("a.p12"), passphrase: "secret" }, "Malformed")
-      expect(error.message).toContain("6000000 iterations")
-      expect(performance.now() - started).toBeLessThan(5_000)
+      const spoiled = (pfx: Buffer, at: number, count: string) => {
+        const copy = Buffer.from(pfx)
+        copy.set(Buffer.from(`0203${count}`, "hex"), at)
+        return copy
+      }
+      const args = ["-iter", "65537", "-passout", "pass:secret"]
+      yield* run("openssl", ...export_, ...args, "-nomac")
+      const noMac = yield* read("a.p12")
+      yield* run("openssl", ...export_, ...args)
+      const withMac = yield* read("a.p12")
+      expect(placesOf(noMac).length).toBeGreaterThan(0)
+      expect(placesOf(withMac).length).toBeGreaterThan(1)
+      for (const [count, text] of [
+        ["7fffff", "8388607"],
+        ["800000", "-8388608"],
+        ["000000", "0"]
+      ] as const) {
+        for (const pfx of [
+          ...placesOf(noMac).map((at) => spoiled(noMac, at, count)),
+          spoiled(withMac, placesOf(withMac).at(-1) ?? 0, count)
+        ]) {
+          const error = yield* expectFailure({ pfx, passphrase: "secret" }, "Malformed")
+          expect(error.message).toContain(`asks for ${text} iterations`)
+        }
+      }
     })
   )
 })
 
 describe.runIf(keytool)("PKCS#12 of Java", () => {
   const store = ["-keystore", "a.p12", "-storetype", "PKCS12", "-storepass", "changeit"]
-  const generate = (...args: ReadonlyArray<string>) => ["-genkeypair", "-alias", "a", "-dname", "CN=java", ...args, ...store]
+  const generate = (...args: ReadonlyArray<string>) => [
+    "-genkeypair",
+    "-alias",
+    "a",
+    "-dname",
+    "CN=java",
+    ...args,
+    ...store
+  ]
 
   it.scopedLive.each<readonly [string, ReadonlyArray<string>]>([
     ["as keytool writes it", []],
@@ -244,18 +266,22 @@ describe.runIf(keytool)("PKCS#12 of Java", () => {
 describe.runIf(certtool)("PKCS#12 of GnuTLS", () => {
   it.scopedLive.each<readonly [string, string]>([
     ["AES", "aes-256"],
-    ["3DES", "3des-pkcs12"],
-    ["RC2-40", "rc2-40"]
-  ])("with %s", ([, cipher]) =>
-    Effect.gen(function* () {
-      const { dir, issued, read, run } = yield* files
-      yield* run(
-        ...["certtool", "--to-p12", "--outder", "--load-certificate", "cert.pem", "--load-privkey", "key.pem"],
-        ...["--p12-name", "node", "--password", "secret", "--pkcs-cipher", cipher, "--outfile", "a.p12"]
-      )
-      const material = yield* load({ pfx: yield* read("a.p12"), passphrase: "secret", ca: join(dir, "ca.pem") })
-      expect(Option.getOrThrow(material.certificate).chain.trim()).toBe(issued.cert.trim())
-    })
+    ["3DES", "3des-pkcs12"]
+  ])(
+    "with %s and its 600,000 iterations",
+    ([, cipher]) =>
+      Effect.gen(function* () {
+        const { dir, issued, read, run, write } = yield* files
+        const [leaf = ""] = issued.cert.split(/(?<=-----END CERTIFICATE-----)/)
+        yield* write("cert.pem", leaf)
+        yield* run(
+          ...["certtool", "--to-p12", "--outder", "--load-certificate", "cert.pem", "--load-privkey", "key.pem"],
+          ...["--p12-name", "node", "--password", "secret", "--pkcs-cipher", cipher, "--outfile", "a.p12"]
+        )
+        const material = yield* load({ pfx: yield* read("a.p12"), passphrase: "secret", ca: join(dir, "ca.pem") })
+        expect(Option.getOrThrow(material.certificate).chain.trim()).toBe(leaf.trim())
+      }),
+    120_000
   )
 })
 
@@ -329,7 +355,8 @@ describe.runIf(openssl)("a PKCS#12 in a file", () => {
         Stream.runHead(
           Stream.filter(
             credentials.changes,
-            (one) => one._tag === "Tls" && Option.exists(one.certificate, ({ identity }) => identity.subject === "CN=node-b")
+            (one) =>
+              one._tag === "Tls" && Option.exists(one.certificate, ({ identity }) => identity.subject === "CN=node-b")
           )
         ),
         "5 seconds"

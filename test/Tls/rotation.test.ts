@@ -273,7 +273,9 @@ describe("what can't be used leaves the last good credentials in place", () => {
           "5 seconds"
         )
         expect(fingerprintOf(yield* credentials.current)).toBe(good.fingerprint)
-        expect(lines.slice(logged)).toMatchObject([{ level: "WARN", text: expect.stringContaining("the last good ones stay") }])
+        expect(lines.slice(logged)).toMatchObject([
+          { level: "WARN", text: expect.stringContaining("the last good ones stay") }
+        ])
         // Whole again, with the other pair.
         good = good === first ? second : first
         yield* run(async () => {
@@ -352,7 +354,8 @@ describe("the end of a certificate", () => {
   it.scopedLive("is a metric, and a warning when it is near", () =>
     Effect.gen(function* () {
       const { layer, lines } = yield* captureLog
-      const warned = (text: string) => lines.filter(({ level }) => level === "WARN").filter((line) => line.text.includes(text))
+      const warned = (text: string) =>
+        lines.filter(({ level }) => level === "WARN").filter((line) => line.text.includes(text))
       const seconds = (subject: string) =>
         Effect.map(
           Metric.value(Metric.tagged(TransportMetrics.credentialsSecondsToExpiry, "subject", subject)),

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { Authorizer, MemoryLive, Transport, type Peer } from "effect-transport"
+import { Authorizer, MemoryLive, type Peer, Transport } from "effect-transport"
 import { EchoService, echo } from "../fixtures/echo.js"
 
 const hex = "ab".repeat(32)
@@ -60,10 +60,22 @@ describe("Authorizer", () => {
 
   it("refuses who has no identity, but for any", () => {
     const none = Option.none<Peer.Identity>()
-    for (const authorizer of [authenticated, fingerprint(hex), san("a"), spiffeId("a"), trustDomain("a"), all(authenticated)]) {
+    for (const authorizer of [
+      authenticated,
+      fingerprint(hex),
+      san("a"),
+      spiffeId("a"),
+      trustDomain("a"),
+      all(authenticated)
+    ]) {
       expect(Authorizer.check(authorizer, none)).toBe(false)
     }
-    expect(Authorizer.check(make(() => true), none)).toBe(false)
+    expect(
+      Authorizer.check(
+        make(() => true),
+        none
+      )
+    ).toBe(false)
     expect(Authorizer.check(any, none)).toBe(true)
     expect(Authorizer.check(either(authenticated, any), none)).toBe(true)
   })

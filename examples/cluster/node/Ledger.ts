@@ -21,7 +21,9 @@ const make = Effect.gen(function* () {
   const blocks = yield* SubscriptionRef.make<ReadonlyArray<Block>>([])
   const produced = yield* PubSub.unbounded<Block>()
   const known = new Set<string>()
-  /** Blocks that no other block names as a parent. */
+  /** The hashes that blocks name as their parents. */
+  const parents = new Set<string>()
+  /** Blocks that are nobody's parents. */
   const tips = new Map<string, Block>()
   /** Blocks that are known by name only, with the greatest height that they can have. */
   const missing = new Map<string, bigint>()
@@ -43,10 +45,12 @@ const make = Effect.gen(function* () {
         return new InvalidArgument({ message: `block ${key} of ${block.producer} has another hash` })
       }
       known.add(key)
-      if (!missing.delete(key)) {
+      missing.delete(key)
+      if (!parents.has(key)) {
         tips.set(key, block)
       }
       for (const parent of block.parents) {
+        parents.add(Blocks.toHex(parent))
         tips.delete(Blocks.toHex(parent))
         announce(parent, block.height - 1n)
       }
@@ -63,10 +67,10 @@ const make = Effect.gen(function* () {
     if (transactions.length === 0) {
       return
     }
-    const parents = [...tips.values()]
+    const below = [...tips.values()]
     const block = Blocks.seal({
-      parents: parents.map(({ hash }) => hash),
-      height: Blocks.heightAbove(parents.map(({ height }) => height)),
+      parents: below.map(({ hash }) => hash),
+      height: Blocks.heightAbove(below.map(({ height }) => height)),
       transactions: [...transactions],
       producer: name,
       producedAt: timestampFromMs(now)

@@ -1,3 +1,4 @@
+import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -8,7 +9,7 @@ import type { Listening, NodeEvent, Order, PeerAddress, Ready, Resting } from ".
 import type { Host } from "./Host.js"
 
 /** A node ended although nobody wanted it to. */
-export class NodeLost extends Data.TaggedError("NodeLost")<{ readonly message: string; readonly cause: unknown }> {}
+export class NodeLost extends Data.TaggedError("NodeLost")<{ readonly message: string }> {}
 
 /** A node of the cluster that takes calls. */
 export interface Member {
@@ -34,6 +35,12 @@ interface Options {
   readonly lost: Deferred.Deferred<never, NodeLost>
 }
 
+const why = (name: string, exit: Exit.Exit<void>) =>
+  Exit.match(exit, {
+    onSuccess: () => `${name} ended, although nobody had ended it`,
+    onFailure: (cause) => `${name} can't be understood: ${Cause.pretty(cause)}`
+  })
+
 /** Starts a node, and completes when it takes calls. */
 export const start = ({ environment, hear, host, lost, name }: Options) =>
   Effect.gen(function* () {
@@ -57,10 +64,7 @@ export const start = ({ environment, hear, host, lost, name }: Options) =>
     }
     const hearing = yield* Stream.runForEach(node.events, (event) => Effect.zipRight(hear(event), note(event))).pipe(
       Effect.onExit((exit) =>
-        Effect.unlessEffect(
-          Deferred.fail(lost, new NodeLost({ message: `${name} ended unexpectedly`, cause: Exit.causeOption(exit) })),
-          Deferred.isDone(dismissed)
-        )
+        Effect.unlessEffect(Deferred.fail(lost, new NodeLost({ message: why(name, exit) })), Deferred.isDone(dismissed))
       ),
       Effect.forkScoped
     )

@@ -8,8 +8,8 @@ import * as Pins from "../Pins.js"
 import { codeOf } from "../TlsAlert.js"
 import { identityOf, validityOf } from "./certificate.js"
 import type { KeyPair, Tls } from "./material.js"
-import { type Block, blocks, failure, fileOf, type PemSource, type Read, read } from "./pem.js"
-import { secureContext } from "./secureContext.js"
+import { armoured, type Block, blocks, failure, fileOf, type PemSource, type Read, read } from "./pem.js"
+import { checkCrl, secureContext } from "./secureContext.js"
 
 /**
  * What `layerPem` reads.
@@ -29,13 +29,49 @@ export interface PemOptions {
   readonly ca?: PemSource | ReadonlyArray<PemSource> | undefined
   /** The certificates or keys that peers must have. */
   readonly pins?: Pins.PinsOptions | undefined
+  /**
+   * Certificate revocation lists, as PEM or DER. Where one is given, each CA in the chain of a peer needs one that is
+   * current, or the peer is refused. Not together with `pins` of the mode `instead`, which look at no chain.
+   */
+  readonly crl?: PemSource | ReadonlyArray<PemSource> | undefined
   /** For an encrypted key. */
   readonly passphrase?: string | Redacted.Redacted | undefined
 }
 
+const loadCrl = (
+  sources: PemSource | ReadonlyArray<PemSource>
+): Effect.Effect<ReadonlyArray<string>, CredentialsError> =>
+  Effect.gen(function* () {
+    const lists = yield* Effect.forEach(many(sources), (source) => Effect.flatMap(read("crl", source), revocationLists))
+    // Without a list nothing would be looked at.
+    return lists.length === 0
+      ? yield* failure({ part: "crl" }, "NotFound", "no revocation list is given")
+      : lists.flat()
+  })
+
+const revocationLists = (source: Read): Effect.Effect<ReadonlyArray<string>, CredentialsError> =>
+  Effect.gen(function* () {
+    const isDer = source.text.startsWith("\x30") && !source.text.includes("-----BEGIN ")
+    const found = isDer
+      ? [armoured("X509 CRL", Buffer.from(source.text, "latin1"))]
+      : (yield* blocksOf(source)).filter(({ label }) => label === "X509 CRL").map(({ text }) => text)
+    if (found.length === 0) {
+      return yield* failure(source, "Malformed", "holds no revocation list")
+    }
+    return yield* Effect.forEach(found, (crl, index) =>
+      Effect.try({
+        try: () => {
+          checkCrl(crl)
+          return crl
+        },
+        catch: () => failure(source, "Malformed", `revocation list ${index + 1} of ${found.length} can't be read`)
+      })
+    )
+  })
+
 /** What `load` reads, as files. */
-export const filesOf = ({ ca, cert, key, pins }: PemOptions): ReadonlyArray<string> =>
-  [cert, key, ...(pins?.mode === "instead" ? [] : many(ca))].flatMap((source) =>
+export const filesOf = ({ ca, cert, crl, key, pins }: PemOptions): ReadonlyArray<string> =>
+  [cert, key, ...many(crl), ...(pins?.mode === "instead" ? [] : many(ca))].flatMap((source) =>
     source === undefined ? [] : fileOf(source)
   )
 
@@ -45,7 +81,17 @@ export const load = (sources: PemOptions): Effect.Effect<Tls, CredentialsError> 
     const pins = sources.pins === undefined ? undefined : yield* Pins.make(sources.pins)
     const ca = pins?.mode === "instead" ? [] : yield* loadCa(sources.ca)
     const certificate = yield* loadPair(sources)
-    const material: Tls = { _tag: "Tls", certificate, ca, ...(pins === undefined ? {} : { pins }) }
+    const crl = sources.crl === undefined ? undefined : yield* loadCrl(sources.crl)
+    if (crl !== undefined && pins?.mode === "instead") {
+      return yield* failure({ part: "crl" }, "Malformed", "revokes nothing where pins stand instead of a CA")
+    }
+    const material: Tls = {
+      _tag: "Tls",
+      certificate,
+      ca,
+      ...(pins === undefined ? {} : { pins }),
+      ...(crl === undefined ? {} : { crl })
+    }
     yield* Effect.try({
       try: () => secureContext(material),
       catch: (error) =>

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type { CredentialsError } from "../../Transport/TransportError.js"
 import type * as Pins from "../Pins.js"
-import { filesOf as pemFilesOf, load as loadPem, type PemOptions } from "./load.js"
+import { load as loadPem, type PemOptions, filesOf as pemFilesOf } from "./load.js"
 import type { Tls } from "./material.js"
 import { failure, type PemSource, type Read, read } from "./pem.js"
 import * as Pkcs12 from "./pkcs12.js"
@@ -27,6 +27,8 @@ export interface Pkcs12Options {
   readonly ca?: PemSource | ReadonlyArray<PemSource> | undefined
   /** The certificates or keys that peers must have. */
   readonly pins?: Pins.PinsOptions | undefined
+  /** Certificate revocation lists, as `layerPem` takes them. */
+  readonly crl?: PemSource | ReadonlyArray<PemSource> | undefined
 }
 
 const toPem = (options: Pkcs12Options, source: Read): Effect.Effect<PemOptions, CredentialsError> =>
@@ -53,9 +55,9 @@ const toPem = (options: Pkcs12Options, source: Read): Effect.Effect<PemOptions, 
         catch: () => failure(source, "Malformed", `certificate ${index + 1} of ${certificates.length} can't be read`)
       })
     )
-    const { ca = all.filter(isRoot).map((root) => root.toString()), pins } = options
+    const { ca = all.filter(isRoot).map((root) => root.toString()), crl, pins } = options
     if (der === undefined) {
-      return all.length === 0 ? yield* failure(source, "NotFound", "is empty") : { ca, pins }
+      return all.length === 0 ? yield* failure(source, "NotFound", "is empty") : { ca, crl, pins }
     }
     const key = yield* Effect.try({
       try: () => createPrivateKey({ key: der, format: "der", type: "pkcs8" }),
@@ -71,6 +73,7 @@ const toPem = (options: Pkcs12Options, source: Read): Effect.Effect<PemOptions, 
       cert: chainOf(leaf, all).join(""),
       key: Redacted.make(String(key.export({ type: "pkcs8", format: "pem" }))),
       ca,
+      crl,
       pins
     }
   })
@@ -115,7 +118,7 @@ export const load = (options: Pkcs12Options): Effect.Effect<Tls, CredentialsErro
   })
 
 /** What `load` reads, as files. */
-export const filesOf = ({ ca, pfx, pins }: Pkcs12Options): ReadonlyArray<string> => [
+export const filesOf = ({ ca, crl, pfx, pins }: Pkcs12Options): ReadonlyArray<string> => [
   ...(pfx instanceof Uint8Array ? [] : [pfx.file]),
-  ...pemFilesOf({ ca, pins })
+  ...pemFilesOf({ ca, crl, pins })
 ]

@@ -131,3 +131,12 @@ export const blocks = (text: string): ReadonlyArray<Block> | undefined => {
   }
   return open === undefined ? found : undefined
 }
+
+/** DER as PEM. */
+export const armoured = (label: string, der: Uint8Array): string => {
+  const lines =
+    Buffer.from(der)
+      .toString("base64")
+      .match(/.{1,64}/g) ?? []
+  return [`-----BEGIN ${label}-----`, ...lines, `-----END ${label}-----`, ""].join("\n")
+}

@@ -24,11 +24,14 @@ export class Pkcs12Problem {
 
 const malformed = (text: string) => new Pkcs12Problem("Malformed", text)
 
-/**
- * Iterations of all derivations together, each of which costs up to 1.5 microseconds. GnuTLS asks for the most, 600,000
- * each for key, certificates and MAC, which with its older ciphers come to 4.2 million.
- */
+/** Iterations of one derivation. The most that tools ask for on their own are the 600,000 of GnuTLS. */
 const maxIterations = 5_000_000
+
+/**
+ * Rounds of all derivations together, each of which costs up to a microsecond: with the older ciphers GnuTLS comes to two
+ * million for each part of a file.
+ */
+const maxRounds = 10_000_000
 
 const oids = {
   data: "1.2.840.113549.1.7.1",
@@ -72,17 +75,16 @@ interface Untyped {
   }
 }
 
-
 /** Reads a file. Throws `Pkcs12Problem`, and nothing else. */
 export const read = (bytes: Uint8Array, passphrase: string): Contents => {
   const forge: typeof Forge = createRequire(import.meta.url)("node-forge")
   const { asn1 } = forge
   const { pbe } = forge.pki as object as Untyped
-  let iterations = 0
+  let rounds = 0
 
   const parse = (der: string): Node => {
     try {
-      return asn1.fromDer(forge.util.createBuffer(der, "raw"), false)
+      return asn1.fromDer(forge.util.createBuffer(der, "raw"))
     } catch {
       throw malformed("is no PKCS#12: its ASN.1 can't be read")
     }
@@ -110,14 +112,14 @@ export const read = (bytes: Uint8Array, passphrase: string): Contents => {
     return asn1.derToOid(node.value)
   }
 
-  const spend = (node: Node | undefined, weight: number): number => {
+  const spend = (node: Node | undefined, roundsEach: number): number => {
     const value = node?.value
     if (typeof value !== "string" || node?.type !== asn1.Type.INTEGER || value.length === 0 || value.length > 6) {
       throw malformed("has a count of iterations that can't be")
     }
     const count = Buffer.from(value, "latin1").readIntBE(0, value.length)
-    iterations += count * weight
-    if (count < 1 || iterations > maxIterations) {
+    rounds += count * roundsEach
+    if (count < 1 || count > maxIterations || rounds > maxRounds) {
       throw malformed(`asks for ${count} iterations, which is more than anyone should wait for`)
     }
     return count
@@ -156,7 +158,11 @@ export const read = (bytes: Uint8Array, passphrase: string): Contents => {
       const key = Kdf.derive("sha1", "key", secret, from, iterations, keySize)
       const iv = Kdf.derive("sha1", "iv", secret, from, iterations, 8)
       if (!isRc2.has(name)) {
-        const cipher = createDecipheriv("des-ede3-cbc", keySize === 16 ? Buffer.concat([key, key.subarray(0, 8)]) : key, iv)
+        const cipher = createDecipheriv(
+          "des-ede3-cbc",
+          keySize === 16 ? Buffer.concat([key, key.subarray(0, 8)]) : key,
+          iv
+        )
         return cipher.update(encrypted, "latin1", "latin1") + cipher.final("latin1")
       }
       const cipher = forge.rc2.createDecryptionCipher(key.toString("latin1"), keySize * 8)
@@ -237,7 +243,7 @@ export const read = (bytes: Uint8Array, passphrase: string): Contents => {
     const expected = Buffer.from(octets(digest), "latin1")
     const iterations = count === undefined ? 1 : spend(count, 1)
     const matches = secrets.some((secret) => {
-      const key = Kdf.derive(hash, "mac", secret, Buffer.from(octets(salt), "latin1"), iterations, expected.length)
+      const key = Kdf.derive(hash, "mac", secret, Buffer.from(octets(salt), "latin1"), iterations, Kdf.sizeOf(hash))
       return createHmac(hash, key).update(contents, "latin1").digest().equals(expected)
     })
     if (!matches) {

@@ -1,5 +1,5 @@
 /** The key derivation of PKCS#12 (RFC 7292, appendix B.2). */
-import { createHash } from "node:crypto"
+import { hash as digestOf } from "node:crypto"
 
 /** The hashes of PKCS#12, with the sizes of their blocks in bytes. */
 export const hashes = { sha1: 64, sha224: 64, sha256: 64, sha384: 128, sha512: 128 } as const
@@ -12,8 +12,7 @@ const encode = (passphrase: string | null): Buffer =>
   passphrase === null ? Buffer.alloc(0) : Buffer.from(`${passphrase}\0`, "utf16le").swap16()
 
 /** Repeats the bytes until they fill whole blocks. */
-const fill = (bytes: Uint8Array, block: number): Buffer =>
-  Buffer.alloc(Math.ceil(bytes.length / block) * block, bytes)
+const fill = (bytes: Uint8Array, block: number): Buffer => Buffer.alloc(Math.ceil(bytes.length / block) * block, bytes)
 
 /** `(a + b + 1)` as numbers of as many bytes as `a` has. */
 const add = (a: Buffer, b: Buffer): void => {
@@ -25,9 +24,11 @@ const add = (a: Buffer, b: Buffer): void => {
   }
 }
 
+/** The size of a digest in bytes. */
+export const sizeOf = (hash: keyof typeof hashes): number => digestOf(hash, "", "buffer").length
+
 /** How often the hash runs for a key of the size and each iteration. */
-export const roundsFor = (hash: keyof typeof hashes, size: number): number =>
-  Math.ceil(size / createHash(hash).digest().length)
+export const roundsFor = (hash: keyof typeof hashes, size: number): number => Math.ceil(size / sizeOf(hash))
 
 /** Derives a key. */
 export const derive = (
@@ -47,9 +48,9 @@ export const derive = (
   ])
   const key: Array<Buffer> = []
   for (let left = roundsFor(hash, size); left > 0; left -= 1) {
-    let digest = createHash(hash).update(diversifier).update(input).digest()
+    let digest = digestOf(hash, Buffer.concat([diversifier, input]), "buffer")
     for (let n = 1; n < iterations; n += 1) {
-      digest = createHash(hash).update(digest).digest()
+      digest = digestOf(hash, digest, "buffer")
     }
     key.push(digest)
     const addend = fill(digest, block).subarray(0, block)

@@ -121,7 +121,10 @@ const keepUp = (
         }
         yield* SubscriptionRef.set(ref, next)
         yield* Metric.increment(TransportMetrics.credentialsRotations)
-        yield* Effect.annotateLogs(Effect.logInfo("credentials: new ones are in use"), Option.match(next.certificate, { onNone: () => ({}), onSome: described }))
+        yield* Effect.annotateLogs(
+          Effect.logInfo("credentials: new ones are in use"),
+          Option.match(next.certificate, { onNone: () => ({}), onSome: described })
+        )
       })
 
     const look = Effect.gen(function* () {

@@ -16,11 +16,17 @@ export const contextOptions = (material: Tls): tls.SecureContextOptions => ({
   minVersion: "TLSv1.2",
   ca: [...material.ca],
   secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
+  ...(material.crl === undefined ? {} : { crl: [...material.crl] }),
   ...Option.match(material.certificate, {
     onNone: () => ({}),
     onSome: ({ chain, key }) => ({ cert: chain, key: Redacted.value(key) })
   })
 })
+
+/** Throws where OpenSSL can't read a revocation list; Node has no other reader. */
+export const checkCrl = (crl: string): void => {
+  tls.createSecureContext({ crl, ca: [] })
+}
 
 const contexts = new WeakMap<Tls, tls.SecureContext>()
 

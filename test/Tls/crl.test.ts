@@ -1,0 +1,162 @@
+import { mkdtemp, rename, rm, writeFile } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { describe, expect, it } from "@effect/vitest"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Stream from "effect/Stream"
+import * as Credentials from "../../src/Tls/Credentials.js"
+import * as DevCa from "../../src/Tls/DevCa.js"
+import * as TlsHandshake from "../../src/Tls/TlsHandshake.js"
+import { within } from "../fixtures/expect.js"
+import { acceptor, eventually, failure, loopbackNames, rawMaterial, reasonOf, secure, tlsOf } from "./support.js"
+
+const derOf = (pem: string) => Buffer.from(pem.split("\n").slice(1, -2).join(""), "base64")
+
+/** Node reads only the first list of a text. */
+const listsOf = (pem: string) => pem.split(/(?<=-----END X509 CRL-----\n)/)
+
+const directory = Effect.acquireRelease(
+  Effect.promise(() => mkdtemp(join(tmpdir(), "crl-"))),
+  (path) => Effect.promise(() => rm(path, { recursive: true }))
+)
+
+const party = (options?: DevCa.CaOptions) =>
+  Effect.gen(function* () {
+    const ca = yield* DevCa.make(options)
+    const [server, client] = [yield* ca.issue({ names: loopbackNames }), yield* ca.issue({ names: ["client"] })]
+    return { ca, server, client }
+  })
+
+describe("revocation lists", () => {
+  it.scoped("are read as PEM and DER, from values and files", () =>
+    Effect.gen(function* () {
+      const { ca, client } = yield* party({ intermediate: true })
+      const pem = yield* ca.crl()
+      const [one = ""] = listsOf(pem)
+      const dir = yield* directory
+      yield* Effect.promise(() => writeFile(join(dir, "a.crl"), derOf(one)))
+      for (const [crl, count] of [
+        [pem, 2],
+        [`text\n${pem}`, 2],
+        [derOf(one), 1],
+        [{ file: join(dir, "a.crl") }, 1],
+        [[pem, derOf(one)], 3]
+      ] satisfies ReadonlyArray<readonly [Credentials.PemOptions["crl"], number]>) {
+        const material = yield* tlsOf(Credentials.layerPem({ ...client, ca: ca.ca, crl }))
+        expect(material.crl?.length).toBe(count)
+      }
+    })
+  )
+
+  it.effect("are refused where they are none", () =>
+    Effect.gen(function* () {
+      const { ca, client } = yield* party()
+      const crl = yield* ca.crl()
+      for (const [bad, reason] of [
+        [[], "NotFound"],
+        ["", "Malformed"],
+        ["garbage", "Malformed"],
+        [ca.ca, "Malformed"],
+        [crl.slice(0, -30), "Malformed"],
+        [crl.slice(0, 60) + crl.slice(70), "Malformed"],
+        [derOf(crl).subarray(0, -5), "Malformed"],
+        [derOf(ca.ca), "Malformed"],
+        ["/nowhere/a.crl", "NotFound"]
+      ] satisfies ReadonlyArray<readonly [Credentials.PemOptions["crl"], string]>) {
+        const error = yield* Effect.flip(tlsOf(Credentials.layerPem({ ...client, ca: ca.ca, crl: bad })))
+        expect([error.part, error.reason], String(bad)).toEqual(["crl", reason])
+      }
+      const pins = { mode: "instead" as const, all: [`publicKey:${"00".repeat(32)}`] }
+      expect(yield* Effect.flip(tlsOf(Credentials.layerPem({ ...client, crl, pins })))).toMatchObject({ part: "crl" })
+    })
+  )
+
+  for (const intermediate of [false, true]) {
+    const title = intermediate ? "below an intermediate CA" : "below a root"
+
+    it.scopedLive(`keep out who is on them, on both sides, ${title}`, () =>
+      Effect.gen(function* () {
+        const { ca, client, server } = yield* party({ intermediate })
+        const material = (issued: DevCa.Issued, crl?: string): Credentials.Tls => ({
+          ...rawMaterial(issued, ca.ca),
+          ...(crl === undefined ? {} : { crl: listsOf(crl) })
+        })
+        const free = yield* ca.crl()
+        const there = yield* acceptor(material(server, free))
+        yield* secure(there.port, material(client, free))
+        yield* eventually(() => there.secured.length === 1)
+
+        const serverRevoked = yield* ca.crl({ revoked: [server] })
+        const error = yield* failure(there.port, material(client, serverRevoked))
+        expect(reasonOf(error)).toEqual(["Revoked", "local"])
+
+        yield* ca.revoke(client)
+        there.setMaterial(material(server, yield* ca.crl()))
+        yield* secure(there.port, material(client))
+        yield* eventually(() =>
+          there.refused.some(({ error }) => error.reason === "Revoked" && error.refusedBy === "local")
+        )
+        // And without lists again, nobody is.
+        there.setMaterial(material(server))
+        yield* secure(there.port, material(client))
+        yield* eventually(() => there.secured.length >= 2)
+      })
+    )
+  }
+
+  it.scopedLive("that don't answer for a CA keep everybody out", () =>
+    Effect.gen(function* () {
+      const { ca, client, server } = yield* party({ intermediate: true })
+      const [own = "", root = ""] = listsOf(yield* ca.crl())
+      const other = yield* DevCa.make()
+      const day = 24 * 3600_000
+      const there = yield* acceptor(rawMaterial(server, ca.ca))
+      for (const crl of [
+        [own],
+        [root],
+        [yield* other.crl()],
+        [yield* ca.crl({ notBefore: new Date(Date.now() - 2 * day), notAfter: new Date(Date.now() - day) })],
+        [yield* ca.crl({ notBefore: new Date(Date.now() + day), notAfter: new Date(Date.now() + 2 * day) })]
+      ]) {
+        const error = yield* failure(there.port, { ...rawMaterial(client, ca.ca), crl })
+        expect(reasonOf(error)).toEqual(["BadCertificate", "local"])
+        expect(error.message).toContain("CRL")
+      }
+    })
+  )
+
+  it.scopedLive("are followed, and the listener with them", () =>
+    Effect.gen(function* () {
+      const { ca, client, server } = yield* party()
+      const crl = join(yield* directory, "ca.crl")
+      yield* Effect.flatMap(ca.crl(), (list) => Effect.promise(() => writeFile(crl, list)))
+      const credentials = Context.get(
+        yield* Layer.build(Credentials.layerPem({ ...server, ca: ca.ca, crl, settle: "20 millis" })),
+        Credentials.Credentials
+      )
+      const material = yield* credentials.current
+      if (material._tag !== "Tls") {
+        throw new Error("no TLS")
+      }
+      const there = yield* acceptor(material)
+      yield* TlsHandshake.follow(there, credentials.changes)
+      yield* secure(there.port, rawMaterial(client, ca.ca))
+      yield* eventually(() => there.secured.length === 1)
+      yield* ca.revoke(client)
+      const list = yield* ca.crl()
+      yield* Effect.promise(async () => {
+        await writeFile(`${crl}.new`, list)
+        await rename(`${crl}.new`, crl)
+      })
+      yield* within(
+        Stream.runHead(Stream.filter(credentials.changes, (one) => one._tag === "Tls" && one.crl?.join("") === list)),
+        "5 seconds"
+      )
+      yield* secure(there.port, rawMaterial(client, ca.ca))
+      yield* eventually(() => there.refused.length === 1)
+      expect(there.refused[0]?.error.reason).toBe("Revoked")
+    })
+  )
+})
