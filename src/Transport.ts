@@ -273,8 +273,7 @@ export const listen = <const H extends ReadonlyArray<Handlers<unknown>>>(
 export const serve = <const H extends ReadonlyArray<Handlers<unknown>>>(
   handlers: H,
   options?: ListenOptions
-): Layer.Layer<Listener, BindError, Transport | RequirementsOf<H>> =>
-  Layer.scoped(Listener, listen(handlers, options))
+): Layer.Layer<Listener, BindError, Transport | RequirementsOf<H>> => Layer.scoped(Listener, listen(handlers, options))
 
 const parse = (peer: string) =>
   Either.mapLeft(Peer.parseTarget(peer), (message) => new InvalidArgument({ message, peer }))

@@ -1487,7 +1487,9 @@ export const transportSuite = <E>(
         for (let i = 0; i < 3; i++) {
           expect((yield* client.echo({})).index).toBe(1)
           yield* eventually(Effect.map(Ref.get(held), (n) => expect(n).toBe(0)))
-          expect(Chunk.toReadonlyArray(yield* Stream.runCollect(client.echoServerStream({})))).toMatchObject([{ index: 1 }])
+          expect(Chunk.toReadonlyArray(yield* Stream.runCollect(client.echoServerStream({})))).toMatchObject([
+            { index: 1 }
+          ])
           yield* eventually(Effect.map(Ref.get(held), (n) => expect(n).toBe(0)))
         }
       })

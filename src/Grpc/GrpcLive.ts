@@ -10,8 +10,8 @@ import * as Layer from "effect/Layer"
 import * as Credentials from "../Tls/Credentials.js"
 import * as SharedConnections from "../Transport/internal/sharedConnections.js"
 import * as Transport from "../Transport.js"
-import * as GrpcClient from "./grpcClient.js"
 import * as GrpcOptions from "./GrpcOptions.js"
+import * as GrpcClient from "./grpcClient.js"
 import * as GrpcServer from "./grpcServer.js"
 
 export type {

@@ -18,7 +18,8 @@ interface Where {
 }
 
 /** What grpc-js says of calls that never left this process, or that the peer refused unseen. */
-const notProcessed = /^(No connection established|Name resolution failed|Stream refused by server|Channel closed before)/
+const notProcessed =
+  /^(No connection established|Name resolution failed|Stream refused by server|Channel closed before)/
 
 /** The same, where grpc-js would try again if its retries were on: the connection was lost when the call was to begin. */
 const notStarted = /^Failed to start HTTP\/2 stream/

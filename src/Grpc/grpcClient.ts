@@ -28,10 +28,10 @@ import {
 } from "../Transport/TransportError.js"
 import * as TransportMetrics from "../Transport/TransportMetrics.js"
 import * as Cancellation from "./cancellation.js"
-import * as GrpcConnector from "./grpcConnector.js"
 import * as GrpcMetadata from "./GrpcMetadata.js"
 import type { Settings } from "./GrpcOptions.js"
 import * as GrpcStatus from "./GrpcStatus.js"
+import * as GrpcConnector from "./grpcConnector.js"
 import * as Inbox from "./inbox.js"
 
 type Call = ReturnType<Grpc.ChannelInterface["createCall"]>
@@ -44,6 +44,8 @@ const channelOptions = (settings: Settings): Grpc.ChannelOptions => ({
   "grpc.use_local_subchannel_pool": 1,
   "grpc.enable_http_proxy": 0,
   "grpc.enable_channelz": 0,
+  // A connection without calls is kept: the peer shall be there for the next one.
+  "grpc.client_idle_timeout_ms": longestTimeout,
   "grpc.max_send_message_length": settings.maxSendMessageSize,
   "grpc.max_receive_message_length": settings.maxReceiveMessageSize,
   "grpc.keepalive_time_ms": Duration.toMillis(settings.keepaliveTime),
@@ -55,6 +57,12 @@ const channelOptions = (settings: Settings): Grpc.ChannelOptions => ({
   "grpc.max_reconnect_backoff_ms": Duration.toMillis(settings.maxReconnectBackoff),
   "grpc-node.max_session_memory": settings.maxSessionMemory
 })
+
+/**
+ * The longest time that a timer can be set to: 24.8 days. grpc-js at the other end takes what is longer for a deadline
+ * that has passed.
+ */
+const longestTimeout = 2 ** 31 - 1
 
 const channelTarget = (target: Peer.Target): string =>
   target._tag === "Unix" ? `unix:${target.path}` : `dns:${Peer.formatTarget(target)}`
@@ -195,10 +203,7 @@ const noHttp2 = (peer: string) =>
   })
 
 /** grpc-js goes idle when a connection is lost, until the next call. This asks it to connect again at once. */
-const keepConnected = (
-  channel: Grpc.ChannelInterface,
-  onReady: () => void
-): Effect.Effect<void, never, Scope.Scope> =>
+const keepConnected = (channel: Grpc.ChannelInterface, onReady: () => void): Effect.Effect<void, never, Scope.Scope> =>
   Effect.asVoid(
     Effect.acquireRelease(
       Effect.sync(() => {
@@ -311,7 +316,7 @@ export const connect = (
 
     const open = (path: string, call: OutgoingCall, listener: Listener): Call => {
       const where = { method: path, peer }
-      const deadline = call.timeout === Number.POSITIVE_INFINITY ? call.timeout : Date.now() + call.timeout
+      const deadline = call.timeout > longestTimeout ? Number.POSITIVE_INFINITY : Date.now() + call.timeout
       const handle = channel.grpc.createCall(path, deadline, null, null, null)
       calls.add(handle)
       let answered = false
@@ -405,10 +410,7 @@ export const connect = (
           const send = (request: II) =>
             Effect.flatMap(Codec.encode(method.input, request, settings.maxSendMessageSize, where), (bytes) =>
               Effect.async<void>((resume) => {
-                handle.sendMessageWithContext(
-                  { callback: () => resume(Effect.void) },
-                  GrpcMetadata.asBuffer(bytes)
-                )
+                handle.sendMessageWithContext({ callback: () => resume(Effect.void) }, GrpcMetadata.asBuffer(bytes))
               })
             )
           yield* Stream.runForEach(requests, send).pipe(

@@ -31,8 +31,12 @@ const bindReasons: Record<string, BindError["reason"]> = {
   ENOTFOUND: "InvalidAddress",
   EAI_AGAIN: "InvalidAddress",
   EINVAL: "InvalidAddress",
+  ENAMETOOLONG: "InvalidAddress",
   ERR_SOCKET_BAD_PORT: "InvalidAddress"
 }
+
+/** What a system takes for the path of a unix socket, in bytes (`sun_path`). libuv cuts longer ones short and binds that. */
+const maxPathLength = process.platform === "linux" ? 107 : 103
 
 /** The client's preface and the header of its SETTINGS frame: what a peer that speaks HTTP/2 has sent at the least. */
 const prefaceSize = 24 + 9
@@ -152,7 +156,8 @@ const makeConnections = (
       const { remoteAddress = "", remotePort } = socket
       const name = key(remoteAddress, remotePort)
       peers.set(name, {
-        address: remotePort === undefined ? remoteAddress : Peer.formatAddress({ host: remoteAddress, port: remotePort }),
+        address:
+          remotePort === undefined ? remoteAddress : Peer.formatAddress({ host: remoteAddress, port: remotePort }),
         identity
       })
       const timer = setTimeout(() => {
@@ -277,6 +282,9 @@ const bind = (server: Net.Server, options: ListenOptions): Effect.Effect<Peer.Ad
         Effect.fail(new BindError({ reason, address, message: `can't listen on ${address}: ${cause.message}`, cause }))
       )
     }
+    if (options.path !== undefined && Buffer.byteLength(options.path) > maxPathLength) {
+      return fail(Object.assign(new Error(`longer than ${maxPathLength} bytes`), { code: "ENAMETOOLONG" }))
+    }
     server.once("error", fail)
     try {
       server.listen(options.path === undefined ? { host, port: wanted.port } : { path: options.path }, () => {
@@ -285,7 +293,9 @@ const bind = (server: Net.Server, options: ListenOptions): Effect.Effect<Peer.Ad
         const bound = server.address()
         resume(
           Effect.succeed(
-            bound === null || typeof bound === "string" ? { host: "", port: 0, path: wanted.path } : { host, port: bound.port }
+            bound === null || typeof bound === "string"
+              ? { host: "", port: 0, path: wanted.path }
+              : { host, port: bound.port }
           )
         )
       })

@@ -86,8 +86,7 @@ export const serve = (call: Grpc.ServerInterceptingCallInterface, route: Route.R
       call.sendMessage(GrpcMetadata.asBuffer(bytes), sent)
     })
 
-  const decode = (bytes: Uint8Array) =>
-    Codec.decode(route.method.input, bytes, settings.maxReceiveMessageSize, where)
+  const decode = (bytes: Uint8Array) => Codec.decode(route.method.input, bytes, settings.maxReceiveMessageSize, where)
 
   const unary = (route: Route.UnaryRoute, incoming: IncomingCall.IncomingCall) => {
     let request: Uint8Array | undefined

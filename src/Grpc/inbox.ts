@@ -48,7 +48,9 @@ export const make = <E>(startRead: () => void): Inbox<E> => {
       return Effect.succeed(chunk)
     }
     if (ended !== undefined) {
-      return Exit.isSuccess(ended) ? Effect.fail(Option.none()) : Effect.mapError(Effect.failCause(ended.cause), Option.some)
+      return Exit.isSuccess(ended)
+        ? Effect.fail(Option.none())
+        : Effect.mapError(Effect.failCause(ended.cause), Option.some)
     }
     read()
     return Effect.zipRight(wakeUp, take)

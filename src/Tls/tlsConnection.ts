@@ -45,6 +45,9 @@ export interface TlsConnection {
 /** Large messages are handed to the socket in portions of this size, so that small ones written later are not far behind. */
 const budget = 128 * 1024
 
+/** So much is not held back until the end of the turn, so that both ends work at the same time. */
+const eagerSize = 16 * 1024
+
 export const make = (
   socket: Net.Socket,
   role: "client" | "server",
@@ -129,7 +132,7 @@ export const make = (
   }
 
   const flush = () => {
-    if (wire.buffered() >= (Number(process.env.EARLY ?? 4096))) {
+    if (wire.buffered() >= eagerSize) {
       write()
     } else if (!isScheduled) {
       isScheduled = true

@@ -1,6 +1,6 @@
-import { describe, expect, it } from "@effect/vitest"
 import { createClient, type Interceptor } from "@connectrpc/connect"
 import { createGrpcTransport } from "@connectrpc/connect-node"
+import { describe, expect, it } from "@effect/vitest"
 import * as GrpcJs from "@grpc/grpc-js"
 import * as Chunk from "effect/Chunk"
 import * as Deferred from "effect/Deferred"
@@ -124,7 +124,8 @@ describe.each([
           const fail = (code: number) => Effect.fail(TransportError.fromCode(code, { message: text, details }))
           const client = yield* between({
             echo: ({ repeat }) => fail(repeat),
-            echoServerStream: ({ repeat }) => Stream.concat(Stream.make({ message: "first" }), Stream.fromEffect(fail(repeat)))
+            echoServerStream: ({ repeat }) =>
+              Stream.concat(Stream.make({ message: "first" }), Stream.fromEffect(fail(repeat)))
           })
           for (const code of codes) {
             const unaryCall = yield* unary(client, { repeat: code })
@@ -185,7 +186,15 @@ describe.each([
           const client = yield* between({})
           for (const path of ["/echo.v1.EchoService/Nothing", "/no.Such/Thing", "/"]) {
             const { status } = yield* Foreign.outcome((callback) =>
-              client.makeUnaryRequest(path, () => Buffer.of(), () => ({}), {}, none, {}, callback)
+              client.makeUnaryRequest(
+                path,
+                () => Buffer.of(),
+                () => ({}),
+                {},
+                none,
+                {},
+                callback
+              )
             )
             expect(status.code).toBe(GrpcJs.status.UNIMPLEMENTED)
           }
@@ -285,7 +294,12 @@ describe.each([
           const see = ({ entries }: Metadata.Metadata) => got.push(entries)
           yield* client.echo(
             {},
-            { metadata: { "x-text": "text", "x-proof-bin": proof }, onHeaders: see, onTrailers: see, timeout: "9 seconds" }
+            {
+              metadata: { "x-text": "text", "x-proof-bin": proof },
+              onHeaders: see,
+              onTrailers: see,
+              timeout: "9 seconds"
+            }
           )
           const metadata = yield* Deferred.await(seen)
           expect(metadata.get("x-text")).toEqual(["text"])
@@ -324,7 +338,9 @@ describe.each([
             expect(error).toMatchObject({ code, message: text, peer: target, method: "/echo.v1.EchoService/Echo" })
             expect(TransportError.isStatusError(error) && error.details).toEqual(details)
             expect(TransportError.isStatusError(error) && error.metadata.entries).toEqual([["x-tail", "yes"]])
-            expect(Option.getOrThrow(ErrorDetails.get(error as TransportError.StatusError, ErrorDetails.ErrorInfo))).toMatchObject({ reason: "BUSY" })
+            expect(
+              Option.getOrThrow(ErrorDetails.get(error as TransportError.StatusError, ErrorDetails.ErrorInfo))
+            ).toMatchObject({ reason: "BUSY" })
           }
           expect(yield* Effect.flip(client.echo({ repeat: 99 }))).toMatchObject({ _tag: "Unknown", code: 2 })
         })

@@ -20,10 +20,7 @@ const { trusted, other, good } = certificates
 const goodMaterial = rawMaterial(good, trusted.ca)
 
 const refusals = (reason: TransportError.HandshakeReason) =>
-  Effect.map(
-    Metric.value(Metric.tagged(TransportMetrics.handshakesRefused, "reason", reason)),
-    ({ count }) => count
-  )
+  Effect.map(Metric.value(Metric.tagged(TransportMetrics.handshakesRefused, "reason", reason)), ({ count }) => count)
 
 /** The error of a client that can't connect. */
 const refused = (target: string, material: Credentials.Material) =>
@@ -35,9 +32,7 @@ const listener = (material: Credentials.Material) =>
     const log = yield* captureLog
     const calls: Array<string> = []
     const { target } = yield* on(material)(
-      Transport.listen([
-        echoHandlers({ echo: ({ message }) => Effect.sync(() => ({ index: calls.push(message) })) })
-      ])
+      Transport.listen([echoHandlers({ echo: ({ message }) => Effect.sync(() => ({ index: calls.push(message) })) })])
     ).pipe(Effect.provide(log.layer))
     return { target, calls, warnings: () => log.lines.filter(({ level }) => level === "WARN").map(({ text }) => text) }
   })
@@ -244,14 +239,16 @@ describe("a connection that was fine and can't be made again", () => {
         yield* Scope.extend(serve(rawMaterial(certificates.untrusted, trusted.ca), address.port), second)
         yield* eventually(
           Effect.map(Effect.either(client.echo({})), (result) =>
-            expect(result).toMatchObject({ left: {
-              _tag: "HandshakeFailed",
-              reason: "UntrustedIssuer",
-              refusedBy: "local",
-              peer: target,
-              method: "/echo.v1.EchoService/Echo",
-              message: expect.stringContaining("does not lead to a trusted CA")
-            } })
+            expect(result).toMatchObject({
+              left: {
+                _tag: "HandshakeFailed",
+                reason: "UntrustedIssuer",
+                refusedBy: "local",
+                peer: target,
+                method: "/echo.v1.EchoService/Echo",
+                message: expect.stringContaining("does not lead to a trusted CA")
+              }
+            })
           )
         )
         yield* Scope.close(second, Exit.void)

@@ -58,15 +58,10 @@ for (const [wire, material] of [
   ) =>
     leavesNothing(
       Effect.gen(function* () {
-        const { address, target } = yield* on(material, options)(
-          Transport.listen([echoHandlers(implementation)])
-        )
+        const { address, target } = yield* on(material, options)(Transport.listen([echoHandlers(implementation)]))
         const client = yield* on(material)(Transport.client(EchoService, target))
         const open = { calls: yield* inFlight, connections: yield* accepted }
-        const session =
-          material === insecure
-            ? H2.session(`http://${target}`)
-            : H2.session(`https://${target}`, side)
+        const session = material === insecure ? H2.session(`http://${target}`) : H2.session(`https://${target}`, side)
         const tcp = connect(address.port)
         const socket =
           material === insecure
@@ -130,7 +125,12 @@ for (const [wire, material] of [
       ["no message", { ":path": path }, Buffer.of(), { status: 12 }],
       ["two messages", { ":path": path }, Buffer.concat([H2.message(hello), H2.message(hello)]), { status: 12 }],
       ["bytes that are no protobuf", { ":path": path }, H2.message(Buffer.from("\x0a\x7f")), { status: 13 }],
-      ["bytes that are nothing", { ":path": path }, Buffer.from("GET / HTTP/1.1\r\nHost: example\r\n\r\n"), { status: 8 }],
+      [
+        "bytes that are nothing",
+        { ":path": path },
+        Buffer.from("GET / HTTP/1.1\r\nHost: example\r\n\r\n"),
+        { status: 8 }
+      ],
       ["metadata over the limit", { ":path": path, "x-big": "x".repeat(20_000) }, H2.message(hello), { status: 8 }],
       ["metadata far over the limit", { ":path": path, "x-big": "x".repeat(60_000) }, H2.message(hello), { status: 8 }],
       [
@@ -235,18 +235,53 @@ for (const [wire, material] of [
       ["10,000 acknowledgements of nothing", many(10_000, () => H2.frame(H2.type.settings, H2.ack, 0))],
       ["10,000 PRIORITYs", many(10_000, (i) => H2.frame(H2.type.priority, 0, 2 * i + 1, Buffer.alloc(5)))],
       ["10,000 empty DATAs", Buffer.concat([request(1, bidi), many(10_000, () => H2.frame(H2.type.data, 0, 1))])],
-      ["200 calls that are reset at once", many(200, (i) => Buffer.concat([request(2 * i + 1, bidi), reset(2 * i + 1)]))],
-      ["2,000 streams that are reset at once", many(2000, (i) => Buffer.concat([request(2 * i + 1, path), reset(2 * i + 1)])), quick],
+      [
+        "200 calls that are reset at once",
+        many(200, (i) => Buffer.concat([request(2 * i + 1, bidi), reset(2 * i + 1)]))
+      ],
+      [
+        "2,000 streams that are reset at once",
+        many(2000, (i) => Buffer.concat([request(2 * i + 1, path), reset(2 * i + 1)])),
+        quick
+      ],
       ["200 streams at once", many(200, (i) => request(2 * i + 1, bidi)), quick],
       ["the same stream twice", Buffer.concat([request(1, bidi), request(1, bidi)])],
       ["streams in the wrong order", Buffer.concat([request(9, bidi), request(3, bidi)])],
       ["a stream of even number", request(2, bidi)],
       ["DATA on no stream", H2.frame(H2.type.data, 0, 0, H2.message(hello)), quick],
       ["DATA on a stream that was never opened", H2.frame(H2.type.data, 0, 77, H2.message(hello)), quick],
-      ["a window of zero and then too large", Buffer.concat([request(1, bidi), H2.frame(H2.type.windowUpdate, 0, 1, Buffer.of(0, 0, 0, 0)), H2.frame(H2.type.windowUpdate, 0, 0, Buffer.of(0x7f, 0xff, 0xff, 0xff))])],
+      [
+        "a window of zero and then too large",
+        Buffer.concat([
+          request(1, bidi),
+          H2.frame(H2.type.windowUpdate, 0, 1, Buffer.of(0, 0, 0, 0)),
+          H2.frame(H2.type.windowUpdate, 0, 0, Buffer.of(0x7f, 0xff, 0xff, 0xff))
+        ])
+      ],
       ["headers that are no HPACK", H2.frame(H2.type.headers, H2.endHeaders, 1, Buffer.alloc(100, 0xff)), quick],
-      ["headers that never end", Buffer.concat([H2.frame(H2.type.headers, 0, 1, block), many(2000, () => H2.frame(H2.type.continuation, 0, 1, H2.headerBlock([["x", "x".repeat(500)]])))])],
-      ["headers that expand", Buffer.concat([H2.frame(H2.type.headers, H2.endHeaders, 1, Buffer.concat([block, Buffer.of(0x40), H2.headerBlock([["x", "y".repeat(4000)]]).subarray(1), Buffer.alloc(16_000 - block.length - 4100, 0xbe)]))])],
+      [
+        "headers that never end",
+        Buffer.concat([
+          H2.frame(H2.type.headers, 0, 1, block),
+          many(2000, () => H2.frame(H2.type.continuation, 0, 1, H2.headerBlock([["x", "x".repeat(500)]])))
+        ])
+      ],
+      [
+        "headers that expand",
+        Buffer.concat([
+          H2.frame(
+            H2.type.headers,
+            H2.endHeaders,
+            1,
+            Buffer.concat([
+              block,
+              Buffer.of(0x40),
+              H2.headerBlock([["x", "y".repeat(4000)]]).subarray(1),
+              Buffer.alloc(16_000 - block.length - 4100, 0xbe)
+            ])
+          )
+        ])
+      ],
       ["PUSH_PROMISEs", H2.frame(H2.type.pushPromise, H2.endHeaders, 1, Buffer.concat([Buffer.of(0, 0, 0, 2), block]))],
       ["an answer to nothing, a GOAWAY", H2.frame(H2.type.goaway, 0, 0, Buffer.alloc(8))],
       ["frames that nobody knows", many(5000, () => H2.frame(0xbb, 0xff, 3, Buffer.alloc(10)))],
@@ -257,21 +292,21 @@ for (const [wire, material] of [
       attacked(
         ({ socket }) =>
           Effect.gen(function* () {
-          const attacker = yield* socket
-          attacker.resume()
-          const flushed = Effect.async<void>((resume) => {
-            attacker.write(Buffer.concat([opening, bytes]), () => resume(Effect.void))
-            attacker.once("close", () => resume(Effect.void))
-          })
-          yield* flushed
-          // What the listener thinks of it, it has thought when it answers this, or hangs up.
-          yield* Effect.async<void>((resume) => {
-            const done = () => resume(Effect.void)
-            attacker.once("close", done)
-            H2.onFrames(attacker, (frame) => frame.type === H2.type.ping && frame.payload[7] === 9 && done())
-            attacker.write(H2.frame(H2.type.ping, 0, 0, Buffer.of(0, 0, 0, 0, 0, 0, 0, 9)), () => {})
-          }).pipe(Effect.timeoutOption("300 millis"))
-        }),
+            const attacker = yield* socket
+            attacker.resume()
+            const flushed = Effect.async<void>((resume) => {
+              attacker.write(Buffer.concat([opening, bytes]), () => resume(Effect.void))
+              attacker.once("close", () => resume(Effect.void))
+            })
+            yield* flushed
+            // What the listener thinks of it, it has thought when it answers this, or hangs up.
+            yield* Effect.async<void>((resume) => {
+              const done = () => resume(Effect.void)
+              attacker.once("close", done)
+              H2.onFrames(attacker, (frame) => frame.type === H2.type.ping && frame.payload[7] === 9 && done())
+              attacker.write(H2.frame(H2.type.ping, 0, 0, Buffer.of(0, 0, 0, 0, 0, 0, 0, 9)), () => {})
+            }).pipe(Effect.timeoutOption("300 millis"))
+          }),
         undefined,
         options
       )

@@ -62,43 +62,136 @@ describe("a server that speaks HTTP/2 but answers", () => {
   const cases: ReadonlyArray<readonly [title: string, handler: Handler, expected: object]> = [
     ["without a status", answer(grpc, hello), { _tag: "Internal" }],
     ["without a status and without a message", trailersOnly({}), { _tag: "Unknown" }],
-    ["404", answer({ ":status": 404, "content-type": "text/html" }, Buffer.from("<h1>Not found</h1>")), { _tag: "Unimplemented" }],
+    [
+      "404",
+      answer({ ":status": 404, "content-type": "text/html" }, Buffer.from("<h1>Not found</h1>")),
+      { _tag: "Unimplemented" }
+    ],
     ["503", answer({ ":status": 503 }), { _tag: "Unavailable", processed: "unknown" }],
     ["401", answer({ ":status": 401 }), { _tag: "Unauthenticated" }],
     ["418", answer({ ":status": 418 }), { _tag: "Unknown" }],
-    ["200 and a page", answer({ ":status": 200, "content-type": "text/html" }, Buffer.from("<html></html>")), { code: expect.any(Number) }],
+    [
+      "200 and a page",
+      answer({ ":status": 200, "content-type": "text/html" }, Buffer.from("<html></html>")),
+      { code: expect.any(Number) }
+    ],
     ["a status that is no number", trailersOnly({ "grpc-status": "fine" }), { _tag: "Unknown", code: 2 }],
     ["a status that nobody knows", trailersOnly({ "grpc-status": "17" }), { _tag: "Unknown", code: 2 }],
     ["a status below zero", trailersOnly({ "grpc-status": "-1" }), { _tag: "Unknown" }],
     ["an empty status", trailersOnly({ "grpc-status": "" }), { code: expect.any(Number) }],
     ["two statuses", trailersOnly({ "grpc-status": ["5", "0"] }), { code: expect.any(Number) }],
-    ["a text that is badly encoded", trailersOnly({ "grpc-status": "5", "grpc-message": "100%, %zz %e4%b8" }), { _tag: "NotFound", message: "100%, %zz %e4%b8" }],
-    ["details that are no base64", trailersOnly({ "grpc-status": "5", "grpc-status-details-bin": "%%%" }), { _tag: "NotFound", details: [] }],
-    ["details that are no Status", trailersOnly({ "grpc-status": "5", "grpc-status-details-bin": Buffer.from("\x0a\xff\xff").toString("base64") }), { _tag: "NotFound", details: [] }],
-    ["a status that claims that nothing was done", trailersOnly({ "grpc-status": "14", "grpc-message": "No connection established" }), { _tag: "Unavailable", processed: "unknown" }],
-    ["the same after headers", answer(grpc, Buffer.of(), { "grpc-status": "14", "grpc-message": "Stream refused by server" }), { _tag: "Unavailable", processed: "unknown" }],
+    [
+      "a text that is badly encoded",
+      trailersOnly({ "grpc-status": "5", "grpc-message": "100%, %zz %e4%b8" }),
+      { _tag: "NotFound", message: "100%, %zz %e4%b8" }
+    ],
+    [
+      "details that are no base64",
+      trailersOnly({ "grpc-status": "5", "grpc-status-details-bin": "%%%" }),
+      { _tag: "NotFound", details: [] }
+    ],
+    [
+      "details that are no Status",
+      trailersOnly({ "grpc-status": "5", "grpc-status-details-bin": Buffer.from("\x0a\xff\xff").toString("base64") }),
+      { _tag: "NotFound", details: [] }
+    ],
+    [
+      "a status that claims that nothing was done",
+      trailersOnly({ "grpc-status": "14", "grpc-message": "No connection established" }),
+      { _tag: "Unavailable", processed: "unknown" }
+    ],
+    [
+      "the same after headers",
+      answer(grpc, Buffer.of(), { "grpc-status": "14", "grpc-message": "Stream refused by server" }),
+      { _tag: "Unavailable", processed: "unknown" }
+    ],
     ["OK without a message", answer(grpc, Buffer.of(), ok), { _tag: "Unimplemented" }],
     ["OK with two messages", answer(grpc, Buffer.concat([hello, hello]), ok), { _tag: "Unimplemented" }],
     ["a message that is cut off", answer(grpc, hello.subarray(0, 8), ok), { _tag: "Unimplemented" }],
-    ["a message over the limit", answer(grpc, Buffer.concat([H2.message(Buffer.alloc(1000), { length: 5_000_000 })]), ok), { _tag: "ResourceExhausted" }],
-    ["a message of 4 GiB", answer(grpc, H2.message(Buffer.alloc(1000), { length: 0xffffffff }), ok), { _tag: "ResourceExhausted" }],
+    [
+      "a message over the limit",
+      answer(grpc, Buffer.concat([H2.message(Buffer.alloc(1000), { length: 5_000_000 })]), ok),
+      { _tag: "ResourceExhausted" }
+    ],
+    [
+      "a message of 4 GiB",
+      answer(grpc, H2.message(Buffer.alloc(1000), { length: 0xffffffff }), ok),
+      { _tag: "ResourceExhausted" }
+    ],
     ["bytes that are no message", answer(grpc, Buffer.alloc(100_000, "garbage "), ok), { _tag: "ResourceExhausted" }],
     ["bytes that are no protobuf", answer(grpc, H2.message(Buffer.from("\x0a\x7f")), ok), { _tag: "Internal" }],
-    ["a compression that it did not announce", answer(grpc, H2.message(Zlib.gzipSync(hello), { flag: 1 }), ok), { _tag: "Internal" }],
-    ["a compression that nobody knows", answer({ ...grpc, "grpc-encoding": "snappy" }, H2.message(hello, { flag: 1 }), ok), { code: expect.any(Number) }],
-    ["what is not compressed as it says", answer({ ...grpc, "grpc-encoding": "gzip" }, H2.message(Buffer.from("no gzip"), { flag: 1 }), ok), { _tag: "Internal" }],
-    ["a bomb", answer({ ...grpc, "grpc-encoding": "gzip" }, H2.message(Zlib.gzipSync(Buffer.alloc(20_000_000)), { flag: 1 }), ok), { _tag: "ResourceExhausted" }],
+    [
+      "a compression that it did not announce",
+      answer(grpc, H2.message(Zlib.gzipSync(hello), { flag: 1 }), ok),
+      { _tag: "Internal" }
+    ],
+    [
+      "a compression that nobody knows",
+      answer({ ...grpc, "grpc-encoding": "snappy" }, H2.message(hello, { flag: 1 }), ok),
+      { code: expect.any(Number) }
+    ],
+    [
+      "what is not compressed as it says",
+      answer({ ...grpc, "grpc-encoding": "gzip" }, H2.message(Buffer.from("no gzip"), { flag: 1 }), ok),
+      { _tag: "Internal" }
+    ],
+    [
+      "a bomb",
+      answer(
+        { ...grpc, "grpc-encoding": "gzip" },
+        H2.message(Zlib.gzipSync(Buffer.alloc(20_000_000)), { flag: 1 }),
+        ok
+      ),
+      { _tag: "ResourceExhausted" }
+    ],
     ["huge trailers", answer(grpc, hello, { ...ok, "x-huge": "x".repeat(60_000) }), { code: expect.any(Number) }],
-    ["more trailers than Node takes", answer(grpc, hello, { ...ok, ...Object.fromEntries(Array.from({ length: 500 }, (_, i) => [`x-${i}`, "x"])) }), { code: expect.any(Number) }],
+    [
+      "more trailers than Node takes",
+      answer(grpc, hello, { ...ok, ...Object.fromEntries(Array.from({ length: 500 }, (_, i) => [`x-${i}`, "x"])) }),
+      { code: expect.any(Number) }
+    ],
     ["with a reset", (stream) => stream.close(Http2.constants.NGHTTP2_INTERNAL_ERROR), { _tag: "Internal" }],
-    ["with a refusal", (stream) => stream.close(Http2.constants.NGHTTP2_REFUSED_STREAM), { _tag: "Unavailable", processed: "no" }],
-    ["with a cancellation", (stream) => stream.close(Http2.constants.NGHTTP2_CANCEL), { _tag: "Cancelled", processed: "unknown" }],
+    [
+      "with a refusal",
+      (stream) => stream.close(Http2.constants.NGHTTP2_REFUSED_STREAM),
+      { _tag: "Unavailable", processed: "no" }
+    ],
+    [
+      "with a cancellation",
+      (stream) => stream.close(Http2.constants.NGHTTP2_CANCEL),
+      { _tag: "Cancelled", processed: "unknown" }
+    ],
     ["with a reset that is no error", (stream) => stream.close(Http2.constants.NGHTTP2_NO_ERROR), { _tag: "Internal" }],
-    ["and resets before the trailers", (stream) => { stream.respond(grpc); stream.write(hello, () => stream.close(Http2.constants.NGHTTP2_CANCEL)) }, { _tag: expect.stringMatching(/^(Internal|Cancelled)$/) }],
-    ["that it calms down", (stream) => stream.close(Http2.constants.NGHTTP2_ENHANCE_YOUR_CALM), { _tag: "ResourceExhausted" }],
+    [
+      "and resets before the trailers",
+      (stream) => {
+        stream.respond(grpc)
+        stream.write(hello, () => stream.close(Http2.constants.NGHTTP2_CANCEL))
+      },
+      { _tag: expect.stringMatching(/^(Internal|Cancelled)$/) }
+    ],
+    [
+      "that it calms down",
+      (stream) => stream.close(Http2.constants.NGHTTP2_ENHANCE_YOUR_CALM),
+      { _tag: "ResourceExhausted" }
+    ],
     ["and hangs up", (stream) => stream.session?.destroy(), { _tag: "Unavailable", processed: "unknown" }],
-    ["a GOAWAY that says that it did not see the call", (stream) => { stream.session?.goaway(Http2.constants.NGHTTP2_NO_ERROR, 0); stream.session?.socket.destroySoon() }, { _tag: "Unavailable" }],
-    ["a GOAWAY for too many pings", (stream) => { stream.session?.goaway(Http2.constants.NGHTTP2_ENHANCE_YOUR_CALM, 1, Buffer.from("too_many_pings")); stream.session?.destroy() }, { _tag: expect.stringMatching(/^(ResourceExhausted|Unavailable)$/) }]
+    [
+      "a GOAWAY that says that it did not see the call",
+      (stream) => {
+        stream.session?.goaway(Http2.constants.NGHTTP2_NO_ERROR, 0)
+        stream.session?.socket.destroySoon()
+      },
+      { _tag: "Unavailable" }
+    ],
+    [
+      "a GOAWAY for too many pings",
+      (stream) => {
+        stream.session?.goaway(Http2.constants.NGHTTP2_ENHANCE_YOUR_CALM, 1, Buffer.from("too_many_pings"))
+        stream.session?.destroy()
+      },
+      { _tag: expect.stringMatching(/^(ResourceExhausted|Unavailable)$/) }
+    ]
   ]
 
   it.live.each(cases)("%s", ([, handler, expected]) =>
@@ -277,23 +370,68 @@ describe("a server on node:http2", () => {
 describe("a server that breaks HTTP/2 with", () => {
   const opened = Effect.map(Metric.value(TransportMetrics.connectionsOpened), ({ value }) => value)
   const response = (stream: number) =>
-    H2.frame(H2.type.headers, H2.endHeaders, stream, H2.headerBlock([[":status", "200"], ["content-type", "application/grpc"]]))
+    H2.frame(
+      H2.type.headers,
+      H2.endHeaders,
+      stream,
+      H2.headerBlock([
+        [":status", "200"],
+        ["content-type", "application/grpc"]
+      ])
+    )
   const attacks: ReadonlyArray<readonly [title: string, bytes: (stream: number) => Buffer]> = [
     ["bytes that are no frames", () => Buffer.alloc(50_000, "garbage! ")],
     ["a frame larger than allowed", (stream) => H2.frame(H2.type.data, 0, stream, Buffer.alloc(50_000))],
     ["DATA before HEADERS", (stream) => H2.frame(H2.type.data, 0, stream, hello)],
     ["headers that are no HPACK", (stream) => H2.frame(H2.type.headers, H2.endHeaders, stream, Buffer.alloc(50, 0xff))],
-    ["headers of no answer", (stream) => H2.frame(H2.type.headers, H2.endHeaders, stream, H2.headerBlock([["x", "y"]]))],
-    ["headers that never end", (stream) => Buffer.concat([H2.frame(H2.type.headers, 0, stream, H2.headerBlock([[":status", "200"]])), ...Array.from({ length: 500 }, () => H2.frame(H2.type.continuation, 0, stream, H2.headerBlock([["x", "x".repeat(1000)]])))])],
+    [
+      "headers of no answer",
+      (stream) => H2.frame(H2.type.headers, H2.endHeaders, stream, H2.headerBlock([["x", "y"]]))
+    ],
+    [
+      "headers that never end",
+      (stream) =>
+        Buffer.concat([
+          H2.frame(H2.type.headers, 0, stream, H2.headerBlock([[":status", "200"]])),
+          ...Array.from({ length: 500 }, () =>
+            H2.frame(H2.type.continuation, 0, stream, H2.headerBlock([["x", "x".repeat(1000)]]))
+          )
+        ])
+    ],
     ["headers twice", (stream) => Buffer.concat([response(stream), response(stream), response(stream)])],
-    ["an answer to a call that was not made", () => Buffer.concat([response(77), H2.frame(H2.type.data, 0, 77, hello)])],
-    ["a promise", (stream) => H2.frame(H2.type.pushPromise, H2.endHeaders, stream, Buffer.concat([Buffer.of(0, 0, 0, 2), H2.headerBlock(H2.grpcHeaders("/push"))]))],
-    ["10,000 PINGs", () => Buffer.concat(Array.from({ length: 10_000 }, () => H2.frame(H2.type.ping, 0, 0, Buffer.alloc(8))))],
+    [
+      "an answer to a call that was not made",
+      () => Buffer.concat([response(77), H2.frame(H2.type.data, 0, 77, hello)])
+    ],
+    [
+      "a promise",
+      (stream) =>
+        H2.frame(
+          H2.type.pushPromise,
+          H2.endHeaders,
+          stream,
+          Buffer.concat([Buffer.of(0, 0, 0, 2), H2.headerBlock(H2.grpcHeaders("/push"))])
+        )
+    ],
+    [
+      "10,000 PINGs",
+      () => Buffer.concat(Array.from({ length: 10_000 }, () => H2.frame(H2.type.ping, 0, 0, Buffer.alloc(8))))
+    ],
     ["10,000 SETTINGS", () => Buffer.concat(Array.from({ length: 10_000 }, () => H2.settings([3, 100])))],
-    ["10,000 empty DATAs", (stream) => Buffer.concat([response(stream), ...Array.from({ length: 10_000 }, () => H2.frame(H2.type.data, 0, stream))])],
-    ["a window that is too large", (stream) => H2.frame(H2.type.windowUpdate, 0, stream, Buffer.of(0x7f, 0xff, 0xff, 0xff))],
+    [
+      "10,000 empty DATAs",
+      (stream) =>
+        Buffer.concat([response(stream), ...Array.from({ length: 10_000 }, () => H2.frame(H2.type.data, 0, stream))])
+    ],
+    [
+      "a window that is too large",
+      (stream) => H2.frame(H2.type.windowUpdate, 0, stream, Buffer.of(0x7f, 0xff, 0xff, 0xff))
+    ],
     ["SETTINGS that can't be", () => H2.settings([4, 0xffffffff], [5, 1])],
-    ["frames that nobody knows", () => Buffer.concat(Array.from({ length: 1000 }, () => H2.frame(0xbb, 0xff, 3, Buffer.alloc(10))))]
+    [
+      "frames that nobody knows",
+      () => Buffer.concat(Array.from({ length: 1000 }, () => H2.frame(0xbb, 0xff, 3, Buffer.alloc(10))))
+    ]
   ]
 
   it.live.each(attacks)("%s", ([, bytes]) =>

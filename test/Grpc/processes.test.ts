@@ -21,7 +21,8 @@ const args = { ca: ca.ca, cert: issued.cert, key: Redacted.value(issued.key) }
 
 /** A target that does not even answer TCP: a process that is stopped, with more connections than it can keep waiting. */
 const blackhole = Effect.gen(function* () {
-  const code = "const s = require('net').createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => console.log(s.address().port))"
+  const code =
+    "const s = require('net').createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => console.log(s.address().port))"
   const stopped = yield* Effect.acquireRelease(
     Effect.sync(() => spawn(process.execPath, ["-e", code], { stdio: ["ignore", "pipe", "ignore"] })),
     (stopped) => Effect.sync(() => stopped.kill("SIGKILL"))
@@ -58,7 +59,10 @@ describe("a process", () => {
         const client = yield* child("call", { ...args, target })
         const all = Object.values(handlers)
         yield* eventually(
-          Effect.map(Effect.forEach(all, ({ isStarted }) => isStarted), (started) => expect(started).not.toContain(false)),
+          Effect.map(
+            Effect.forEach(all, ({ isStarted }) => isStarted),
+            (started) => expect(started).not.toContain(false)
+          ),
           "15 seconds"
         )
         yield* client.signal("SIGKILL")

@@ -77,7 +77,10 @@ for (const [wire, material] of [
           yield* first.close
           yield* eventually(Effect.map(accepted, (now) => expect(now).toBe(before)))
           const second = yield* closable(first.address.port)
-          yield* eventually(Effect.map(accepted, (now) => expect(now).toBe(before + 1)), "3 seconds")
+          yield* eventually(
+            Effect.map(accepted, (now) => expect(now).toBe(before + 1)),
+            "3 seconds"
+          )
           yield* second.close
         })
       )

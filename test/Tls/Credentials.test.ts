@@ -17,6 +17,7 @@ import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import * as Credentials from "../../src/Tls/Credentials.js"
 import * as DevCa from "../../src/Tls/DevCa.js"
+import * as Pins from "../../src/Tls/Pins.js"
 import { CredentialsError } from "../../src/Transport/TransportError.js"
 import { currentOf, tlsOf } from "./support.js"
 
@@ -413,6 +414,36 @@ describe("Credentials.layerConfig", () => {
       expect(missing._tag).toBe("ConfigError")
       const bad = yield* Effect.flip(tlsOf(Layer.provide(layer, provide([["TRANSPORT_CA", "x"]]))))
       expect(bad._tag).toBe("CredentialsError")
+    })
+  )
+
+  it.effect("reads pins and revocation lists", () =>
+    Effect.gen(function* () {
+      const { ca, cert, issuer } = yield* issued
+      const pins = [yield* Pins.publicKey(cert), yield* Pins.certificate(cert)]
+      const text = pins.map(Pins.format).join(",")
+      const layer = Credentials.layerConfig()
+      const crl = yield* issuer.crl()
+      const additional: ReadonlyArray<readonly [string, string]> = [
+        ["TRANSPORT_CA", ca],
+        ["TRANSPORT_CRL", crl],
+        ["TRANSPORT_PINS", text]
+      ]
+      expect(yield* tlsOf(Layer.provide(layer, provide(additional)))).toMatchObject({
+        crl: [crl],
+        pins: { mode: "additional", all: pins }
+      })
+      const instead: ReadonlyArray<readonly [string, string]> = [
+        ["TRANSPORT_PINS_MODE", "instead"],
+        ["TRANSPORT_PINS", text]
+      ]
+      expect(yield* tlsOf(Layer.provide(layer, provide(instead)))).toMatchObject({
+        ca: [],
+        pins: { mode: "instead", all: pins }
+      })
+      // Without pins nothing would be trusted, and nobody says so by leaving something out.
+      const nothing = yield* Effect.flip(tlsOf(Layer.provide(layer, provide([["TRANSPORT_PINS_MODE", "instead"]]))))
+      expect(nothing).toMatchObject({ _tag: "CredentialsError", part: "ca" })
     })
   )
 

@@ -134,6 +134,14 @@ export const read = (bytes: Uint8Array, passphrase: string): Contents => {
   /** An empty passphrase is either an empty string or none at all, whatever the writer took it for. */
   const secrets: ReadonlyArray<string | null> = passphrase === "" ? ["", null] : [passphrase]
 
+  const pbes2Cipher = (parameters: Node | undefined, secret: string | null): Cipher => {
+    try {
+      return pbe.getCipher(oids.pbes2, parameters, forge.util.encodeUtf8(secret ?? ""))
+    } catch {
+      throw malformed("is encrypted with a cipher or hash that is not known")
+    }
+  }
+
   /** PBES2 (RFC 8018) by PBKDF2, which takes the passphrase as UTF-8. */
   const pbes2 = (parameters: Node | undefined, encrypted: string) => {
     const [derivation] = children(parameters)
@@ -143,7 +151,7 @@ export const read = (bytes: Uint8Array, passphrase: string): Contents => {
     }
     spend(children(settings)[1], 1)
     return (secret: string | null): string | undefined => {
-      const cipher = pbe.getCipher(oids.pbes2, parameters, forge.util.encodeUtf8(secret ?? ""))
+      const cipher = pbes2Cipher(parameters, secret)
       cipher.update(forge.util.createBuffer(encrypted, "raw"))
       return cipher.finish() ? cipher.output.getBytes() : undefined
     }
@@ -187,7 +195,10 @@ export const read = (bytes: Uint8Array, passphrase: string): Contents => {
         if (decrypted !== undefined) {
           return asn1.fromDer(forge.util.createBuffer(decrypted, "raw"))
         }
-      } catch {
+      } catch (error) {
+        if (error instanceof Pkcs12Problem) {
+          throw error
+        }
         // A padding that is wrong, or, for one of 256 wrong passphrases, one that looks right and then no ASN.1.
       }
     }
