@@ -1,6 +1,5 @@
 import type { Socket } from "node:net"
 import * as Grpc from "@grpc/grpc-js"
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -97,8 +96,9 @@ const openChannel = (
 
     const onSocket = (socket: Socket) => {
       connecting.add(socket)
+      // A unix socket has one address, of which its connections know nothing.
       socket.once("error", (error: NodeJS.ErrnoException & { readonly address?: string }) =>
-        failures.delete(error.address)
+        failures.delete(target._tag === "Unix" ? undefined : error.address)
       )
     }
 

@@ -13,6 +13,7 @@ import * as IncomingCall from "../Transport/internal/incomingCall.js"
 import type * as InFlight from "../Transport/internal/inFlight.js"
 import * as Route from "../Transport/internal/route.js"
 import * as Metadata from "../Transport/Metadata.js"
+import type * as Method from "../Transport/Method.js"
 import type * as Peer from "../Transport/Peer.js"
 import {
   Cancelled,
@@ -36,6 +37,8 @@ export interface Listener {
 }
 
 const ok = { code: Grpc.status.OK, details: "" }
+
+const streamsRequests = (shape: Method.Shape) => shape === "clientStreaming" || shape === "bidiStreaming"
 
 /** Answers one call: from grpc-js's callbacks to the route's handler and back. */
 export const serve = (call: Grpc.ServerInterceptingCallInterface, route: Route.Route, listener: Listener): void => {
@@ -165,17 +168,21 @@ export const serve = (call: Grpc.ServerInterceptingCallInterface, route: Route.R
 
   let requests: ReturnType<typeof accept>
   let ended = false
+  /**
+   * A reset ends the stream too. Whether it was one is what grpc-js looks at when it is asked to read on; it tells so in
+   * the next tick, and a call that was cut off must not look complete.
+   */
+  const halfClose = () => {
+    call.startRead()
+    process.nextTick(() => ended || requests?.halfClose())
+  }
   call.start({
     onReceiveMetadata: (metadata) => {
       requests = accept(GrpcMetadata.fromGrpc(metadata))
     },
     onReceiveMessage: (message: Buffer) => requests?.push(GrpcMetadata.asBytes(message)),
-    onReceiveHalfClose: () => {
-      // A reset ends the stream too. Whether it was one is what grpc-js looks at when it is asked to read on; it tells so
-      // in the next tick, and a call that was cut off must not look complete.
-      call.startRead()
-      process.nextTick(() => ended || requests?.halfClose())
-    },
+    // Clients on Node end a stream just before they reset it: the reset is among what was received together with the end.
+    onReceiveHalfClose: () => (streamsRequests(route.method.shape) ? setImmediate(halfClose) : halfClose()),
     // Also called after every status, when the handler has ended.
     onCancel: () => {
       ended = true

@@ -86,6 +86,9 @@ export const makeWriter = (): Writer => {
   const writer: Writer = {
     buffer: Buffer.alloc(0),
     frame: (type, flags, call, length) => {
+      if (length > maxPayload) {
+        throw new RangeError(`a frame of ${length} bytes`)
+      }
       const size = headerSize + length
       if (used + size > writer.buffer.length) {
         if (used > 0) {

@@ -9,7 +9,7 @@ import * as Frames from "./WireFrames.js"
 import * as Receiver from "./WireReceiver.js"
 import * as State from "./WireState.js"
 
-export type { Events, Goaway, Limits, Open, Reply, Trailers } from "./WireState.js"
+export type { Events, Limits } from "./WireState.js"
 
 export interface WireConnection extends Receiver.Receiver {
   /** Whether the other end's SETTINGS have come. */

@@ -45,9 +45,6 @@ export interface TlsConnection {
 /** Large messages are handed to the socket in portions of this size, so that small ones written later are not far behind. */
 const budget = 128 * 1024
 
-/** So much is not held back until the end of the turn, so that both ends work at the same time. */
-const eagerSize = 16 * 1024
-
 export const make = (
   socket: Net.Socket,
   role: "client" | "server",
@@ -110,6 +107,7 @@ export const make = (
   )
 
   const write = () => {
+    isScheduled = false
     if (end !== undefined || socket.writableNeedDrain) {
       return
     }
@@ -126,17 +124,11 @@ export const make = (
     }
   }
 
-  const writeLater = () => {
-    isScheduled = false
-    write()
-  }
-
+  /** All that is written in one turn of the event loop goes out in one write. */
   const flush = () => {
-    if (wire.buffered() >= eagerSize) {
-      write()
-    } else if (!isScheduled) {
+    if (!isScheduled) {
       isScheduled = true
-      setImmediate(writeLater)
+      setImmediate(write)
     }
     if (wire.buffered() + socket.writableLength > maxBuffered) {
       close("Timeout", "the peer does not read what it asked for")

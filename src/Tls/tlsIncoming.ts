@@ -55,6 +55,9 @@ export interface Incoming {
 
 const noDetails = new Uint8Array(0)
 const maxText = 4096
+/** What does not fit into the frame is left out: the status itself must arrive. */
+const maxDetails = 16 * 1024
+const maxReplyMetadata = 32 * 1024
 const maxTimer = 2 ** 31 - 1
 
 export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming => {
@@ -73,14 +76,22 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
 
   const interrupt = (id: number) => forget(id)?.handler?.unsafeInterruptAsFork(FiberId.none)
 
+  const fits = (metadata: Metadata.Metadata) =>
+    metadata.entries.length === 0 || Metadata.byteSize(metadata) <= (wire.peerSettings()?.maxMetadataSize ?? 0)
+
+  const checkResponse = ({ headers, trailers }: IncomingCall.Response): Either.Either<void, ResourceExhausted> =>
+    fits(headers) && fits(trailers)
+      ? Either.void
+      : Either.left(new ResourceExhausted({ message: "the response metadata is larger than the caller takes" }))
+
   const sendError = (id: number, error: StatusError, trailers: Metadata.Metadata) => {
     const metadata = Metadata.concat(trailers, error.metadata)
-    const fits = Metadata.byteSize(metadata) <= (wire.peerSettings()?.maxMetadataSize ?? 0)
+    const details = error.details.length === 0 ? noDetails : ErrorDetails.encodeStatus(error)
     wire.sendTrailers(id, {
       code: error.code,
       message: error.message.slice(0, maxText),
-      details: error.details.length === 0 ? noDetails : ErrorDetails.encodeStatus(error),
-      metadata: fits ? metadata : Metadata.empty
+      details: details.length > maxDetails ? noDetails : details,
+      metadata: fits(metadata) ? metadata : Metadata.empty
     })
     link.flush()
   }
@@ -107,7 +118,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
   const sendHeaders = (id: number, response: IncomingCall.Response) => {
     if (!response.headersSent) {
       response.headersSent = true
-      if (response.headers.entries.length > 0) {
+      if (response.headers.entries.length > 0 && fits(response.headers)) {
         wire.sendHeaders(id, response.headers)
       }
     }
@@ -120,7 +131,8 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
   }
 
   const sendReply = (id: number, message: Uint8Array, response: IncomingCall.Response) => {
-    if (message.length <= Wire.maxPiece) {
+    const metadata = Metadata.byteSize(response.headers) + Metadata.byteSize(response.trailers)
+    if (message.length <= Wire.maxPiece && metadata <= maxReplyMetadata) {
       response.headersSent = true
       wire.sendReply(id, { message, headers: response.headers, trailers: response.trailers })
     } else {
@@ -183,9 +195,9 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
               if (Exit.isFailure(exit)) {
                 return sendCause(id, exit.cause, incoming.response)
               }
-              const bytes = encode(exit.value)
+              const bytes = Either.flatMap(checkResponse(incoming.response), () => encode(exit.value))
               return Either.isLeft(bytes)
-                ? sendError(id, bytes.left, incoming.response.trailers)
+                ? sendCause(id, Cause.fail(bytes.left), incoming.response)
                 : sendReply(id, bytes.right, incoming.response)
             }
           )
@@ -224,7 +236,13 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
         Route.contextOf(route, incoming),
         (exit) => {
           forget(id)
-          return Exit.isFailure(exit) ? sendCause(id, exit.cause, incoming.response) : sendOk(id, incoming.response)
+          if (Exit.isFailure(exit)) {
+            return sendCause(id, exit.cause, incoming.response)
+          }
+          const checked = checkResponse(incoming.response)
+          return Either.isLeft(checked)
+            ? sendCause(id, Cause.fail(checked.left), incoming.response)
+            : sendOk(id, incoming.response)
         }
       )
       return call

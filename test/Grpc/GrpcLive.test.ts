@@ -5,6 +5,11 @@ import { transportSuite } from "../TransportSuite.js"
 /** One layer, so that all that a test opens trusts one CA. */
 const dev = Credentials.layerDev()
 
-transportSuite("GrpcLive, mutual TLS", (options) => Layer.provide(Grpc.layer(options), dev))
+/** A listener that returns is found soon. */
+const quick = { initialReconnectBackoff: "50 millis", maxReconnectBackoff: "200 millis" } as const
 
-transportSuite("GrpcLive, insecure", (options) => Layer.provide(Grpc.layer(options), Credentials.insecure))
+transportSuite("GrpcLive, mutual TLS", (options) => Layer.provide(Grpc.layer({ ...quick, ...options }), dev))
+
+transportSuite("GrpcLive, insecure", (options) =>
+  Layer.provide(Grpc.layer({ ...quick, ...options }), Credentials.insecure)
+)

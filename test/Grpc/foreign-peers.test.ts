@@ -180,6 +180,30 @@ describe.each([
       )
     )
 
+    it.live("does not have requests taken for all that it breaks off, though Node ends them first", () =>
+      leavesNothing(
+        Effect.gen(function* () {
+          for (const shape of ["echoClientStream", "echoBidi"] as const) {
+            const handler = yield* follow
+            const client = yield* between({
+              echoClientStream: (requests) => Effect.as(handler.run(Stream.runDrain(requests)), {}),
+              echoBidi: (requests) => Stream.drain(Stream.fromEffect(handler.run(Stream.runDrain(requests))))
+            })
+            const upload = yield* Effect.fork(
+              Foreign.outcome((callback) => {
+                const call = shape === "echoBidi" ? client.echoBidi() : client.echoClientStream(none, {}, callback)
+                call.write({ message: "half" })
+                return call
+              })
+            )
+            yield* handler.started
+            yield* Fiber.interrupt(upload)
+            expect(yield* handler.ended).toBe("interrupted")
+          }
+        })
+      )
+    )
+
     it.live("is told of methods that nobody handles", () =>
       leavesNothing(
         Effect.gen(function* () {

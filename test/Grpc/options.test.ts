@@ -136,7 +136,7 @@ describe("a client", () => {
           vi.spyOn(Dns, "resolveTxt"),
           vi.spyOn(Dns.promises, "resolveTxt")
         ]
-        yield* Effect.addFinalizer(() => Effect.sync(() => spies.forEach((spy) => spy.mockRestore())))
+        yield* Effect.addFinalizer(() => Effect.sync(() => vi.restoreAllMocks()))
         const { address } = yield* on(secure)(Transport.listen([echoHandlers()], { host: "localhost" }))
         const client = yield* on(secure)(Transport.client(EchoService, `localhost:${address.port}`))
         yield* client.echo({})
