@@ -82,7 +82,7 @@ const openChannel = (
     const peer = Peer.formatTarget(target)
     const nameWanted = settings.serverName ?? (target._tag === "Unix" ? "localhost" : target.host)
     const runPromise = yield* FiberSet.makeRuntimePromise()
-    const connecting = yield* connectingSockets(settings.connectTimeout, () => isReady())
+    const connecting = connectingSockets(settings.connectTimeout, () => isReady())
     /** Why the latest attempt at each address failed. Emptied when one succeeds. */
     const failures = new Map<string | undefined, () => HandshakeFailed | Unavailable | undefined>()
     const failure = () => {
@@ -116,6 +116,7 @@ const openChannel = (
           failures.set(address, () => (socket.destroyed && socket.bytesRead > 0 ? noHttp2(peer) : undefined))
         }
         return yield* GrpcConnector.secure(socket, material, nameWanted, peer).pipe(
+          Effect.tap(() => Effect.sync(() => connecting.shaken(socket))),
           Effect.mapError((error) => (connecting.isLate(socket) ? silent(peer) : error)),
           Effect.tapError((error) => Effect.sync(() => failures.set(address, () => error)))
         )
@@ -137,6 +138,7 @@ const openChannel = (
       (channel) => Effect.sync(() => channel.close())
     )
     const isReady = (): boolean => channel.getConnectivityState(false) === Grpc.connectivityState.READY
+    yield* Effect.addFinalizer(() => Effect.sync(connecting.close))
     yield* Count.whileOpen(TransportMetrics.connectionsOpened)
     yield* keepConnected(channel, () => failures.clear())
     yield* Effect.timeoutFail(firstConnect(channel, peer, failure), {
@@ -148,48 +150,42 @@ const openChannel = (
 
 /**
  * The sockets of a channel until HTTP/2 is spoken on them, for which grpc-js has no limit: not for TCP, and not for a
- * server that stops in the middle of its SETTINGS.
+ * server that stops in the middle of its SETTINGS. A channel can be ready on one of them while it waits for another, of
+ * the next address.
  */
-const connectingSockets = (
-  timeout: Duration.Duration,
-  isReady: () => boolean
-): Effect.Effect<
-  { readonly add: (socket: Socket) => void; readonly isLate: (socket: Socket) => boolean },
-  never,
-  Scope.Scope
-> =>
-  Effect.gen(function* () {
-    const timers = new Map<Socket, NodeJS.Timeout>()
-    const late = new WeakSet<Socket>()
-    const forget = (socket: Socket) => {
-      clearTimeout(timers.get(socket))
-      timers.delete(socket)
+const connectingSockets = (timeout: Duration.Duration, isReady: () => boolean) => {
+  const timers = new Map<Socket, NodeJS.Timeout>()
+  const shaken = new WeakSet<Socket>()
+  const late = new WeakSet<Socket>()
+  const stop = (socket: Socket): void => {
+    clearTimeout(timers.get(socket))
+    timers.delete(socket)
+  }
+  const giveUp = (socket: Socket, reason?: Error): void => {
+    stop(socket)
+    if (!isReady() || !shaken.has(socket)) {
+      late.add(socket)
+      socket.destroy(reason)
     }
-    yield* Effect.addFinalizer(() =>
-      Effect.sync(() => {
-        for (const socket of timers.keys()) {
-          forget(socket)
-          if (!isReady()) {
-            socket.destroy()
-          }
-        }
-      })
-    )
-    return {
-      add: (socket) => {
-        const timer = setTimeout(() => {
-          forget(socket)
-          if (!isReady()) {
-            late.add(socket)
-            socket.destroy(new Error("no answer in time"))
-          }
-        }, Duration.toMillis(timeout))
-        timers.set(socket, timer)
-        socket.once("close", () => forget(socket))
-      },
-      isLate: (socket) => late.has(socket)
+  }
+  return {
+    add: (socket: Socket) => {
+      const timer = setTimeout(() => giveUp(socket, new Error("no answer in time")), Duration.toMillis(timeout))
+      timers.set(socket, timer)
+      socket.once("close", () => stop(socket))
+    },
+    /** The handshake is over, where there is one. */
+    shaken: (socket: Socket) => {
+      shaken.add(socket)
+    },
+    isLate: (socket: Socket) => late.has(socket),
+    close: () => {
+      for (const socket of timers.keys()) {
+        giveUp(socket)
+      }
     }
-  })
+  }
+}
 
 const silent = (peer: string) =>
   new Unavailable({ message: `${peer} accepted the connection and then said nothing`, peer, processed: "no" })

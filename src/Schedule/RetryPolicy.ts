@@ -69,7 +69,7 @@ const nameOf = (error: unknown): string => {
 const annotations = (error: unknown, delay: number) => ({
   delayMs: Math.round(delay),
   ...(Predicate.hasProperty(error, "method") && typeof error.method === "string" ? { method: error.method } : {}),
-  ...(Predicate.hasProperty(error, "peer") && typeof error.peer === "string" ? { peer: error.peer } : {})
+  ...(Predicate.hasProperty(error, "peer") && typeof error.peer === "string" ? { target: error.peer } : {})
 })
 
 /**
@@ -83,7 +83,7 @@ const annotations = (error: unknown, delay: number) => ({
  * - `google.rpc.RetryInfo` in the error's `details` is the least delay.
  *
  * Each retry logs `retry: caught Unavailable (1/5)` as a warning, annotated with `delayMs` and, where the error has
- * them, `method` and `peer`: the error's `_tag`, else the name of an `Error`, else `failure`. The line is written when the policy
+ * them, `method` and `target`: the error's `_tag`, else the name of an `Error`, else `failure`. The line is written when the policy
  * decides, so prefer `times` and `on` to limits that are composed around it.
  *
  * The policy holds no state: one value may serve any number of programs at once. `Stream.retry` starts it again with

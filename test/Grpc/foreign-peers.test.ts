@@ -17,9 +17,10 @@ import { echoHandlers, insecure, on } from "../fixtures/grpc.js"
 import { follow } from "../fixtures/observe.js"
 import { rawMaterial } from "../Tls/support.js"
 
+const names = ["localhost", "127.0.0.1"]
 const ca = await Effect.runPromise(DevCa.make())
 const [ours, theirs] = await Effect.runPromise(
-  Effect.all([ca.issue({ names: ["127.0.0.1"] }), ca.issue({ names: ["127.0.0.1"], commonName: "foreign" })])
+  Effect.all([ca.issue({ names }), ca.issue({ names, commonName: "foreign" })])
 )
 
 const codes = Object.keys(TransportError.statusErrors).map(Number)

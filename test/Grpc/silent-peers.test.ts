@@ -1,6 +1,8 @@
+import Dns from "node:dns"
 import * as Net from "node:net"
+import * as Os from "node:os"
 import * as Tls from "node:tls"
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect, it, vi } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -13,8 +15,10 @@ import { eventually, leavesNothing, within } from "../fixtures/expect.js"
 import { echoHandlers, insecure, on } from "../fixtures/grpc.js"
 import { connect, listen, rawMaterial } from "../Tls/support.js"
 
+const hasIpv6 = Object.values(Os.networkInterfaces()).some((all) => all?.some(({ address }) => address === "::1"))
+
 const ca = await Effect.runPromise(DevCa.make())
-const issued = await Effect.runPromise(ca.issue({ names: ["127.0.0.1"] }))
+const issued = await Effect.runPromise(ca.issue({ names: ["localhost", "127.0.0.1"] }))
 const secure = rawMaterial(issued, ca.ca)
 const side = { host: "127.0.0.1", ca: ca.ca, cert: issued.cert, key: Redacted.value(issued.key), ALPNProtocols: ["h2"] }
 
@@ -50,6 +54,39 @@ describe("a client gives up a server that", () => {
         expect(Duration.toMillis(elapsed)).toBeGreaterThan(280)
         expect(Duration.toMillis(elapsed)).toBeLessThan(900)
         yield* eventually(Effect.sync(() => expect(server.live()).toBe(0)))
+      })
+    )
+  )
+
+  it.live.runIf(hasIpv6)("is at one address of a name, and takes the one at another", () =>
+    leavesNothing(
+      Effect.gen(function* () {
+        const { address } = yield* on(secure)(Transport.listen([echoHandlers()]))
+        const silent = new Set<Net.Socket>()
+        const server = Net.createServer((socket) => {
+          silent.add(socket)
+          socket.resume().on("close", () => silent.delete(socket))
+        })
+        yield* Effect.acquireRelease(
+          Effect.async<void>((resume) => {
+            server.listen(address.port, "::1", () => resume(Effect.void))
+          }),
+          () => Effect.sync(() => server.close())
+        )
+        const addresses: ReadonlyArray<Dns.LookupAddress> = [
+          { address: "::1", family: 6 },
+          { address: "127.0.0.1", family: 4 }
+        ]
+        const lookup: unknown = async () => addresses
+        vi.spyOn(Dns.promises, "lookup").mockImplementation(lookup as typeof Dns.promises.lookup)
+        yield* Effect.addFinalizer(() => Effect.sync(() => vi.restoreAllMocks()))
+        const client = yield* on(secure, { connectTimeout: "800 millis" })(
+          Transport.client(EchoService, `localhost:${address.port}`)
+        )
+        expect((yield* client.echo({ message: "hello" })).message).toBe("hello")
+        expect(silent.size).toBe(1)
+        yield* eventually(Effect.sync(() => expect(silent.size).toBe(0)))
+        expect((yield* client.echo({ message: "still" })).message).toBe("still")
       })
     )
   )
