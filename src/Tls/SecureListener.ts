@@ -1,4 +1,5 @@
 import * as Net from "node:net"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
@@ -6,9 +7,10 @@ import { constVoid } from "effect/Function"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import * as Authorizer from "../Transport/Authorizer.js"
 import * as Count from "../Transport/internal/count.js"
 import * as Peer from "../Transport/Peer.js"
-import { BindError, type HandshakeReason } from "../Transport/TransportError.js"
+import { BindError, HandshakeFailed, type HandshakeReason } from "../Transport/TransportError.js"
 import * as TransportMetrics from "../Transport/TransportMetrics.js"
 import type { ListenOptions } from "../Transport.js"
 import type * as Credentials from "./Credentials.js"
@@ -23,8 +25,21 @@ const bindReasons: Record<string, BindError["reason"]> = {
   ENOTFOUND: "InvalidAddress",
   EAI_AGAIN: "InvalidAddress",
   EINVAL: "InvalidAddress",
+  ENAMETOOLONG: "InvalidAddress",
   ERR_SOCKET_BAD_PORT: "InvalidAddress"
 }
+
+/** What a system takes for the path of a unix socket, in bytes (`sun_path`). libuv cuts longer ones short and binds that. */
+const maxPathLength = process.platform === "linux" ? 107 : 103
+
+/** The first byte of TLS: the type of the record that a client begins with (RFC 8446, section 5.1). */
+const handshakeRecord = 22
+
+/** A fatal alert, protocol_version, as its own record (RFC 8446, section 6). */
+const protocolVersionAlert = Buffer.from([21, 3, 3, 0, 2, 2, 70])
+
+/** How long a refused peer may take to read why. */
+const refusalPeriod = Duration.seconds(1)
 
 /** What a transport does with the connections of its listener. */
 export interface Options {
@@ -36,9 +51,27 @@ export interface Options {
   readonly onConnection: (socket: Net.Socket, peer: Peer.Peer) => void
   /** What tells a refused peer why, in the transport's own protocol. The socket is closed behind it. */
   readonly farewell: (reason: HandshakeReason) => Uint8Array
-  /** Ends the calls when the scope closes. Connections are accepted no more, and destroyed afterwards. */
-  readonly drain: Effect.Effect<void>
+  /** What turns away a peer that comes when the listener closes already. It may come again. */
+  readonly goingAway: Uint8Array
+  /**
+   * Ends the calls when the scope closes. Connections are accepted no more, and destroyed afterwards; `closed` completes
+   * when all have ended before that.
+   */
+  readonly drain: (closed: Effect.Effect<void>) => Effect.Effect<void>
 }
+
+/** Says a last word to a peer, and waits a little for it to hang up. Unread bytes would turn the end into a reset. */
+const bid = (socket: Net.Socket, farewell: Uint8Array): void => {
+  socket.resume()
+  socket.end(farewell)
+  const timer = setTimeout(() => socket.destroy(), Duration.toMillis(refusalPeriod))
+  socket.once("close", () => clearTimeout(timer))
+}
+
+const addressOf = ({ remoteAddress, remotePort }: Net.Socket): string =>
+  remoteAddress === undefined || remotePort === undefined
+    ? "unix"
+    : Peer.formatAddress({ host: remoteAddress, port: remotePort })
 
 /** Listens until the scope closes, and does all that comes before a transport's own protocol. */
 export const listen = (options: Options, where: ListenOptions): Effect.Effect<Peer.Address, BindError, Scope.Scope> =>
@@ -53,15 +86,17 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
     }
     const run = yield* FiberSet.makeRuntime()
     const sockets = new Set<Net.Socket>()
+    /** Those that have not said a byte yet. */
+    const silent = new Set<Net.Socket>()
     let unixPeers = 0
+    let closing = false
 
     const open = (socket: Net.Socket, identity: Peer.Peer["identity"]) => {
-      const { remoteAddress, remotePort } = socket
+      if (closing) {
+        return bid(socket, options.goingAway)
+      }
       // The peers of a unix socket have no address: a number tells them apart.
-      const address =
-        remoteAddress === undefined || remotePort === undefined
-          ? `unix:${++unixPeers}`
-          : Peer.formatAddress({ host: remoteAddress, port: remotePort })
+      const address = socket.remoteAddress === undefined ? `unix:${++unixPeers}` : addressOf(socket)
       options.onConnection(socket, { address, identity })
     }
 
@@ -72,7 +107,9 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
           Effect.annotateLogs(Effect.logWarning(`refused ${address}: ${error.message}`), { reason: error.reason })
         )
       )
-      socket?.end(options.farewell(error.reason))
+      if (socket !== undefined) {
+        bid(socket, options.farewell(error.reason))
+      }
     }
 
     const acceptor =
@@ -92,6 +129,52 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
       yield* TlsHandshake.follow(acceptor, options.credentials.changes)
     }
 
+    /** Nobody proves an identity without TLS. */
+    const openInsecure = (socket: Net.Socket) => {
+      if (where.authorize === undefined || Authorizer.check(where.authorize, Option.none())) {
+        return open(socket, Option.none())
+      }
+      const address = addressOf(socket)
+      const message = `${address} may not connect`
+      const error = new HandshakeFailed({ message, reason: "NotAuthorized", refusedBy: "local", peer: address })
+      onRefused({ error, address, socket })
+    }
+
+    /**
+     * OpenSSL hangs up on what is no TLS without an alert, and a client without TLS would take that for a peer that goes
+     * away. So the first byte is looked at before.
+     */
+    const shake = (socket: Net.Socket, accept: (socket: Net.Socket) => void) => {
+      const address = addressOf(socket)
+      const timer = setTimeout(() => {
+        run(Effect.logWarning(`closed ${address}: it said nothing in time`))
+        socket.destroy()
+      }, Duration.toMillis(options.handshakeTimeout))
+      const stop = () => {
+        clearTimeout(timer)
+        silent.delete(socket)
+      }
+      const onReadable = () => {
+        const bytes: unknown = socket.read()
+        if (!Buffer.isBuffer(bytes)) {
+          return
+        }
+        stop()
+        socket.off("readable", onReadable)
+        if (bytes[0] === handshakeRecord) {
+          socket.unshift(bytes)
+          return accept(socket)
+        }
+        const message = `${address} does not speak TLS`
+        const error = new HandshakeFailed({ message, reason: "NoCommonProtocol", refusedBy: "local", peer: address })
+        onRefused({ error, address, socket: undefined })
+        bid(socket, protocolVersionAlert)
+      }
+      silent.add(socket)
+      socket.on("readable", onReadable)
+      socket.once("close", stop)
+    }
+
     const accept = (socket: Net.Socket) => {
       sockets.add(socket)
       Count.add(TransportMetrics.connectionsAccepted, 1)
@@ -101,9 +184,9 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
       })
       socket.on("error", constVoid)
       if (acceptor === undefined) {
-        open(socket, Option.none())
+        openInsecure(socket)
       } else {
-        acceptor.accept(socket)
+        shake(socket, acceptor.accept)
       }
     }
 
@@ -115,16 +198,18 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
         return server
       }),
       (server) =>
-        Effect.sync(() => server.close()).pipe(
-          Effect.zipRight(options.drain),
-          Effect.zipRight(
-            Effect.sync(() => {
-              for (const socket of sockets) {
-                socket.destroy()
-              }
-            })
-          )
-        )
+        Effect.gen(function* () {
+          const closed = yield* Deferred.make<void>()
+          server.close(() => Deferred.unsafeDone(closed, Effect.void))
+          closing = true
+          for (const socket of silent) {
+            socket.destroy()
+          }
+          yield* options.drain(Deferred.await(closed))
+          for (const socket of sockets) {
+            socket.destroy()
+          }
+        })
     )
     return yield* bind(server, where)
   })
@@ -142,6 +227,9 @@ const bind = (server: Net.Server, where: ListenOptions): Effect.Effect<Peer.Addr
     const wanted = address(where)
     const fail = (cause: NodeJS.ErrnoException) =>
       resume(Effect.fail(bindError(where, bindReasons[cause.code ?? ""] ?? "Unknown", cause.message, cause)))
+    if (wanted.path !== undefined && Buffer.byteLength(wanted.path) > maxPathLength) {
+      return fail(Object.assign(new Error(`longer than ${maxPathLength} bytes`), { code: "ENAMETOOLONG" }))
+    }
     server.once("error", fail)
     try {
       server.listen(wanted.path === undefined ? wanted : { path: wanted.path }, () => {

@@ -18,9 +18,9 @@ import * as Frames from "./WireFrames.js"
 /** How long the last answers may take to leave after the handlers have ended. */
 const flushPeriod = Duration.seconds(1)
 
-const farewell = (reason: string): Uint8Array => {
+const farewell = (reason: Wire.Reason, text: string): Uint8Array => {
   const writer = Wire.makeWriter()
-  Frames.writeGoaway(writer, 0, "Refused", reason)
+  Frames.writeGoaway(writer, 0, reason, text)
   return Buffer.concat(writer.take())
 }
 
@@ -61,8 +61,9 @@ export const listen = (
         alpnProtocols: [Wire.alpnProtocol],
         handshakeTimeout: settings.handshakeTimeout,
         maxConnections: settings.maxConnections,
-        farewell,
-        drain,
+        farewell: (reason) => farewell("Refused", reason),
+        goingAway: farewell("Shutdown", ""),
+        drain: () => drain,
         onConnection: (socket, peer) => {
           const connection = TlsConnection.make(socket, "server", peer.address, peer, settings, {
             routes,

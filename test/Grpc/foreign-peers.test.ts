@@ -30,10 +30,12 @@ const details = [ErrorDetails.pack(ErrorDetails.ErrorInfo, { reason: "BUSY", dom
 const payloadOf = (size: number) => Buffer.alloc(size, "payload ")
 const none = new GrpcJs.Metadata()
 
-describe.each([
-  { wire: "mutual TLS", material: rawMaterial(ours, ca.ca), side: { ca: ca.ca, issued: theirs } },
-  { wire: "insecure", material: insecure, side: undefined }
-])("over $wire", ({ material, side }) => {
+const wires = [
+  ["mutual TLS", rawMaterial(ours, ca.ca), { ca: ca.ca, issued: theirs }],
+  ["insecure", insecure, undefined]
+] as const
+
+describe.each(wires)("over %s", (_, material, side) => {
   const open = on(material)
 
   describe("a client on plain grpc-js", () => {
