@@ -44,7 +44,8 @@ const streamsRequests = (shape: Method.Shape) => shape === "clientStreaming" || 
 export const serve = (call: Grpc.ServerInterceptingCallInterface, route: Route.Route, listener: Listener): void => {
   const { settings, inFlight } = listener
   const { path } = route.method
-  const where = { method: path, peer: call.getPeer() }
+  const peer = listener.peerOf(call)
+  const where = { method: path, peer: peer.address }
   let handler: Fiber.RuntimeFiber<unknown, unknown> | undefined
 
   const start = <A, E>(
@@ -52,7 +53,14 @@ export const serve = (call: Grpc.ServerInterceptingCallInterface, route: Route.R
     incoming: IncomingCall.IncomingCall,
     onExit: (exit: Exit.Exit<A, E>) => void
   ) => {
-    handler = inFlight.fork(effect, Route.contextOf(route, incoming), onExit)
+    const fiber = inFlight.fork(effect, Route.contextOf(route, incoming), (exit) => {
+      handler = undefined
+      onExit(exit)
+    })
+    // Most handlers have ended by now. To interrupt what has ended would wake it up for nothing.
+    if (fiber.unsafePoll() === null) {
+      handler = fiber
+    }
   }
 
   const refuse = (error: StatusError) => call.sendStatus(GrpcStatus.toStatus(error, Metadata.empty))
@@ -158,7 +166,7 @@ export const serve = (call: Grpc.ServerInterceptingCallInterface, route: Route.R
     }
     const incoming = IncomingCall.make({
       method: path,
-      peer: listener.peerOf(call),
+      peer,
       metadata,
       deadline: timeLeft + listener.clock.unsafeCurrentTimeMillis(),
       draining: inFlight.draining
