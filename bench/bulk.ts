@@ -137,7 +137,7 @@ const side = async (task: Task) => {
   const child = fork(fileURLToPath(import.meta.url), ["side"], { execArgv: [...process.execArgv, "--no-deprecation"] })
   child.send(task)
   const [result] = (await Promise.race([once(child, "message"), once(child, "exit")])) as [number]
-  return { result, stop: () => child.kill() }
+  return { result, stop: () => child.disconnect() }
 }
 
 const onTask = async ({ certificates, load, name, port }: Task) => {
@@ -187,7 +187,9 @@ const main = async () => {
   for (let round = 0; round < Number(values.rounds); round++) {
     for (const name of names) {
       const run = name in plain ? runPlain : runContestant
-      speeds.get(name)?.push((await run(name, certificates, load)) / 1024 / 1024)
+      const speed = (await run(name, certificates, load)) / 1024 / 1024
+      console.error(`round ${round + 1}/${values.rounds} ${name}: ${Report.number(speed)} MiB/s`)
+      speeds.get(name)?.push(speed)
     }
   }
   const rows = names.map((name) => {
@@ -200,6 +202,7 @@ const main = async () => {
 
 if (process.argv[2] === "side") {
   process.on("message", onTask)
+  process.on("disconnect", () => process.exit())
 } else {
   await main()
 }

@@ -1,4 +1,5 @@
 /** What idle connections and calls in flight of TlsLive cost in memory: `npm run bench:crowd -- --help`. */
+import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 import * as Effect from "effect/Effect"
@@ -10,7 +11,7 @@ import { EchoService } from "../examples/gen/echo/v1/echo_pb.js"
 import * as Credentials from "../src/Tls/Credentials.js"
 import * as Tls from "../src/Tls/TlsLive.js"
 import * as Transport from "../src/Transport.js"
-import type { Certificates, Contestant } from "./contestant.js"
+import type { Certificates, Consumer, Contestant } from "./contestant.js"
 import { bindHost, host } from "./echo.js"
 import type * as Harness from "./harness.js"
 import * as Report from "./report.js"
@@ -31,18 +32,25 @@ const open = async (certificates: Certificates) => {
     runtime.runPromise(Scope.extend(effect, scope))
 }
 
-const handlers = Transport.handlers(EchoService, {
-  echo: ({ payload }) => (payload.length < unanswered - 2 ? Effect.succeed({ payload }) : Effect.never),
-  echoServerStream: () => Stream.never,
-  echoClientStream: () => Effect.never,
-  echoBidi: () => Stream.never
-})
+const handlers = (consumer: Consumer) =>
+  Transport.handlers(EchoService, {
+    echo: ({ payload }) => {
+      if (payload.length < unanswered - 2) {
+        return Effect.succeed({ payload })
+      }
+      consumer(payload)
+      return Effect.never
+    },
+    echoServerStream: () => Stream.never,
+    echoClientStream: () => Effect.never,
+    echoBidi: () => Stream.never
+  })
 
 /** TlsLive, with handlers that wait. The processes of the second table run this file as a contestant. */
 export default {
-  serve: async (certificates) => {
+  serve: async (certificates, consumer) => {
     const run = await open(certificates)
-    return (await run(Transport.listen([handlers], { host: bindHost }))).address.port
+    return (await run(Transport.listen([handlers(consumer)], { host: bindHost }))).address.port
   },
   client: async (certificates) => {
     const run = await open(certificates)
@@ -94,6 +102,10 @@ const calls = ({ withPair }: typeof Harness, certificates: Certificates, count: 
     await client.ask("load", { inFlight: 64, seconds: 1, bytes: 100 })
     return measure(server, client, count, async () => {
       client.ask("load", { inFlight: count, seconds: 3600, bytes: unanswered }).catch(() => {})
+      // They count when their handlers have begun to wait.
+      while ((await server.ask("watched")).consumed.messages < count) {
+        await sleep(100)
+      }
     })
   })
 
