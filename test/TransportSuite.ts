@@ -1494,6 +1494,39 @@ export const transportSuite = <E>(
         }
       })
 
+      test("release what a call holds when it is given up", function* () {
+        const handler = yield* follow
+        const released = yield* Deferred.make<Exit.Exit<unknown, unknown>>()
+        const hold = Effect.addFinalizer((exit) => Deferred.succeed(released, exit))
+        const { client } = yield* serveEcho(
+          Transport.handlers(EchoService, { ...echo, echo: () => Effect.zipRight(hold, handler.run(Effect.never)) })
+        )
+        const fiber = yield* Effect.fork(client.echo({}))
+        yield* handler.started
+        yield* Fiber.interrupt(fiber)
+        expect(Exit.isInterrupted(yield* soon(Deferred.await(released)))).toBe(true)
+      })
+
+      test("that can't release what they hold are at fault", function* () {
+        const { client } = yield* serveEcho(
+          Transport.handlers(EchoService, {
+            ...echo,
+            echo: () =>
+              Effect.as(
+                Effect.addFinalizer(() => Effect.dieMessage("stuck")),
+                {}
+              ),
+            echoServerStream: () =>
+              Stream.as(Stream.fromEffect(Effect.addFinalizer(() => Effect.dieMessage("stuck"))), {})
+          })
+        )
+        for (const call of [client.echo({}), Stream.runDrain(client.echoServerStream({}))]) {
+          const error = yield* Effect.flip(call)
+          expect(error._tag).toBe("Internal")
+          expect(String(error)).not.toContain("stuck")
+        }
+      })
+
       test("run in the listener's world, not in the caller's", function* () {
         const ref = yield* FiberRef.make("listener")
         const { client } = yield* serveEcho(

@@ -11,7 +11,7 @@ import * as Stream from "effect/Stream"
 import * as Codec from "../Transport/internal/codec.js"
 import * as IncomingCall from "../Transport/internal/incomingCall.js"
 import type * as InFlight from "../Transport/internal/inFlight.js"
-import * as Route from "../Transport/internal/route.js"
+import type * as Route from "../Transport/internal/route.js"
 import * as Metadata from "../Transport/Metadata.js"
 import type * as Method from "../Transport/Method.js"
 import type * as Peer from "../Transport/Peer.js"
@@ -48,12 +48,12 @@ export const serve = (call: Grpc.ServerInterceptingCallInterface, route: Route.R
   const where = { method: path, peer: peer.address }
   let handler: Fiber.RuntimeFiber<unknown, unknown> | undefined
 
-  const start = <A, E>(
-    effect: Effect.Effect<A, E>,
+  const start = <A>(
+    effect: Effect.Effect<A, StatusError>,
     incoming: IncomingCall.IncomingCall,
-    onExit: (exit: Exit.Exit<A, E>) => void
+    onExit: (exit: Exit.Exit<A, StatusError>) => void
   ) => {
-    const fiber = inFlight.fork(effect, Route.contextOf(route, incoming), (exit) => {
+    const fiber = inFlight.fork(effect, route.context, incoming, (exit) => {
       handler = undefined
       onExit(exit)
     })

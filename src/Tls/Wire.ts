@@ -179,10 +179,28 @@ export const readText = (reader: Reader, size: number, encoding: "latin1" | "utf
   return reader.bytes.toString(encoding, at, at + size)
 }
 
+const slabSize = 8 * 1024
+let slab = new Uint8Array(slabSize)
+let slabUsed = 0
+
+/** Room for a message. Small ones share a slab, for an array of its own costs a small one eight times as much. */
+const allocate = (size: number): Uint8Array => {
+  if (size > slabSize / 4) {
+    return new Uint8Array(size)
+  }
+  if (slabUsed + size > slabSize) {
+    slab = new Uint8Array(slabSize)
+    slabUsed = 0
+  }
+  const bytes = new Uint8Array(slab.buffer, slabUsed, size)
+  slabUsed += size
+  return bytes
+}
+
 /** A copy: a view would keep the whole chunk that came off the socket alive for as long as the message is. */
 export const readBytes = (reader: Reader, size: number): Uint8Array => {
   const at = need(reader, size)
-  const out = new Uint8Array(size)
+  const out = allocate(size)
   reader.bytes.copy(out, 0, at, at + size)
   return out
 }

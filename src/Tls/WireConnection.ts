@@ -107,12 +107,12 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
     },
     sendMessage,
     halfClose: (id) => {
-      if (calls.has(id)) {
+      if (calls.get(id) !== undefined) {
         writer.frame(Type.halfClose, 0, id, 0)
       }
     },
     sendHeaders: (id, headers) => {
-      if (calls.has(id)) {
+      if (calls.get(id) !== undefined) {
         Frames.writeHeaders(writer, id, headers)
       }
     },

@@ -2,6 +2,7 @@
  * What one end of a TlsLive connection knows: its calls, and the credit in both directions.
  */
 import type * as Metadata from "../Transport/Metadata.js"
+import * as CallTable from "./callTable.js"
 import * as Wire from "./Wire.js"
 import { Violation } from "./Wire.js"
 import * as Frames from "./WireFrames.js"
@@ -94,7 +95,7 @@ export interface State {
   readonly writer: Wire.Writer
   readonly limits: Limits
   readonly events: Events
-  readonly calls: Map<number, Call>
+  readonly calls: CallTable.CallTable<Call>
   /** Calls with a message to send, in the order of their turns. */
   readonly turns: Set<Call>
   peer: Wire.Settings | undefined
@@ -115,7 +116,7 @@ export const make = (role: "client" | "server", limits: Limits, events: Events):
   writer: Wire.makeWriter(),
   limits,
   events,
-  calls: new Map(),
+  calls: CallTable.make(),
   turns: new Set(),
   peer: undefined,
   nextMine: role === "client" ? 1 : 2,
@@ -149,7 +150,7 @@ export const begin = (state: State, id: number, isMine: boolean): Call => {
     sendCredit: state.peer?.callWindow ?? 0,
     outgoing: undefined
   }
-  state.calls.set(id, call)
+  state.calls.add(id, call)
   if (isMine) {
     state.mine += 1
   } else {
@@ -160,7 +161,7 @@ export const begin = (state: State, id: number, isMine: boolean): Call => {
 
 /** Forgets a call. What was received for it and not read counts as read. */
 export const finish = (state: State, call: Call): void => {
-  state.calls.delete(call.id)
+  state.calls.remove(call.id)
   state.turns.delete(call)
   if (call.isMine) {
     state.mine -= 1

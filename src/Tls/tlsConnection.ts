@@ -45,6 +45,9 @@ export interface TlsConnection {
 /** Large messages are handed to the socket in portions of this size, so that small ones written later are not far behind. */
 const budget = 128 * 1024
 
+/** So many frames don't wait for the end of the turn: the other end works on them while this one goes on. */
+const portion = 32
+
 export const make = (
   socket: Net.Socket,
   role: "client" | "server",
@@ -59,6 +62,7 @@ export const make = (
   let end: End | undefined
   let isLost = false
   let isScheduled = false
+  let waiting = 0
   let lastReceived = performance.now()
   let frameSince: number | undefined
   let pingSince: number | undefined
@@ -108,6 +112,7 @@ export const make = (
 
   const write = () => {
     isScheduled = false
+    waiting = 0
     if (end !== undefined || socket.writableNeedDrain) {
       return
     }
@@ -124,9 +129,12 @@ export const make = (
     }
   }
 
-  /** All that is written in one turn of the event loop goes out in one write. */
+  /** What is written in one turn of the event loop goes out in one write, or in a few where it is much. */
   const flush = () => {
-    if (!isScheduled) {
+    waiting += 1
+    if (waiting >= portion) {
+      write()
+    } else if (!isScheduled) {
       isScheduled = true
       setImmediate(write)
     }

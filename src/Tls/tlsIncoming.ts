@@ -13,7 +13,7 @@ import * as Codec from "../Transport/internal/codec.js"
 import * as Inbox from "../Transport/internal/inbox.js"
 import * as IncomingCall from "../Transport/internal/incomingCall.js"
 import type * as InFlight from "../Transport/internal/inFlight.js"
-import * as Route from "../Transport/internal/route.js"
+import type * as Route from "../Transport/internal/route.js"
 import * as Metadata from "../Transport/Metadata.js"
 import {
   Cancelled,
@@ -23,6 +23,7 @@ import {
   Unavailable,
   Unimplemented
 } from "../Transport/TransportError.js"
+import * as CallTable from "./callTable.js"
 import type { Link } from "./tlsLink.js"
 import * as Wire from "./Wire.js"
 import type { Open } from "./WireState.js"
@@ -62,15 +63,12 @@ const maxTimer = 2 ** 31 - 1
 
 export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming => {
   const { settings, wire } = link
-  const calls = new Map<number, Call>()
+  const calls = CallTable.make<Call>()
 
   /** Forgets a call, whose answer has been written or is no longer wanted. */
   const forget = (id: number): Call | undefined => {
-    const call = calls.get(id)
-    if (call !== undefined) {
-      calls.delete(id)
-      clearTimeout(call.timer)
-    }
+    const call = calls.remove(id)
+    clearTimeout(call?.timer)
     return call
   }
 
@@ -187,23 +185,19 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
           if (Either.isLeft(decoded)) {
             return refuse(id, decoded.left)
           }
-          call.handler = inFlight.fork(
-            route.handle(decoded.right, incoming),
-            Route.contextOf(route, incoming),
-            (exit) => {
-              forget(id)
-              if (Exit.isFailure(exit)) {
-                return sendCause(id, exit.cause, incoming.response)
-              }
-              const bytes = Either.flatMap(checkResponse(incoming.response), () => encode(exit.value))
-              return Either.isLeft(bytes)
-                ? sendCause(id, Cause.fail(bytes.left), incoming.response)
-                : sendReply(id, bytes.right, incoming.response)
+          call.handler = inFlight.fork(route.handle(decoded.right, incoming), route.context, incoming, (exit) => {
+            forget(id)
+            if (Exit.isFailure(exit)) {
+              return sendCause(id, exit.cause, incoming.response)
             }
-          )
+            const bytes = Either.flatMap(checkResponse(incoming.response), () => encode(exit.value))
+            return Either.isLeft(bytes)
+              ? sendCause(id, Cause.fail(bytes.left), incoming.response)
+              : sendReply(id, bytes.right, incoming.response)
+          })
         }
       }
-      calls.set(id, call)
+      calls.add(id, call)
       return call
     }
 
@@ -230,10 +224,11 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
         push: (message, cost) => inbox.push([message, cost]),
         halfClose: () => inbox.end(Exit.void)
       }
-      calls.set(id, call)
+      calls.add(id, call)
       call.handler = inFlight.fork(
         Stream.runForEach(route.handle(requests, incoming), send),
-        Route.contextOf(route, incoming),
+        route.context,
+        incoming,
         (exit) => {
           forget(id)
           if (Exit.isFailure(exit)) {
@@ -255,7 +250,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
     if (open.halfClosed) {
       call.halfClose()
     }
-    if (open.timeout <= maxTimer && calls.has(id)) {
+    if (open.timeout <= maxTimer && calls.get(id) !== undefined) {
       call.timer = setTimeout(() => refuse(id, new DeadlineExceeded({ message: "the deadline passed" })), open.timeout)
     }
   }
@@ -273,10 +268,10 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
         })
       ),
     interrupt: () => {
-      for (const id of calls.keys()) {
+      for (const [id] of calls.entries()) {
         interrupt(id)
       }
     },
-    size: () => calls.size
+    size: calls.size
   }
 }

@@ -19,6 +19,7 @@ import {
   Unavailable,
   Unimplemented
 } from "../Transport/TransportError.js"
+import * as CallTable from "./callTable.js"
 import type { Link } from "./tlsLink.js"
 import * as Wire from "./Wire.js"
 import type { Goaway, Reply, Trailers } from "./WireState.js"
@@ -63,7 +64,7 @@ const maxTimer = 2 ** 31 - 1
 
 export const make = (link: Link): Outgoing => {
   const { settings, wire } = link
-  const calls = new Map<number, Call>()
+  const calls = CallTable.make<Call>()
   /** Callers that wait until the other end takes one more call. */
   const waiting = new Set<() => void>()
 
@@ -73,9 +74,8 @@ export const make = (link: Link): Outgoing => {
   }
 
   const end = (id: number, exit: End) => {
-    const call = calls.get(id)
+    const call = calls.remove(id)
     if (call !== undefined) {
-      calls.delete(id)
       clearTimeout(call.timer)
       call.onEnd(exit)
       wakeOne()
@@ -84,7 +84,7 @@ export const make = (link: Link): Outgoing => {
 
   /** Ends a call that the other end has not ended. */
   const breakOff = (id: number, exit: End) => {
-    if (calls.has(id)) {
+    if (calls.get(id) !== undefined) {
       wire.cancel(id)
       link.flush()
       end(id, exit)
@@ -108,7 +108,7 @@ export const make = (link: Link): Outgoing => {
     const { metadata, timeout } = call
     const id = wire.open({ path: where.method, timeout, metadata }, message, isLast)
     const onDeadline = () => breakOff(id, Exit.fail(new DeadlineExceeded({ message: "the deadline passed", ...where })))
-    calls.set(id, {
+    calls.add(id, {
       where,
       call,
       timer: timeout <= maxTimer ? setTimeout(onDeadline, timeout) : undefined,
@@ -155,45 +155,53 @@ export const make = (link: Link): Outgoing => {
       where
     )
 
-  const unary: Connection["unary"] = (method, request, call) => {
+  const unary = <I, O, II, OO>(
+    method: Method.Method<I, O, Method.Shape, II, OO>,
+    request: II,
+    call: OutgoingCall
+  ): Effect.Effect<O, CallError> => {
     const where = { method: method.path, peer: link.name }
-    return Effect.async((resume) => {
+    // `Effect.async` with a canceller, and `Effect.onInterrupt`, cost more than twice of this.
+    return Effect.uninterruptibleMask((restore) => {
       if (link.isClosed()) {
-        return resume(Effect.fail(closed(where)))
+        return Effect.fail(closed(where))
       }
       if (!wire.canOpen()) {
-        return resume(Effect.zipRight(awaitTurn(where, call.timeout), unary(method, request, call)))
+        return restore(Effect.zipRight(awaitTurn(where, call.timeout), unary(method, request, call)))
       }
       const bytes = Either.flatMap(checkMetadata(call.metadata, where), () => encode(method, request, where))
       if (Either.isLeft(bytes)) {
-        return resume(Effect.fail(bytes.left))
+        return Effect.fail(bytes.left)
       }
-      let reply: Uint8Array | undefined
       const isSmall = bytes.right.length <= Wire.maxPiece
-      const id = open(where, call, isSmall ? bytes.right : undefined, isSmall, {
-        onMessage: (message, cost) => {
-          wire.consumed(id, cost)
-          if (reply !== undefined) {
-            return breakOff(
-              id,
-              Exit.fail(new Unimplemented({ message: `${method.path} answered with more than one message`, ...where }))
-            )
-          }
-          reply = message
-        },
-        onEnd: (exit) =>
-          resume(
-            Exit.isFailure(exit)
-              ? Effect.failCause(exit.cause)
-              : reply === undefined
-                ? Effect.fail(new Unimplemented({ message: `${method.path} answered without a message`, ...where }))
-                : Codec.decode(method.output, reply, settings.maxReceiveMessageSize, where)
-          )
+      let id = 0
+      let reply: Uint8Array | undefined
+      const answer = Effect.async<void, StatusError>((resume) => {
+        id = open(where, call, isSmall ? bytes.right : undefined, isSmall, {
+          onMessage: (message, cost) => {
+            wire.consumed(id, cost)
+            if (reply !== undefined) {
+              const text = `${method.path} answered with more than one message`
+              return breakOff(id, Exit.fail(new Unimplemented({ message: text, ...where })))
+            }
+            reply = message
+          },
+          onEnd: resume
+        })
+        if (!isSmall) {
+          wire.sendMessage(id, bytes.right, true, constVoid)
+        }
       })
-      if (!isSmall) {
-        wire.sendMessage(id, bytes.right, true, constVoid)
-      }
-      return Effect.sync(() => breakOff(id, Exit.void))
+      return Effect.matchCauseEffect(restore(answer), {
+        onFailure: (cause) => {
+          breakOff(id, Exit.void)
+          return Effect.failCause(cause)
+        },
+        onSuccess: (): Effect.Effect<O, CallError> =>
+          reply === undefined
+            ? Effect.fail(new Unimplemented({ message: `${method.path} answered without a message`, ...where }))
+            : Codec.decode(method.output, reply, settings.maxReceiveMessageSize, where)
+      })
     })
   }
 
@@ -307,14 +315,14 @@ export const make = (link: Link): Outgoing => {
       }
     },
     onGoaway: ({ lastCall, reason }) => {
-      for (const [id, { where }] of calls) {
+      for (const [id, { where }] of calls.entries()) {
         if (((id - lastCall) | 0) > 0) {
           end(id, Exit.fail(new Unavailable({ message: `the peer goes away: ${reason}`, processed: "no", ...where })))
         }
       }
     },
     fail: (why) => {
-      for (const [id, { where }] of calls) {
+      for (const [id, { where }] of calls.entries()) {
         end(id, Exit.fail(new Unavailable({ message: why, ...where })))
       }
       for (const wake of waiting) {
@@ -322,10 +330,10 @@ export const make = (link: Link): Outgoing => {
       }
     },
     cancelAll: () => {
-      for (const [id, { where }] of calls) {
+      for (const [id, { where }] of calls.entries()) {
         breakOff(id, Exit.fail(new Cancelled({ message: "the client was closed", ...where })))
       }
     },
-    size: () => calls.size
+    size: calls.size
   }
 }

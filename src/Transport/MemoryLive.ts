@@ -16,11 +16,12 @@ import * as Layer from "effect/Layer"
 import * as Mailbox from "effect/Mailbox"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Transport from "../Transport.js"
 import * as Authorizer from "./Authorizer.js"
 import * as Deadline from "./Deadline.js"
+import * as CallScope from "./internal/callScope.js"
 import { exactlyOne } from "./internal/cardinality.js"
 import * as Codec from "./internal/codec.js"
 import type { Connection, OutgoingCall } from "./internal/connection.js"
@@ -145,17 +146,21 @@ const respond = (
     )
   )
   return Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(Effect.exit(restore(answer)), (exit) =>
-      Exit.isSuccess(exit)
-        ? sendStatus(Option.none())
-        : sendStatus(
-            Option.orElseSome(Cause.failureOption(exit.cause), () =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const exit = yield* Effect.exit(restore(Scope.extend(answer, scope)))
+      yield* Exit.match(yield* CallScope.close(scope, exit), {
+        onFailure: (cause) =>
+          sendStatus(
+            Option.orElseSome(Cause.failureOption(cause), () =>
               listening.inFlight.isDraining()
                 ? new Unavailable({ message: "the peer shut down" })
                 : new Cancelled({ message: "the handler was interrupted" })
             )
-          )
-    )
+          ),
+        onSuccess: () => sendStatus(Option.none())
+      })
+    })
   )
 }
 
@@ -232,7 +237,8 @@ const connect = (
         Effect.sync(() =>
           listening.inFlight.fork(
             respond(listening, route, incoming, Mailbox.toStream(received), frames),
-            route === undefined ? Context.empty() : Route.contextOf(route, incoming),
+            route?.context ?? Context.empty(),
+            incoming,
             constVoid
           )
         ),

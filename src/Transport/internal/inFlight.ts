@@ -1,22 +1,32 @@
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Exit from "effect/Exit"
+import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
+import * as FiberRef from "effect/FiberRef"
+import * as FiberRefs from "effect/FiberRefs"
 import * as Runtime from "effect/Runtime"
+import * as Scope from "effect/Scope"
+import { type Call, CurrentCall } from "../Call.js"
+import type { StatusError } from "../TransportError.js"
 import * as TransportMetrics from "../TransportMetrics.js"
+import * as CallScope from "./callScope.js"
 import * as Count from "./count.js"
 
 /** The handler fibers of one listener. They run in the listener's runtime, not in that of whoever made the call. */
 export interface InFlight {
-  /** Starts a handler at once, up to where it first waits, and tells how it ended. */
-  readonly fork: <A, E>(
-    handler: Effect.Effect<A, E>,
+  /**
+   * Starts the handler of a call at once, up to where it first waits, and tells how it ended. It has a scope of its own,
+   * or what it acquires would be held for as long as the listener.
+   */
+  readonly fork: <A>(
+    handler: Effect.Effect<A, StatusError>,
     context: Context.Context<never>,
-    onExit: (exit: Exit.Exit<A, E>) => void
-  ) => Fiber.RuntimeFiber<A, E>
+    call: Call,
+    onExit: (exit: Exit.Exit<A, StatusError>) => void
+  ) => Fiber.RuntimeFiber<A, StatusError>
   /** Completes when `drain` begins. */
   readonly draining: Effect.Effect<void>
   readonly isDraining: () => boolean
@@ -40,15 +50,38 @@ export const make: Effect.Effect<InFlight> = Effect.gen(function* () {
     }
   }
 
-  const fork: InFlight["fork"] = (handler, context, onExit) => {
-    const fiber = Runtime.runFork(Runtime.make({ ...runtime, context }))(handler, { immediate: true })
+  // `runFork` by itself forks and compares all of the refs for each handler.
+  const refs = FiberRefs.forkAs(runtime.fiberRefs, FiberId.unsafeMake()).locals
+  const bare = Runtime.make({ ...runtime, fiberRefs: FiberRefs.empty() })
+
+  const fork = <A>(
+    handler: Effect.Effect<A, StatusError>,
+    context: Context.Context<never>,
+    call: Call,
+    onExit: (exit: Exit.Exit<A, StatusError>) => void
+  ): Fiber.RuntimeFiber<A, StatusError> => {
+    const scope = CallScope.make()
+    const services = Context.unsafeMake(
+      new Map(context.unsafeMap).set(CurrentCall.key, call).set(Scope.Scope.key, scope)
+    )
+    const fiber = Runtime.runFork(bare)(handler, {
+      immediate: true,
+      updateRefs: (_, id) => FiberRefs.unsafeMake(new Map(refs).set(FiberRef.currentContext, [[id, services]]))
+    })
     fibers.add(fiber)
     Count.add(TransportMetrics.callsInFlight, 1)
-    fiber.addObserver((exit) => {
+    const end = (exit: Exit.Exit<A, StatusError>) => {
       onExit(exit)
       fibers.delete(fiber)
       Count.add(TransportMetrics.callsInFlight, -1)
       settle()
+    }
+    fiber.addObserver((exit) => {
+      const made = scope.made()
+      if (made === undefined) {
+        return end(exit)
+      }
+      Runtime.runCallback(runtime)(CallScope.close(made, exit), { onExit: (closed) => end(Exit.flatten(closed)) })
     })
     return fiber
   }

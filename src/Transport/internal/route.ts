@@ -1,12 +1,10 @@
 import * as Cause from "effect/Cause"
-import * as Context from "effect/Context"
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
-import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Authorizer from "../Authorizer.js"
-import { CurrentCall } from "../Call.js"
 import type * as Method from "../Method.js"
 import type * as Service from "../Service.js"
 import { Internal, isStatusError, PermissionDenied, type StatusError } from "../TransportError.js"
@@ -78,17 +76,9 @@ const toStatus = (cause: Cause.Cause<unknown>, call: IncomingCall): Effect.Effec
   )
 }
 
-/** What a handler runs with. It is the context of the handler's fiber, which is cheaper than to provide it there. */
-export const contextOf = (route: Route, call: IncomingCall): Context.Context<CurrentCall> =>
-  Context.add(route.context, CurrentCall, call)
-
-/** Each call has a scope of its own, or what a handler acquires would be held for as long as the listener. */
-const scoped = (stream: AnyStream) =>
-  Stream.unwrapScopedWith((scope) => Effect.succeed(Stream.provideService(stream, Scope.Scope, scope)))
-
 const onEffect = (effect: AnyEffect, call: IncomingCall) =>
   Effect.withFiberRuntime<unknown, StatusError>((fiber) => {
-    const handled = Effect.catchAllCause(Effect.scoped(effect), (cause) => toStatus(cause, call))
+    const handled = Effect.catchAllCause(effect, (cause) => toStatus(cause, call))
     const span = Tracing.serverSpan(fiber, call)
     return span === undefined ? handled : Effect.withSpan(handled, Tracing.spanName(call.method), span)
   })
@@ -96,7 +86,7 @@ const onEffect = (effect: AnyEffect, call: IncomingCall) =>
 const onStream = (stream: AnyStream, call: IncomingCall) =>
   Stream.unwrap(
     Effect.withFiberRuntime<Stream.Stream<unknown, StatusError>>((fiber) => {
-      const handled = Stream.catchAllCause(scoped(stream), (cause) => Stream.fromEffect(toStatus(cause, call)))
+      const handled = Stream.catchAllCause(stream, (cause) => Stream.fromEffect(toStatus(cause, call)))
       const span = Tracing.serverSpan(fiber, call)
       return Effect.succeed(
         span === undefined ? handled : Stream.withSpan(handled, Tracing.spanName(call.method), span)
