@@ -65,12 +65,16 @@ const maxTimer = 2 ** 31 - 1
 export const make = (link: Link): Outgoing => {
   const { settings, wire } = link
   const calls = CallTable.make<Call>()
-  /** Callers that wait until the other end takes one more call. */
+  /** Calls that wait, in the order they came, until the other end takes one more. */
   const waiting = new Set<() => void>()
 
-  const wakeOne = () => {
-    const [next] = waiting
-    next?.()
+  const startWaiting = () => {
+    for (const start of waiting) {
+      if (!link.isClosed() && !wire.canOpen()) {
+        return
+      }
+      start()
+    }
   }
 
   const end = (id: number, exit: End) => {
@@ -78,7 +82,7 @@ export const make = (link: Link): Outgoing => {
     if (call !== undefined) {
       clearTimeout(call.timer)
       call.onEnd(exit)
-      wakeOne()
+      startWaiting()
     }
   }
 
@@ -101,12 +105,12 @@ export const make = (link: Link): Outgoing => {
   const open = (
     where: Where,
     call: OutgoingCall,
+    timeout: number,
     message: Uint8Array | undefined,
     isLast: boolean,
     listener: Listener
   ): number => {
-    const { metadata, timeout } = call
-    const id = wire.open({ path: where.method, timeout, metadata }, message, isLast)
+    const id = wire.open({ path: where.method, timeout, metadata: call.metadata }, message, isLast)
     const onDeadline = () => breakOff(id, Exit.fail(new DeadlineExceeded({ message: "the deadline passed", ...where })))
     calls.add(id, {
       where,
@@ -120,22 +124,38 @@ export const make = (link: Link): Outgoing => {
     return id
   }
 
-  /** Completes when the other end takes one more call. */
-  const awaitTurn = (where: Where, timeout: number): Effect.Effect<void, Unavailable | DeadlineExceeded> =>
-    Effect.async<void, Unavailable>((resume) => {
-      const wake = () => {
-        waiting.delete(wake)
-        resume(link.isClosed() ? Effect.fail(closed(where)) : Effect.void)
+  /** Starts a call in its turn, with what is left of its timeout. Gives what lets go of the turn. */
+  const inTurn = (
+    where: Where,
+    timeout: number,
+    start: (timeout: number) => void,
+    fail: (error: Unavailable | DeadlineExceeded) => void
+  ): (() => void) => {
+    if (waiting.size === 0 && wire.canOpen()) {
+      start(timeout)
+      return constVoid
+    }
+    const since = performance.now()
+    const leave = () => {
+      clearTimeout(timer)
+      waiting.delete(take)
+    }
+    const take = () => {
+      leave()
+      if (link.isClosed()) {
+        fail(closed(where))
+      } else {
+        start(Math.max(1, timeout - (performance.now() - since)))
       }
-      waiting.add(wake)
-      return Effect.sync(() => waiting.delete(wake))
-    }).pipe(
-      Effect.timeoutFail({
-        duration: timeout,
-        onTimeout: () =>
-          new DeadlineExceeded({ message: "the deadline passed before the peer took the call", ...where })
-      })
-    )
+    }
+    const onDeadline = () => {
+      leave()
+      fail(new DeadlineExceeded({ message: "the deadline passed before the peer took the call", ...where }))
+    }
+    const timer = timeout <= maxTimer ? setTimeout(onDeadline, timeout) : undefined
+    waiting.add(take)
+    return leave
+  }
 
   const closed = (where: Where) =>
     new Unavailable({ message: "the connection was closed before the call", processed: "no", ...where })
@@ -166,9 +186,6 @@ export const make = (link: Link): Outgoing => {
       if (link.isClosed()) {
         return Effect.fail(closed(where))
       }
-      if (!wire.canOpen()) {
-        return restore(Effect.zipRight(awaitTurn(where, call.timeout), unary(method, request, call)))
-      }
       const bytes = Either.flatMap(checkMetadata(call.metadata, where), () => encode(method, request, where))
       if (Either.isLeft(bytes)) {
         return Effect.fail(bytes.left)
@@ -176,24 +193,29 @@ export const make = (link: Link): Outgoing => {
       const isSmall = bytes.right.length <= Wire.maxPiece
       let id = 0
       let reply: Uint8Array | undefined
+      let leave = constVoid
       const answer = Effect.async<void, StatusError>((resume) => {
-        id = open(where, call, isSmall ? bytes.right : undefined, isSmall, {
-          onMessage: (message, cost) => {
-            wire.consumed(id, cost)
-            if (reply !== undefined) {
-              const text = `${method.path} answered with more than one message`
-              return breakOff(id, Exit.fail(new Unimplemented({ message: text, ...where })))
-            }
-            reply = message
-          },
-          onEnd: resume
-        })
-        if (!isSmall) {
-          wire.sendMessage(id, bytes.right, true, constVoid)
+        const start = (timeout: number) => {
+          id = open(where, call, timeout, isSmall ? bytes.right : undefined, isSmall, {
+            onMessage: (message, cost) => {
+              wire.consumed(id, cost)
+              if (reply !== undefined) {
+                const text = `${method.path} answered with more than one message`
+                return breakOff(id, Exit.fail(new Unimplemented({ message: text, ...where })))
+              }
+              reply = message
+            },
+            onEnd: resume
+          })
+          if (!isSmall) {
+            wire.sendMessage(id, bytes.right, true, constVoid)
+          }
         }
+        leave = inTurn(where, call.timeout, start, (error) => resume(Effect.fail(error)))
       })
       return Effect.matchCauseEffect(restore(answer), {
         onFailure: (cause) => {
+          leave()
           breakOff(id, Exit.void)
           return Effect.failCause(cause)
         },
@@ -214,9 +236,6 @@ export const make = (link: Link): Outgoing => {
       Effect.gen(function* () {
         const where = { method: method.path, peer: link.name }
         yield* checkMetadata(call.metadata, where)
-        while (!link.isClosed() && !wire.canOpen()) {
-          yield* awaitTurn(where, call.timeout)
-        }
         if (link.isClosed()) {
           return yield* closed(where)
         }
@@ -227,15 +246,25 @@ export const make = (link: Link): Outgoing => {
           )
           link.flush()
         }, constVoid)
-        const id: number = yield* Effect.acquireRelease(
-          Effect.sync(() =>
-            open(where, call, undefined, false, {
-              onMessage: (message, cost) => inbox.push([message, cost]),
-              onEnd: inbox.end
-            })
-          ),
-          (id) => Effect.sync(() => breakOff(id, Exit.void))
+        const listener = {
+          onMessage: (message: Uint8Array, cost: number) => inbox.push([message, cost]),
+          onEnd: inbox.end
+        }
+        let id = 0
+        let leave = constVoid
+        yield* Effect.addFinalizer(() =>
+          Effect.sync(() => {
+            leave()
+            breakOff(id, Exit.void)
+          })
         )
+        yield* Effect.async<void, Unavailable | DeadlineExceeded>((resume) => {
+          const start = (timeout: number) => {
+            id = open(where, call, timeout, undefined, false, listener)
+            resume(Effect.void)
+          }
+          leave = inTurn(where, call.timeout, start, (error) => resume(Effect.fail(error)))
+        })
         const send = (request: II) =>
           Effect.flatMap(encode(method, request, where), (bytes) =>
             Effect.async<void>((resume) => {
@@ -325,9 +354,7 @@ export const make = (link: Link): Outgoing => {
       for (const [id, { where }] of calls.entries()) {
         end(id, Exit.fail(new Unavailable({ message: why, ...where })))
       }
-      for (const wake of waiting) {
-        wake()
-      }
+      startWaiting()
     },
     cancelAll: () => {
       for (const [id, { where }] of calls.entries()) {
