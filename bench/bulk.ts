@@ -14,6 +14,7 @@ import * as Harness from "./harness.js"
 import * as Report from "./report.js"
 
 const usage = `npm run bench:bulk -- [options]
+  --only a,b   these and the pipe: bare-tls, tls-live, grpc-live, grpc-js
   --rounds n   default 3; each with processes of its own
   --mib n      size of the stream; default 1024
   --message n  size of a message in KiB; default 64`
@@ -165,11 +166,12 @@ const runContestant = (name: string, certificates: Certificates, { payloadSize: 
     })
   })
 
-const names = ["pipe", "bare-tls", "tls-live", "grpc-live", "grpc-js"]
+const others = ["bare-tls", "tls-live", "grpc-live", "grpc-js"]
 
 const main = async () => {
   const { values } = parseArgs({
     options: {
+      only: { type: "string", default: others.join(",") },
       rounds: { type: "string", default: "3" },
       mib: { type: "string", default: "1024" },
       message: { type: "string", default: "64" },
@@ -179,6 +181,7 @@ const main = async () => {
   if (values.help) {
     return console.log(usage)
   }
+  const names = ["pipe", ...values.only.split(",")]
   const payloadSize = Number(values.message) * 1024
   const load = { payloadSize, repeat: Math.ceil((Number(values.mib) * 1024 * 1024) / payloadSize) }
   Harness.build()

@@ -51,7 +51,7 @@ export const withDefaults = (options: TlsOptions) => {
     frameTimeout: Duration.decode(options.frameTimeout ?? "10 seconds"),
     keepaliveTime: Duration.decode(options.keepaliveTime ?? "30 seconds"),
     keepaliveTimeout: Duration.decode(options.keepaliveTimeout ?? "10 seconds"),
-    callWindow: options.callWindow ?? 256 * 1024,
+    callWindow: options.callWindow ?? 1024 * 1024,
     connectionWindow: options.connectionWindow ?? 16 * 1024 * 1024,
     maxCallRate: options.maxCallRate ?? 200_000,
     maxCancelRate: options.maxCancelRate ?? 10_000,

@@ -10,6 +10,7 @@ export const headerSize = 8
 export const maxPayload = 65_535
 /** The largest piece of a message, and the largest message in an OPEN or REPLY. */
 export const maxPiece = 16_384
+export const largePiece = 4_096
 export const maxPath = 1_024
 export const maxGoawayText = 1_024
 export const noTimeout = 0xffff_ffff
@@ -71,6 +72,8 @@ export const settingsSize = 20
 export interface Writer {
   /** A frame's header, with room for the payload behind it; gives the position of the payload in `buffer`. */
   readonly frame: (type: number, flags: number, call: number, length: number) => number
+  /** A frame whose payload is sent from where it lies. */
+  readonly frameOf: (type: number, flags: number, call: number, payload: Uint8Array) => void
   buffer: Buffer
   readonly size: () => number
   /** All bytes since the last call. What it gives is not touched again. */
@@ -83,42 +86,51 @@ export const makeWriter = (): Writer => {
   let full: Array<Buffer> = []
   let fullSize = 0
   let used = 0
+  /** Ends the chunk. What is left of its room serves the next frames. */
+  const cut = () => {
+    if (used > 0) {
+      full.push(writer.buffer.subarray(0, used))
+      fullSize += used
+      writer.buffer = writer.buffer.subarray(used)
+      used = 0
+    }
+  }
+
+  const header = (type: number, flags: number, call: number, length: number, room: number) => {
+    if (length > maxPayload) {
+      throw new RangeError(`a frame of ${length} bytes`)
+    }
+    const size = headerSize + room
+    if (used + size > writer.buffer.length) {
+      cut()
+      writer.buffer = Buffer.allocUnsafeSlow(Math.max(chunkSize, size))
+    }
+    const { buffer } = writer
+    const at = used
+    buffer[at] = type
+    buffer[at + 1] = flags
+    buffer[at + 2] = length >>> 8
+    buffer[at + 3] = length
+    buffer[at + 4] = call >>> 24
+    buffer[at + 5] = call >>> 16
+    buffer[at + 6] = call >>> 8
+    buffer[at + 7] = call
+    used += size
+    return at + headerSize
+  }
+
   const writer: Writer = {
     buffer: Buffer.alloc(0),
-    frame: (type, flags, call, length) => {
-      if (length > maxPayload) {
-        throw new RangeError(`a frame of ${length} bytes`)
-      }
-      const size = headerSize + length
-      if (used + size > writer.buffer.length) {
-        if (used > 0) {
-          full.push(writer.buffer.subarray(0, used))
-          fullSize += used
-        }
-        writer.buffer = Buffer.allocUnsafeSlow(Math.max(chunkSize, size))
-        used = 0
-      }
-      const { buffer } = writer
-      const at = used
-      buffer[at] = type
-      buffer[at + 1] = flags
-      buffer[at + 2] = length >>> 8
-      buffer[at + 3] = length
-      buffer[at + 4] = call >>> 24
-      buffer[at + 5] = call >>> 16
-      buffer[at + 6] = call >>> 8
-      buffer[at + 7] = call
-      used += size
-      return at + headerSize
+    frame: (type, flags, call, length) => header(type, flags, call, length, length),
+    frameOf: (type, flags, call, payload) => {
+      header(type, flags, call, payload.length, 0)
+      cut()
+      full.push(Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength))
+      fullSize += payload.length
     },
     size: () => fullSize + used,
     take: () => {
-      if (used > 0) {
-        full.push(writer.buffer.subarray(0, used))
-        // The rest of the chunk serves the next frames: what was taken ends before it.
-        writer.buffer = writer.buffer.subarray(used)
-        used = 0
-      }
+      cut()
       const taken = full
       full = []
       fullSize = 0
@@ -159,6 +171,8 @@ export interface Reader {
   readonly bytes: Buffer
   at: number
   readonly end: number
+  /** Whether nothing else lies in the buffer, so that a part of it may be kept. */
+  readonly isOwn: boolean
 }
 
 const need = (reader: Reader, size: number): number => {
@@ -184,9 +198,9 @@ let slab = new Uint8Array(slabSize)
 let slabUsed = 0
 
 /** Room for a message. Small ones share a slab, for an array of its own costs a small one eight times as much. */
-const allocate = (size: number): Uint8Array => {
+export const allocate = (size: number): Uint8Array => {
   if (size > slabSize / 4) {
-    return new Uint8Array(size)
+    return new Uint8Array(Buffer.allocUnsafeSlow(size).buffer)
   }
   if (slabUsed + size > slabSize) {
     slab = new Uint8Array(slabSize)
@@ -197,11 +211,15 @@ const allocate = (size: number): Uint8Array => {
   return bytes
 }
 
-/** A copy: a view would keep the whole chunk that came off the socket alive for as long as the message is. */
+/** A copy, unless the frame is alone in its buffer: a view would keep all that came with it for as long as the message is. */
 export const readBytes = (reader: Reader, size: number): Uint8Array => {
   const at = need(reader, size)
+  const { bytes } = reader
+  if (reader.isOwn) {
+    return new Uint8Array(bytes.buffer, bytes.byteOffset + at, size)
+  }
   const out = allocate(size)
-  reader.bytes.copy(out, 0, at, at + size)
+  bytes.copy(out, 0, at, at + size)
   return out
 }
 

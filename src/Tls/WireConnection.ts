@@ -38,6 +38,9 @@ export interface WireConnection extends Receiver.Receiver {
   readonly output: (budget: number) => ReadonlyArray<Buffer>
 }
 
+/** How much of large messages is written while bytes wait for the socket: what is written later comes behind that. */
+const maxAhead = 128 * 1024
+
 export const make = (role: "client" | "server", limits: State.Limits, events: State.Events): WireConnection => {
   const state = State.make(role, limits, events)
   const { calls, turns, writer } = state
@@ -70,10 +73,8 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
       return
     }
     call.outgoing = { message, offset: 0, end, sent }
-    // Before others that wait comes nobody, and a large message always takes turns.
-    if (turns.size === 0 && message.length <= Wire.maxPiece) {
-      sendPiece(call)
-    }
+    // Before others that wait comes nobody.
+    while (turns.size === 0 && call.outgoing !== undefined && writer.size() < maxAhead && sendPiece(call)) {}
     if (call.outgoing !== undefined) {
       turns.add(call)
     }

@@ -44,8 +44,14 @@ export const writeMessage = (
   offset: number,
   size: number
 ): void => {
-  const at = writer.frame(Type.message, flags, call, size)
-  writer.buffer.set(size === message.length ? message : message.subarray(offset, offset + size), at)
+  const piece = size === message.length ? message : message.subarray(offset, offset + size)
+  // To copy a large piece costs more than one more chunk for the socket.
+  if (size >= Wire.largePiece) {
+    writer.frameOf(Type.message, flags, call, piece)
+  } else {
+    const at = writer.frame(Type.message, flags, call, size)
+    writer.buffer.set(piece, at)
+  }
 }
 
 export const writeHeaders = (writer: Writer, call: number, headers: Metadata.Metadata): void => {

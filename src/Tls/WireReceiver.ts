@@ -286,61 +286,64 @@ export const make = (state: State.State): Receiver => {
     }
   }
 
-  let pending: Array<Buffer> = []
-  let pendingSize = 0
+  const sizeOf = (bytes: Buffer, at: number) => {
+    checkType(bytes.readUInt8(at))
+    return Wire.headerSize + bytes.readUInt16BE(at + 2)
+  }
+
+  const onBytes = (bytes: Buffer, at: number, size: number, isOwn: boolean, now: number) => {
+    const reader = { bytes, at: at + Wire.headerSize, end: at + size, isOwn }
+    onFrame(bytes.readUInt8(at), bytes.readUInt8(at + 1), bytes.readUInt32BE(at + 4), reader, now)
+  }
+
+  /** A frame that comes in parts: first room for its header alone, then for all of it, and how much of that is there. */
+  const header = Buffer.alloc(Wire.headerSize)
+  let pending = header
+  let filled = 0
+
+  /** Takes what the unfinished frame lacks of the chunk; gives how much that was. */
+  const fill = (chunk: Buffer, at: number): number => {
+    const taken = chunk.copy(pending, filled, at)
+    filled += taken
+    return taken
+  }
 
   const receive = (chunk: Buffer, now: number) => {
-    let bytes = chunk
-    if (pendingSize > 0) {
-      pending.push(chunk)
-      pendingSize += chunk.length
-      // Joined once, when the frame is whole: a peer that drips bytes must not make this end copy them again and again.
-      if (pendingSize < frameSize(pending, pendingSize)) {
+    let at = 0
+    if (filled > 0) {
+      at += fill(chunk, at)
+      if (pending === header && filled === Wire.headerSize) {
+        pending = Buffer.allocUnsafeSlow(sizeOf(header, 0))
+        header.copy(pending)
+        at += fill(chunk, at)
+      }
+      if (filled < pending.length) {
         return
       }
-      bytes = Buffer.concat(pending)
-      pending = []
-      pendingSize = 0
+      const whole = pending
+      pending = header
+      filled = 0
+      onBytes(whole, 0, whole.length, true, now)
     }
-    let at = 0
-    while (bytes.length - at >= Wire.headerSize) {
-      checkType(bytes.readUInt8(at))
-      const end = at + Wire.headerSize + bytes.readUInt16BE(at + 2)
-      if (end > bytes.length) {
+    while (chunk.length - at >= Wire.headerSize) {
+      const size = sizeOf(chunk, at)
+      if (at + size > chunk.length) {
+        pending = Buffer.allocUnsafeSlow(size)
         break
       }
-      const reader = { bytes, at: at + Wire.headerSize, end }
-      onFrame(bytes.readUInt8(at), bytes.readUInt8(at + 1), bytes.readUInt32BE(at + 4), reader, now)
-      at = end
+      onBytes(chunk, at, size, false, now)
+      at += size
     }
-    if (at < bytes.length) {
-      pending = [Buffer.from(bytes.subarray(at))]
-      pendingSize = bytes.length - at
+    if (at < chunk.length) {
+      fill(chunk, at)
     }
   }
 
-  return { receive, isMidFrame: () => pendingSize > 0 }
-}
-
-/** The size of the frame that begins the parts, or more than they hold while its header is not whole. */
-const frameSize = (parts: ReadonlyArray<Buffer>, size: number): number => {
-  if (size < Wire.headerSize) {
-    return Wire.headerSize
-  }
-  let skip = 2
-  let length = 0
-  let wanted = 2
-  for (const part of parts) {
-    for (; skip < part.length && wanted > 0; skip++, wanted--) {
-      length = (length << 8) | part.readUInt8(skip)
-    }
-    skip = Math.max(0, skip - part.length)
-  }
-  return Wire.headerSize + length
+  return { receive, isMidFrame: () => filled > 0 }
 }
 
 const join = (pieces: ReadonlyArray<Uint8Array>, last: Uint8Array, size: number): Uint8Array => {
-  const message = new Uint8Array(size)
+  const message = Wire.allocate(size)
   let at = 0
   for (const piece of [...pieces, last]) {
     message.set(piece, at)
