@@ -78,6 +78,7 @@ describe("two ends", () => {
     say(8)
     expect([4, 8, 12].map(server.connection.accepts)).toEqual([true, false, false])
     expect(server.connection.goaway(12)).toHaveLength(0)
+    expect(server.connection.goaway(8)).toHaveLength(0)
     say(4)
     expect(client.lines.slice(1)).toEqual([`goaway ${noStreamYet}`, "goaway 8", "goaway 4"])
   })

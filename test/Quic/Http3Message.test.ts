@@ -142,6 +142,7 @@ describe("a message that breaks the rules ends its stream", () => {
     ["an empty path", [[":path", ""], ...without(":path")]],
     ["a path that is no path", [[":path", "a"], ...without(":path")]],
     ["a path with a space", [[":path", "/a b"], ...without(":path")]],
+    ["a path with a control character", [[":path", "/\x7f"], ...without(":path")]],
     ["a GET of everything", [[":path", "*"], ...without(":path")]],
     ["a method twice", [...get, [":method", "GET"]]],
     ["a status in a request", [...get, ok]],
@@ -156,6 +157,7 @@ describe("a message that breaks the rules ends its stream", () => {
     ["a value with a line feed", [...get, ["x", "a\nb"]]],
     ["a value with a carriage return", [...get, ["x", "a\rb"]]],
     ["a value with a zero", [...get, ["x", "a\0b"]]],
+    ["a value with a control character", [...get, ["x", "a\x7fb"]]],
     ["connection", [...get, ["connection", "close"]]],
     ["keep-alive", [...get, ["keep-alive", "1"]]],
     ["proxy-connection", [...get, ["proxy-connection", "close"]]],
@@ -196,6 +198,14 @@ describe("a message that breaks the rules ends its stream", () => {
     expect(response()).toEqual(["stream H3_MESSAGE_ERROR"])
     expect(response(headers([":status", "100"])).at(-1)).toBe("stream H3_MESSAGE_ERROR")
   })
+})
+
+it("fields that a program wants to send can be checked before", () => {
+  expect(["x-a", "", "X-A", "a b", ":path", "ä", "ű"].map(Fields.isName)).toEqual([true, ...Array(6).fill(false)])
+  expect(["", "a b\t~", "ä", "a\nb", "\x7f", "ű", "Ċ"].map(Fields.isValue)).toEqual([
+    ...Array(3).fill(true),
+    ...Array(4).fill(false)
+  ])
 })
 
 describe("frames in the wrong place end the connection", () => {

@@ -95,6 +95,7 @@ describe("field sections", () => {
     ["an index of 2^32 and more", "0000 ff ff ff ff ff ff 01"],
     ["an index that never ends", "0000 ff 80 80 80 80 80 80 80 80 80 80 80 80 00"],
     ["a string longer than the section", "0000 51 05 2f"],
+    ["a string one byte longer than the section", "0000 51 02 2f"],
     ["a name longer than the section", "0000 27 05 2f"],
     ["a name without a value", "0000 21 61"],
     ["a string that is not Huffman's", "0000 51 81 00"]
