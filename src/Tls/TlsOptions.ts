@@ -18,7 +18,7 @@ export interface TlsOptions extends TransportOptions.TransportOptions {
   readonly keepaliveTime?: Duration.DurationInput | undefined
   /** How long the answer to that may take before the connection is given up. Default 10 seconds. */
   readonly keepaliveTimeout?: Duration.DurationInput | undefined
-  /** Unread bytes of one call that a peer may send before it has to wait. Default 256 KiB. */
+  /** Unread bytes of one call that a peer may send before it has to wait. Default 1 MiB. */
   readonly callWindow?: number | undefined
   /** Unread bytes of all calls together. Default 16 MiB: what a connection of stalled readers may cost in memory. */
   readonly connectionWindow?: number | undefined

@@ -230,7 +230,7 @@ describe("a peer that breaks the rules loses its connection, and nobody else his
             false
           )
         ),
-        ...Array.from({ length: 40 }, () =>
+        ...Array.from({ length: 100 }, () =>
           bytes((writer) => Frames.writeMessage(writer, 0, 1, new Uint8Array(16_000), 0, 16_000))
         )
       ]
