@@ -3,6 +3,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { describe, expect, it } from "@effect/vitest"
 import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
@@ -137,16 +138,21 @@ interface Meeting {
   readonly log: ReadonlyArray<Line>
 }
 
+/** What transports say of rotations. */
+interface RotationOptions {
+  readonly rehandshakeWithin?: Duration.DurationInput | undefined
+}
+
 /**
  * What `Credentials` promises, over any transport. `transport` makes the layer under test on whatever credentials the
  * test has.
  */
 export const credentialsSuite = <E>(
   name: string,
-  transport: () => Layer.Layer<Transport.Transport, E, Credentials.Credentials>
+  transport: (options?: RotationOptions) => Layer.Layer<Transport.Transport, E, Credentials.Credentials>
 ): void => {
-  const build = (credentials: Layer.Layer<Credentials.Credentials, unknown>) =>
-    Layer.build(Layer.provide(transport(), credentials))
+  const build = (credentials: Layer.Layer<Credentials.Credentials, unknown>, options?: RotationOptions) =>
+    Layer.build(Layer.provide(transport(options), credentials))
 
   const fixed = (material: Credentials.Material) => Layer.succeed(Credentials.Credentials, Credentials.make(material))
 
@@ -329,6 +335,101 @@ export const credentialsSuite = <E>(
           expect(clients.size).toBe(known + 2)
         }),
         60_000
+      )
+    })
+
+    describe("connections that are replaced after a rotation", () => {
+      const rehandshake = { rehandshakeWithin: "400 millis" } as const
+
+      /** A listener and a client, of which one replaces its connections, and calls without end. */
+      const under = (replaces: "listener" | "client") =>
+        Effect.gen(function* () {
+          const ca = yield* DevCa.make()
+          const [server, client] = [yield* rotating(ca), yield* rotating(ca)]
+          const calls: Array<{ readonly address: string; readonly fingerprint: string }> = []
+          const handlers = Transport.handlers(EchoService, {
+            ...echo,
+            echo: ({ message }, { peer }) =>
+              Effect.sync(() => {
+                calls.push({ address: peer.address, fingerprint: Option.getOrThrow(peer.identity).fingerprint })
+                return { message }
+              }),
+            echoServerStream: () => Stream.map(Stream.repeatEffect(Effect.sleep("20 millis")), () => ({}))
+          })
+          const layer = (side: Rotating, which: typeof replaces) =>
+            build(Layer.succeed(Credentials.Credentials, side.service), which === replaces ? rehandshake : undefined)
+          const { target } = yield* Effect.provide(Transport.listen([handlers]), yield* layer(server, "listener"))
+          const echoes = yield* Effect.provide(Transport.client(EchoService, target), yield* layer(client, "client"))
+          // HTTP/2 as Node speaks it refuses what a client began before it heard that it shall go: nobody has seen that.
+          const call = Effect.retry(echoes.echo({ message: "a" }, { timeout: "5 seconds" }), {
+            while: (error) => name === "GrpcLive" && error._tag === "Unavailable" && error.processed === "no"
+          })
+          const load = yield* Effect.forkScoped(
+            Effect.all([Effect.forever(call), Effect.forever(call)], { concurrency: 2 })
+          )
+          const soonOrFailed = (condition: Effect.Effect<void>) =>
+            Effect.raceFirst(eventually(condition, "10 seconds"), Fiber.join(load))
+          yield* soonOrFailed(Effect.sync(() => expect(calls.length).toBeGreaterThan(5)))
+          /** Waits for calls on another connection, and for the end of those on the first. */
+          const replaced = Effect.gen(function* () {
+            const first = calls[0]
+            yield* soonOrFailed(Effect.sync(() => expect(calls.at(-1)?.address).not.toBe(first?.address)))
+            const from = calls.length
+            yield* soonOrFailed(Effect.sync(() => expect(calls.length).toBeGreaterThan(from + 10)))
+            expect(calls.slice(from + 2).some(({ address }) => address === first?.address)).toBe(false)
+          })
+          return { ca, calls, client, echoes, load, replaced, server, soonOrFailed }
+        })
+
+      test(
+        "by a client, which fails no call",
+        Effect.gen(function* () {
+          const { ca, calls, client, replaced } = yield* under("client")
+          const before = calls[0]?.fingerprint
+          yield* client.show(ca)
+          yield* replaced
+          expect(calls.at(-1)?.fingerprint).not.toBe(before)
+        }),
+        30_000
+      )
+
+      test(
+        "by a client end its calls that go on for longer than that",
+        Effect.gen(function* () {
+          const { ca, client, echoes, replaced } = yield* under("client")
+          const stream = yield* Effect.fork(Effect.flip(Stream.runDrain(echoes.echoServerStream({}))))
+          yield* client.show(ca)
+          yield* replaced
+          expect(yield* within(Fiber.join(stream), "5 seconds")).toMatchObject({ _tag: "Cancelled" })
+        }),
+        30_000
+      )
+
+      test(
+        "by a client stay where the peer does not take the new credentials",
+        Effect.gen(function* () {
+          const log = yield* captureLog
+          yield* Effect.gen(function* () {
+            const { calls, client, soonOrFailed } = yield* under("client")
+            yield* client.show(yield* DevCa.make())
+            const isSaid = () => log.lines.some(({ text }) => text.includes("stays, for with the new credentials"))
+            yield* soonOrFailed(Effect.sync(() => expect(isSaid()).toBe(true)))
+            const from = calls.length
+            yield* soonOrFailed(Effect.sync(() => expect(calls.length).toBeGreaterThan(from + 10)))
+            expect(new Set(calls.map(({ address }) => address)).size).toBe(1)
+          }).pipe(Effect.provide(log.layer))
+        }),
+        30_000
+      )
+
+      test(
+        "by a listener, whose clients come back without a failed call",
+        Effect.gen(function* () {
+          const { ca, replaced, server } = yield* under("listener")
+          yield* server.show(ca)
+          yield* replaced
+        }),
+        30_000
       )
     })
 

@@ -8,6 +8,7 @@ import type * as ConfigError from "effect/ConfigError"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Credentials from "../Tls/Credentials.js"
+import * as Renew from "../Transport/internal/renew.js"
 import * as SharedConnections from "../Transport/internal/sharedConnections.js"
 import * as Transport from "../Transport.js"
 import * as GrpcOptions from "./GrpcOptions.js"
@@ -41,7 +42,14 @@ export const layer = (
       }
       return {
         listen: (routes, options) => GrpcServer.listen(settings, credentials, routes, options),
-        connect: yield* SharedConnections.make((target) => GrpcClient.connect(settings, credentials, target)),
+        connect: yield* SharedConnections.make((target) =>
+          Renew.make(
+            GrpcClient.connect(settings, credentials, target),
+            credentials.changes,
+            settings.rehandshakeWithin,
+            target
+          )
+        ),
         defaultTimeout: settings.defaultTimeout
       }
     })

@@ -1,4 +1,5 @@
 import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
 import * as TransportOptions from "../Transport/TransportOptions.js"
 
 /**
@@ -34,6 +35,15 @@ export interface GrpcOptions extends TransportOptions.TransportOptions {
   readonly initialReconnectBackoff?: Duration.DurationInput | undefined
   /** The longest pause between attempts to connect. Default 120 seconds, as in gRPC's connection backoff. */
   readonly maxReconnectBackoff?: Duration.DurationInput | undefined
+  /**
+   * Replaces connections after a rotation of the credentials: a client makes a new one, a listener asks its clients for
+   * that, within the first half of this time at a moment of its own. Calls that run on the old ones have this long to end.
+   * Off by default: connections live on with the certificates that they began with.
+   *
+   * A call that begins just when a listener asks can fail with `Unavailable`, `processed: "no"`, for Node's HTTP/2
+   * refuses it.
+   */
+  readonly rehandshakeWithin?: Duration.DurationInput | undefined
   /** The name that the peer's certificate must carry, where it is not the host of the target. */
   readonly serverName?: string | undefined
 }
@@ -49,6 +59,7 @@ export const withDefaults = (options: GrpcOptions) => ({
   maxConnections: options.maxConnections ?? 10_000,
   initialReconnectBackoff: Duration.decode(options.initialReconnectBackoff ?? "1 second"),
   maxReconnectBackoff: Duration.decode(options.maxReconnectBackoff ?? "120 seconds"),
+  rehandshakeWithin: Option.map(Option.fromNullable(options.rehandshakeWithin), Duration.decode),
   serverName: options.serverName
 })
 

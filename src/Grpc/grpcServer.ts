@@ -9,6 +9,7 @@ import type * as Scope from "effect/Scope"
 import type * as Credentials from "../Tls/Credentials.js"
 import * as SecureListener from "../Tls/SecureListener.js"
 import * as InFlight from "../Transport/internal/inFlight.js"
+import * as Renew from "../Transport/internal/renew.js"
 import type * as Route from "../Transport/internal/route.js"
 import type * as Peer from "../Transport/Peer.js"
 import type { BindError } from "../Transport/TransportError.js"
@@ -60,6 +61,9 @@ const makeServer = (routes: ReadonlyMap<string, Route.Route>, listener: GrpcServ
 
 const key = (address: string | undefined, port: number | undefined) => `${address}:${port}`
 
+/** The longest time that a timer can be set to. */
+const longestTimeout = 2 ** 31 - 1
+
 /** Listens until the scope closes, and lets the calls in flight end before it does. */
 export const listen = (
   settings: Settings,
@@ -72,6 +76,7 @@ export const listen = (
     const clock = yield* Effect.clock
     const run = yield* FiberSet.makeRuntime()
     const peers = new Map<string, Peer.Peer>()
+    const sockets = new Set<Net.Socket>()
 
     const peerOf = (call: Grpc.ServerInterceptingCallInterface): Peer.Peer => {
       const { remoteAddress, remotePort } = call.getConnectionInfo()
@@ -88,6 +93,7 @@ export const listen = (
       }
       const name = key(socket.remoteAddress, socket.remotePort)
       peers.set(name, peer)
+      sockets.add(socket)
       const timer = setTimeout(() => {
         if (socket.bytesRead < prefaceSize) {
           run(Effect.logWarning(`closed ${peer.address}: it sent no HTTP/2 preface in time`))
@@ -96,6 +102,7 @@ export const listen = (
       }, Duration.toMillis(settings.handshakeTimeout))
       socket.once("close", () => {
         clearTimeout(timer)
+        sockets.delete(socket)
         peers.delete(name)
       })
       injector.injectConnection(socket)
@@ -109,6 +116,21 @@ export const listen = (
         yield* Effect.timeoutOption(Effect.interruptible(closed), flushPeriod)
         server.forceShutdown()
       })
+
+    /** Asks those who are connected to connect again, and hangs up on those who are still there at the end. */
+    const renew = (within: Duration.Duration) =>
+      Effect.gen(function* () {
+        yield* Renew.pause(within)
+        const old = [...sockets]
+        // Its own time limit would hit the connections that take the place of these.
+        injector.drain(longestTimeout)
+        yield* Effect.sleep(within)
+        for (const socket of old) {
+          socket.destroy()
+        }
+      })
+
+    yield* Renew.onChange(credentials.changes, settings.rehandshakeWithin, renew)
 
     return yield* SecureListener.listen(
       {

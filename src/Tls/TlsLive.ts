@@ -12,6 +12,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type { Connection } from "../Transport/internal/connection.js"
 import * as InFlight from "../Transport/internal/inFlight.js"
+import * as Renew from "../Transport/internal/renew.js"
 import type { Route } from "../Transport/internal/route.js"
 import * as SharedConnections from "../Transport/internal/sharedConnections.js"
 import * as Peer from "../Transport/Peer.js"
@@ -70,7 +71,12 @@ export const layer = (
       }
 
       const connect = yield* SharedConnections.make((target) =>
-        TlsClient.connect(settings, current, target, { routes: offeredTo(target), inFlight, clock })
+        Renew.make(
+          TlsClient.connect(settings, current, target, { routes: offeredTo(target), inFlight, clock }),
+          credentials.changes,
+          settings.rehandshakeWithin,
+          target
+        )
       )
 
       return Context.make(Transport.Transport, {

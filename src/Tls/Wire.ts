@@ -14,6 +14,8 @@ export const largePiece = 4_096
 export const maxPath = 1_024
 export const maxGoawayText = 1_024
 export const noTimeout = 0xffff_ffff
+/** More calls than a peer can open before it reads a GOAWAY which says that it shall open no more. */
+export const farAhead = 2 ** 30
 /** What a MESSAGE frame counts beside its payload: about what a message that waits to be read costs in memory. */
 export const messageOverhead = 128
 

@@ -32,6 +32,8 @@ export interface WireConnection extends Receiver.Receiver {
   readonly consumed: (call: number, size: number) => void
   readonly ping: (payload: bigint) => void
   readonly goaway: (reason: Wire.Reason, text: string) => void
+  /** Asks the other end to open no more calls. Those that come nevertheless are taken. */
+  readonly retire: () => void
   /** Bytes that `output` would give whatever the credit. */
   readonly buffered: () => number
   /** The bytes to send now: everything but what waits for credit, and of large messages no more than the budget. */
@@ -149,6 +151,7 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
       state.isGoawaySent = true
       Frames.writeGoaway(writer, (state.nextTheirs - 2) >>> 0, reason, text)
     },
+    retire: () => Frames.writeGoaway(writer, (state.nextTheirs + Wire.farAhead) >>> 0, "Shutdown", ""),
     buffered: () => writer.size(),
     output
   }

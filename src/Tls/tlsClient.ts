@@ -130,15 +130,9 @@ export const connect = (
     const peer = Peer.formatTarget(target)
     yield* Count.whileOpen(TransportMetrics.connectionsOpened)
     let closed = false
-    yield* Effect.addFinalizer(() =>
-      Effect.sync(() => {
-        closed = true
-      })
-    )
     const lost = () => new Unavailable({ message: `the connection to ${peer} was lost`, peer, processed: "no" })
-    const { changed, current } = yield* Reconnect.make<TlsConnection.TlsConnection, Failure>(
+    const { changed, current, wake } = yield* Reconnect.make<TlsConnection.TlsConnection, Failure>(
       connectOnce(settings, credentials, target, server),
-      lost,
       { initial: settings.initialReconnectBackoff, max: settings.maxReconnectBackoff }
     ).pipe(
       // To the calls on a lost connection its time-out is one more reason to be unavailable; to who connects it is his own.
@@ -147,19 +141,26 @@ export const connect = (
       )
     )
 
-    /** The connection for a new call, or why there is none. */
-    const usable = (method: string): Either.Either<Connection, Failure | Cancelled> => {
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        closed = true
+        wake()
+      })
+    )
+
+    /** The connection for a new call, or why there is none; undefined while that is open. */
+    const usable = (method: string): Either.Either<Connection, Failure | Cancelled> | undefined => {
       const now = current()
       return closed
         ? Either.left(new Cancelled({ message: "the client was closed", processed: "no", method, peer }))
-        : Exit.isFailure(now)
-          ? Either.left(Status.ofCall(Option.getOrElse(Cause.failureOption(now.cause), lost), method))
-          : now.value.isLost()
-            ? Either.left(Status.ofCall(lost(), method))
+        : now === undefined || (Exit.isSuccess(now) && now.value.isLost())
+          ? undefined
+          : Exit.isFailure(now)
+            ? Either.left(Status.ofCall(Option.getOrElse(Cause.failureOption(now.cause), lost), method))
             : Either.right(now.value.connection)
     }
 
-    /** Waits for a connection where the call wants that; `run` gets what is left of its timeout. */
+    /** Waits for a connection that was just lost, or where the call wants that; `run` gets what is left of its timeout. */
     const withConnection = <A>(
       method: string,
       call: OutgoingCall,
@@ -168,7 +169,10 @@ export const connect = (
       Effect.gen(function* () {
         const started = yield* Clock.currentTimeMillis
         let connection = usable(method)
-        while (Either.isLeft(connection) && call.waitForReady && connection.left._tag !== "Cancelled") {
+        while (
+          connection === undefined ||
+          (Either.isLeft(connection) && call.waitForReady && connection.left._tag !== "Cancelled")
+        ) {
           yield* changed
           connection = usable(method)
         }
@@ -184,7 +188,7 @@ export const connect = (
     return {
       unary: (method, request, call) => {
         const connection = usable(method.path)
-        return Either.isRight(connection)
+        return connection !== undefined && Either.isRight(connection)
           ? connection.right.unary(method, request, call)
           : Effect.flatten(
               withConnection(method.path, call, (connection, call) => connection.unary(method, request, call))

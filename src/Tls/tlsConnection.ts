@@ -35,6 +35,8 @@ export interface TlsConnection {
   readonly ended: Effect.Effect<End>
   /** Takes no more calls, and lets those in flight end. */
   readonly goaway: () => void
+  /** Asks the other end to begin no more calls here, and completes when it has heard that. Those that it began are taken. */
+  readonly retire: Effect.Effect<void>
   /** Whether calls are in flight, or bytes under way. */
   readonly isBusy: () => boolean
   /** Cancels this end's calls. */
@@ -48,6 +50,9 @@ const budget = 128 * 1024
 /** So many frames don't wait for the end of the turn: the other end works on them while this one goes on. */
 const portion = 32
 
+/** The payload of the PING behind the GOAWAY that asks a peer to go: what it opened before is there when it answers. */
+const retiring = 1n
+
 export const make = (
   socket: Net.Socket,
   role: "client" | "server",
@@ -59,6 +64,7 @@ export const make = (
   const ready = Deferred.unsafeMake<void, End>(FiberId.none)
   const lost = Deferred.unsafeMake<void>(FiberId.none)
   const ended = Deferred.unsafeMake<End>(FiberId.none)
+  const retired = Deferred.unsafeMake<void>(FiberId.none)
   let end: End | undefined
   let isLost = false
   let isScheduled = false
@@ -96,8 +102,11 @@ export const make = (
       onTrailers: (id, trailers) => outgoing.onTrailers(id, trailers),
       onCancel: (id) => incoming.onCancel(id),
       onTooLarge: (id) => (id % 2 === mine ? outgoing.onTooLarge(id) : incoming.onTooLarge(id)),
-      onPong: () => {
+      onPong: (payload) => {
         pingSince = undefined
+        if (payload === retiring) {
+          Deferred.unsafeDone(retired, Effect.void)
+        }
       },
       onGoaway: (goaway) => {
         isLost = true
@@ -226,6 +235,12 @@ export const make = (
       wire.goaway("Shutdown", "")
       flush()
     },
+    retire: Effect.suspend(() => {
+      wire.retire()
+      wire.ping(retiring)
+      flush()
+      return Effect.race(Deferred.await(retired), Deferred.await(ended))
+    }),
     isBusy: () => outgoing.size() > 0 || incoming.size() > 0 || wire.buffered() > 0 || socket.writableLength > 0,
     cancelAll: outgoing.cancelAll,
     close

@@ -4,6 +4,7 @@ import * as FiberSet from "effect/FiberSet"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as InFlight from "../Transport/internal/inFlight.js"
+import * as Renew from "../Transport/internal/renew.js"
 import type * as Route from "../Transport/internal/route.js"
 import type * as Peer from "../Transport/Peer.js"
 import type { BindError } from "../Transport/TransportError.js"
@@ -24,6 +25,13 @@ const farewell = (reason: Wire.Reason, text: string): Uint8Array => {
   return Buffer.concat(writer.take())
 }
 
+/** Completes when none of the connections has calls, or bytes to send. */
+const idle = (connections: Iterable<TlsConnection.TlsConnection>) =>
+  Effect.repeat(
+    Effect.sync(() => [...connections].every((connection) => !connection.isBusy())),
+    { until: (done) => done, schedule: Schedule.spaced("5 millis") }
+  )
+
 /** Listens until the scope closes, and lets the calls in flight end before it does. */
 export const listen = (
   settings: Settings,
@@ -38,22 +46,31 @@ export const listen = (
     const run = yield* FiberSet.makeRuntime()
     const connections = new Set<TlsConnection.TlsConnection>()
 
-    const flushed = Effect.sync(() => [...connections].every((connection) => !connection.isBusy())).pipe(
-      Effect.repeat({ until: (done) => done, schedule: Schedule.spaced("5 millis") }),
-      Effect.interruptible,
-      Effect.timeoutOption(flushPeriod)
-    )
-
     const drain = Effect.gen(function* () {
       for (const connection of connections) {
         connection.goaway()
       }
       yield* inFlight.drain(options.gracePeriod ?? settings.gracePeriod)
-      yield* flushed
+      yield* Effect.timeoutOption(Effect.interruptible(idle(connections)), flushPeriod)
       for (const connection of connections) {
         connection.close("Shutdown", "")
       }
     })
+
+    /** Tells those who are connected to connect again. They have answered the last call that they began before. */
+    const renew = (within: Duration.Duration) =>
+      Effect.forEach(
+        [...connections],
+        (connection) =>
+          Effect.gen(function* () {
+            yield* Renew.pause(within)
+            yield* Effect.timeoutOption(Effect.zipRight(connection.retire, idle([connection])), within)
+            connection.close("Shutdown", "")
+          }),
+        { concurrency: "unbounded", discard: true }
+      )
+
+    yield* Renew.onChange(credentials.changes, settings.rehandshakeWithin, renew)
 
     return yield* SecureListener.listen(
       {

@@ -6,7 +6,7 @@ import { credentialsSuite } from "../CredentialsSuite.js"
 import { EchoService, echo } from "../fixtures/echo.js"
 import { leavesNothing } from "../fixtures/expect.js"
 
-credentialsSuite("GrpcLive", () => Grpc.layer())
+credentialsSuite("GrpcLive", Grpc.layer)
 
 describe("GrpcLive, insecure", () => {
   it.live("proves no identity, so that all authorizers but any refuse", () =>

@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { Credentials, DevCa, Grpc, Metadata, Transport, TransportError, TransportMetrics } from "effect-transport"
 import * as GrpcOptions from "../../src/Grpc/GrpcOptions.js"
@@ -210,6 +211,7 @@ describe("options", () => {
       maxConnections: 10_000,
       initialReconnectBackoff: second(1),
       maxReconnectBackoff: second(120),
+      rehandshakeWithin: Option.none(),
       serverName: undefined
     })
   })

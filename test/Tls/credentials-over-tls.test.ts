@@ -1,4 +1,4 @@
 import { Tls } from "effect-transport"
 import { credentialsSuite } from "../CredentialsSuite.js"
 
-credentialsSuite("TlsLive", () => Tls.layer())
+credentialsSuite("TlsLive", Tls.layer)

@@ -15,10 +15,11 @@ export interface Live {
 
 /** A connection that is made again whenever it is lost. */
 export interface Reconnecting<L, E> {
-  /** The live connection, or why there is none. */
-  readonly current: () => Exit.Exit<L, E>
-  /** Completes when the connection has been made again, or another attempt has failed. */
+  /** The live connection, or why there is none; undefined when it was just lost and may be back at once. */
+  readonly current: () => Exit.Exit<L, E> | undefined
+  /** Completes when the connection has been made again, or another attempt has failed, or by `wake`. */
   readonly changed: Effect.Effect<void>
+  readonly wake: () => void
 }
 
 export interface Backoff {
@@ -38,16 +39,19 @@ const pause = ({ initial, max }: Backoff, failures: number) =>
 /** Connects now, failing as this first attempt does, and again by itself until the scope closes. */
 export const make = <L extends Live, E>(
   connect: Effect.Effect<L, E, Scope.Scope>,
-  onLost: () => E,
   backoff: Backoff
 ): Effect.Effect<Reconnecting<L, E>, E, Scope.Scope> =>
   Effect.gen(function* () {
     const scope = yield* Effect.scope
     const waiting = new Set<() => void>()
-    let current: Exit.Exit<L, E>
+    let current: Exit.Exit<L, E> | undefined
 
-    const set = (next: Exit.Exit<L, E>) => {
+    const set = (next: Exit.Exit<L, E> | undefined) => {
       current = next
+      wakeAll()
+    }
+
+    const wakeAll = () => {
       for (const wake of waiting) {
         wake()
       }
@@ -77,7 +81,7 @@ export const make = <L extends Live, E>(
 
     const keep = (live: L): Effect.Effect<never> =>
       Effect.flatMap(live.lost, () => {
-        set(Exit.fail(onLost()))
+        set(undefined)
         return Effect.flatMap(reconnect(0), (next) => {
           set(Exit.succeed(next))
           return keep(next)
@@ -89,6 +93,7 @@ export const make = <L extends Live, E>(
     yield* Effect.forkScoped(keep(first))
     return {
       current: () => current,
+      wake: wakeAll,
       changed: Effect.async<void>((resume) => {
         const wake = () => {
           waiting.delete(wake)

@@ -1,0 +1,133 @@
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Random from "effect/Random"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as Peer from "../Peer.js"
+import type { Connection } from "./connection.js"
+
+/** When connections with what was replaced are replaced too: not all at once, and early enough for their calls to end. */
+export const pause = (within: Duration.Duration): Effect.Effect<void> =>
+  Effect.flatMap(Random.nextRange(0, Duration.toMillis(within) / 2), (millis) => Effect.sleep(millis))
+
+/** Runs `renew` after each change, where connections are to be replaced at all. The first is what they begin with. */
+export const onChange = (
+  changes: Stream.Stream<unknown>,
+  within: Option.Option<Duration.Duration>,
+  renew: (within: Duration.Duration) => Effect.Effect<void>
+): Effect.Effect<void, never, Scope.Scope> =>
+  Option.match(within, {
+    onNone: () => Effect.void,
+    onSome: (within) =>
+      Effect.asVoid(
+        Effect.forkScoped(Stream.runForEach(Stream.drop(changes, 1), () => Effect.forkScoped(renew(within))))
+      )
+  })
+
+/** A connection, the scope that it lives in, and its calls. */
+interface Held {
+  readonly connection: Connection
+  readonly scope: Scope.CloseableScope
+  readonly begin: Effect.Effect<void>
+  readonly end: Effect.Effect<void>
+  /** Completes when it has no calls. */
+  readonly idle: Effect.Effect<void>
+}
+
+const hold = (connection: Connection, scope: Scope.CloseableScope): Held => {
+  let calls = 0
+  let onIdle = () => {}
+  return {
+    connection,
+    scope,
+    begin: Effect.sync(() => {
+      calls += 1
+    }),
+    end: Effect.sync(() => {
+      calls -= 1
+      if (calls === 0) {
+        onIdle()
+      }
+    }),
+    idle: Effect.async((resume) => {
+      onIdle = () => resume(Effect.void)
+      if (calls === 0) {
+        onIdle()
+      }
+    })
+  }
+}
+
+/**
+ * A connection that is made anew with each change. New calls run on the new one once it is there; those on the old one
+ * have `within` to end. When there is no new one to be had the old one stays.
+ */
+export const make = <E extends Error>(
+  connect: Effect.Effect<Connection, E, Scope.Scope>,
+  changes: Stream.Stream<unknown>,
+  within: Option.Option<Duration.Duration>,
+  target: Peer.Target
+): Effect.Effect<Connection, E, Scope.Scope> =>
+  Option.match(within, { onNone: () => connect, onSome: (within) => renewing(connect, changes, within, target) })
+
+const renewing = <E extends Error>(
+  connect: Effect.Effect<Connection, E, Scope.Scope>,
+  changes: Stream.Stream<unknown>,
+  within: Duration.Duration,
+  target: Peer.Target
+): Effect.Effect<Connection, E, Scope.Scope> =>
+  Effect.gen(function* () {
+    const scope = yield* Effect.scope
+    const open = Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function* () {
+        const own = yield* Scope.fork(scope, ExecutionStrategy.sequential)
+        const connection = yield* restore(Scope.extend(connect, own)).pipe(
+          Effect.onError((cause) => Scope.close(own, Exit.failCause(cause)))
+        )
+        return hold(connection, own)
+      })
+    )
+    let current = yield* open
+
+    const retire = ({ idle, scope }: Held) =>
+      Effect.zipRight(Effect.timeoutOption(idle, within), Scope.close(scope, Exit.void))
+
+    const renew = Effect.gen(function* () {
+      yield* pause(within)
+      const old = current
+      current = yield* open
+      yield* Effect.forkIn(retire(old), scope)
+    }).pipe(
+      Effect.catchAll((error) =>
+        Effect.logWarning(
+          `the connection to ${Peer.formatTarget(target)} stays, for with the new credentials there is none: ${error.message}`
+        )
+      )
+    )
+    yield* onChange(changes, Option.some(within), () => renew)
+
+    return {
+      unary: (method, request, call) =>
+        Effect.suspend(() => {
+          const { begin, connection, end } = current
+          return Effect.acquireUseRelease(
+            begin,
+            () => connection.unary(method, request, call),
+            () => end
+          )
+        }),
+      stream: (method, requests, call) =>
+        Stream.unwrapScoped(
+          Effect.suspend(() => {
+            const { begin, connection, end } = current
+            return Effect.as(
+              Effect.acquireRelease(begin, () => end),
+              connection.stream(method, requests, call)
+            )
+          })
+        )
+    }
+  })
