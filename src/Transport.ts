@@ -226,7 +226,13 @@ export const handlers = <S extends Service.Source, const H extends Implementatio
   }
 }
 
-type RequirementsOf<H extends ReadonlyArray<Handlers<unknown>>> = RequirementsOfEach<H[number]>
+/**
+ * What handlers require together.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type RequirementsOf<H extends ReadonlyArray<Handlers<unknown>>> = RequirementsOfEach<H[number]>
 type RequirementsOfEach<H> = H extends Handlers<infer R> ? R : never
 
 const routesOf = <const H extends ReadonlyArray<Handlers<unknown>>>(
