@@ -6,6 +6,7 @@
 
 export * as Grpc from "./Grpc/GrpcLive.js"
 export { GrpcLive } from "./Grpc/GrpcLive.js"
+export * as ClusterTransport from "./Rpc/ClusterTransport.js"
 export * as RpcTransport from "./Rpc/RpcTransport.js"
 export * as RetryPolicy from "./Schedule/RetryPolicy.js"
 export * as Credentials from "./Tls/Credentials.js"

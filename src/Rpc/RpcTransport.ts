@@ -5,20 +5,16 @@
  * @since 0.1.0
  */
 import * as RpcClient from "@effect/rpc/RpcClient"
-import { RpcClientError } from "@effect/rpc/RpcClientError"
 import type { FromClientEncoded, FromServerEncoded } from "@effect/rpc/RpcMessage"
 import * as RpcMiddleware from "@effect/rpc/RpcMiddleware"
 import * as RpcSerialization from "@effect/rpc/RpcSerialization"
 import * as RpcServer from "@effect/rpc/RpcServer"
-import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Mailbox from "effect/Mailbox"
 import * as Option from "effect/Option"
-import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Call } from "../Transport/Call.js"
@@ -26,6 +22,7 @@ import type { Peer } from "../Transport/Peer.js"
 import { type BindError, type ConnectError, InvalidArgument, type StatusError } from "../Transport/TransportError.js"
 import * as Transport from "../Transport.js"
 import * as Carrier from "./internal/carrier.js"
+import * as ProtocolClient from "./internal/protocolClient.js"
 
 /**
  * Which of several protocols on one listener is meant.
@@ -254,8 +251,6 @@ export const layerProtocolServer = <const H extends ReadonlyArray<Transport.Hand
     })
   )
 
-const again = Schedule.union(Schedule.exponential("100 millis", 1.6), Schedule.spaced("5 seconds"))
-
 /**
  * A client protocol to a peer. It comes back by itself when it is lost; requests that were in flight then fail with
  * `RpcClientError`, whose cause is the error of the transport.
@@ -271,76 +266,9 @@ export const makeProtocolClient = (
   ConnectError,
   Transport.Transport | RpcSerialization.RpcSerialization | Scope.Scope
 > =>
-  Effect.gen(function* () {
-    const serialization = yield* RpcSerialization.RpcSerialization
-    const client = yield* Transport.client(Carrier.service(options.name), peer)
-    return yield* RpcClient.Protocol.make((writeResponse) =>
-      Effect.gen(function* () {
-        let session:
-          | { readonly parser: RpcSerialization.Parser; readonly outbox: Mailbox.Mailbox<Uint8Array> }
-          | undefined
-        let failure = new RpcClientError({ reason: "Protocol", message: `no connection to ${peer} yet` })
-        const tried = Effect.unsafeMakeLatch()
-
-        const open = Effect.gen(function* () {
-          const parser = serialization.unsafeMake()
-          const outbox = yield* Effect.acquireRelease(
-            Mailbox.make<Uint8Array>(Carrier.waiting),
-            (mailbox) => mailbox.shutdown
-          )
-          const requests = Carrier.batched(serialization, Mailbox.toStream(outbox))
-          const opened = Effect.suspend(() => {
-            session = { parser, outbox }
-            return tried.open
-          })
-          const receive = (bytes: Uint8Array) =>
-            bytes.length === 0
-              ? opened
-              : Carrier.decode<FromServerEncoded>(parser, bytes).pipe(
-                  Either.mapLeft((message) => new RpcClientError({ reason: "Protocol", message })),
-                  Effect.flatMap((frames) => Effect.forEach(frames, writeResponse, { discard: true }))
-                )
-          yield* Stream.runForEach(
-            client.connect(requests, { timeout: Duration.infinity, inheritDeadline: false, waitForReady: true }),
-            receive
-          )
-          return yield* new RpcClientError({ reason: "Protocol", message: `${peer} ended the connection` })
-        }).pipe(
-          Effect.scoped,
-          Effect.tapErrorCause((cause) => {
-            const error = Cause.squash(cause)
-            session = undefined
-            failure =
-              error instanceof RpcClientError
-                ? error
-                : new RpcClientError({
-                    reason: "Protocol",
-                    message: `the connection to ${peer} was lost`,
-                    cause: error
-                  })
-            return Effect.zipRight(writeResponse({ _tag: "ClientProtocolError", error: failure }), tried.open)
-          }),
-          Effect.sandbox,
-          Effect.retry(again)
-        )
-        yield* Effect.forkScoped(Effect.interruptible(open))
-        yield* tried.await
-
-        return {
-          send: (request) =>
-            Effect.suspend((): Effect.Effect<void, RpcClientError> => {
-              if (session === undefined) {
-                return Effect.fail(failure)
-              }
-              const bytes = Carrier.encode(session.parser, request)
-              return bytes === undefined ? Effect.void : Effect.asVoid(session.outbox.offer(bytes))
-            }),
-          supportsAck: true,
-          supportsTransferables: false
-        }
-      })
-    )
-  })
+  Effect.flatMap(Transport.client(Carrier.service(options.name), peer), (client) =>
+    ProtocolClient.make(peer, Effect.succeed(client))
+  )
 
 /**
  * A client protocol to a peer, for `RpcClient.make`.

@@ -18,6 +18,8 @@ export const hello = new Uint8Array(0)
 const bytes: Method.Codec<Uint8Array, Uint8Array> = { encode: (bytes) => bytes, decode: (bytes) => bytes }
 
 /** The contract of the call that carries requests and responses, encoded by an `RpcSerialization`. */
+export type Contract = ReturnType<typeof service>
+
 export const service = (name = "Connect") =>
   Service.make("effect.rpc.v1.Rpc", {
     connect: { path: `/effect.rpc.v1.Rpc/${name}`, shape: "bidiStreaming", input: bytes, output: bytes }

@@ -1,0 +1,114 @@
+/**
+ * `@effect/cluster` over any transport: its runners talk through whichever `Transport` is provided, so that shards,
+ * entities and singletons have mutual TLS. `@effect/cluster` is loaded when the layer is built.
+ *
+ * @since 0.1.0
+ */
+import type { MessageStorage, RunnerHealth, RunnerStorage, Runners, Sharding, ShardingConfig } from "@effect/cluster"
+import * as RpcSerialization from "@effect/rpc/RpcSerialization"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as Peer from "../Transport/Peer.js"
+import type { BindError } from "../Transport/TransportError.js"
+import * as Transport from "../Transport.js"
+import * as Carrier from "./internal/carrier.js"
+import * as ProtocolClient from "./internal/protocolClient.js"
+import * as RpcTransport from "./RpcTransport.js"
+
+/**
+ * A package that only one layer needs is not installed.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class MissingPackage extends Schema.TaggedError<MissingPackage>()("MissingPackage", {
+  message: Schema.String,
+  package: Schema.String,
+  cause: Schema.optional(Schema.Defect)
+}) {}
+
+const load = Effect.tryPromise({
+  try: () => import("@effect/cluster"),
+  catch: (cause) =>
+    new MissingPackage({
+      package: "@effect/cluster",
+      message: "ClusterTransport needs the package @effect/cluster, which is not installed",
+      cause
+    })
+})
+
+const name = "Runner"
+
+/** A peer that is down is tried again for as long as it is asked for: the cluster decides who lives. */
+const layerClientProtocol = ({ Runners }: typeof import("@effect/cluster")) =>
+  Layer.effect(
+    Runners.RpcClientProtocol,
+    Effect.gen(function* () {
+      const transport = yield* Transport.Transport
+      const serialization = yield* RpcSerialization.RpcSerialization
+      return (address) => {
+        const peer = Peer.formatAddress(address)
+        return ProtocolClient.make(peer, Transport.client(Carrier.service(name), peer)).pipe(
+          Effect.provideService(Transport.Transport, transport),
+          Effect.provideService(RpcSerialization.RpcSerialization, serialization)
+        )
+      }
+    })
+  )
+
+/**
+ * A runner: it takes shards, and talks to the other runners. `ShardingConfig.runnerAddress` is where the others reach it,
+ * `ShardingConfig.runnerListenAddress`, or else that same address, is where it listens, unless the options say otherwise.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  options: Transport.ListenOptions = {}
+): Layer.Layer<
+  Sharding.Sharding | Runners.Runners,
+  BindError | MissingPackage,
+  | Transport.Transport
+  | ShardingConfig.ShardingConfig
+  | MessageStorage.MessageStorage
+  | RunnerStorage.RunnerStorage
+  | RunnerHealth.RunnerHealth
+> =>
+  Layer.unwrapEffect(
+    Effect.map(load, (cluster) => {
+      const server = Layer.unwrapEffect(
+        Effect.map(cluster.ShardingConfig.ShardingConfig, ({ runnerAddress, runnerListenAddress }) => {
+          const { host, port } = Option.getOrElse(
+            Option.orElse(runnerListenAddress, () => runnerAddress),
+            () => ({ host: undefined, port: undefined })
+          )
+          return RpcTransport.layerProtocolServer({ name, host, port, ...options })
+        })
+      )
+      return cluster.RunnerServer.layerWithClients.pipe(
+        Layer.provide([server, layerClientProtocol(cluster)]),
+        Layer.provide(RpcSerialization.layerMsgPack)
+      )
+    })
+  )
+
+/**
+ * Talks to the runners, and takes no shards itself.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerClientOnly: Layer.Layer<
+  Sharding.Sharding | Runners.Runners,
+  MissingPackage,
+  Transport.Transport | ShardingConfig.ShardingConfig | MessageStorage.MessageStorage | RunnerStorage.RunnerStorage
+> = Layer.unwrapEffect(
+  Effect.map(load, (cluster) =>
+    cluster.RunnerServer.layerClientOnly.pipe(
+      Layer.provide(layerClientProtocol(cluster)),
+      Layer.provide(RpcSerialization.layerMsgPack)
+    )
+  )
+)
