@@ -1,0 +1,160 @@
+/**
+ * The port to QUIC: what a transport needs of an engine, whatever library is behind it. Connections tell what happens by
+ * callbacks, from within one turn of the event loop, and nothing here waits.
+ */
+
+/** An IP address and a port. */
+export interface HostPort {
+  readonly host: string
+  readonly port: number
+}
+
+/** Certificates, as PEM. */
+export interface TlsSettings {
+  /** The only issuers that are trusted. */
+  readonly ca: ReadonlyArray<string>
+  readonly certificate: { readonly chain: string; readonly key: string } | undefined
+  /**
+   * Whether the engine verifies the peer's chain, and the name at a client. Without, it only sees to it that the peer has
+   * a certificate and its key: whose they are is then for the caller to decide. A listener asks for a certificate always.
+   */
+  readonly verifyChain: boolean
+}
+
+/** What a connection allows. Times are milliseconds. */
+export interface ConnectionSettings {
+  readonly alpnProtocol: string
+  /** The largest UDP payload to send. */
+  readonly maxUdpPayload: number
+  /** Unread bytes that the peer may send: on all streams, and on one. */
+  readonly connectionWindow: number
+  readonly streamWindow: number
+  /** Streams that the peer may have open at a time. */
+  readonly maxBidiStreams: number
+  readonly maxUniStreams: number
+  /** Datagrams that wait, in each direction; 0 for none at all. */
+  readonly maxDatagrams: number
+  /** How long the peer may be silent before it is asked whether it lives, and how long the answer may take then. */
+  readonly keepaliveTime: number
+  readonly keepaliveTimeout: number
+  readonly handshakeTimeout: number
+  /** Packets that the peer may send in a second before it is cut off. */
+  readonly maxPacketRate: number
+}
+
+export interface ConnectOptions {
+  readonly remote: HostPort
+  /** The name to ask for and, with `verifyChain`, to find in the certificate; undefined for neither. */
+  readonly serverName: string | undefined
+  readonly tls: TlsSettings
+  readonly settings: ConnectionSettings
+}
+
+export interface ListenOptions {
+  readonly local: HostPort
+  /** What the next connection uses. */
+  readonly tls: () => TlsSettings
+  readonly settings: ConnectionSettings
+  /** Connections at a time, those in their handshake included; further ones are refused. */
+  readonly maxConnections: number
+  /** Handshakes in progress at a time; further ones are refused. */
+  readonly maxHandshakes: number
+  /** Handshakes that one source address may begin in a second; further ones are not answered. */
+  readonly maxHandshakeRate: number
+  readonly onConnection: (connection: Connection) => Events
+  /** The socket itself has failed. */
+  readonly onError: (error: Error) => void
+}
+
+/** Why a connection ended. */
+export type Close =
+  /** One side has closed it, with a code of the application or of the transport (RFC 9000, section 20). */
+  | {
+      readonly _tag: "Closed"
+      readonly by: "local" | "remote"
+      readonly isApplication: boolean
+      readonly code: number
+      readonly text: string
+    }
+  /** Nothing came any more, nobody listens there, or whoever does knows nothing of the connection. */
+  | {
+      readonly _tag: "Lost"
+      readonly why: "Silent" | "Unreachable" | "Reset" | "HandshakeTimeout"
+      readonly cause?: Error
+    }
+
+/** What a connection tells. */
+export interface Events {
+  /** The handshake is over on this side. A client does not know yet whether the server accepted it. */
+  readonly onEstablished: () => void
+  /** The peer has opened a stream; gives what hears of it. */
+  readonly onStream: (id: number) => StreamEvents
+  /** A view, to be copied by who keeps it. */
+  readonly onDatagram: (datagram: Buffer) => void
+  /** The peer allows further streams, after `openBidi` gave none. */
+  readonly onStreamsAvailable: () => void
+  /** The last that is heard. */
+  readonly onClosed: (close: Close) => void
+}
+
+/** What a stream tells. */
+export interface StreamEvents {
+  /** There is something to read. Said again after everything that comes for as long as something is left. */
+  readonly onReadable: () => void
+  /** All that was written has been handed on, after `write` gave false. */
+  readonly onDrain: () => void
+  /** The peer reads no more (STOP_SENDING). */
+  readonly onStopped: (code: number) => void
+}
+
+/** What was read from a stream. */
+export type Read =
+  /** A view that is valid until the next read of any stream. */
+  | { readonly _tag: "Bytes"; readonly bytes: Buffer; readonly fin: boolean }
+  /** The peer has broken off (RESET_STREAM). */
+  | { readonly _tag: "Reset"; readonly code: number }
+
+export interface Connection {
+  readonly remote: HostPort
+  readonly isEstablished: () => boolean
+  /** DER, the leaf first; empty where the peer has shown none. */
+  readonly peerCertificates: () => ReadonlyArray<Buffer>
+  /** Opens a stream, unless the peer allows no more. It counts as open when something has been written to it. */
+  readonly openBidi: (events: StreamEvents) => number | undefined
+  readonly openUni: (events: StreamEvents) => number | undefined
+  /** Writes, and keeps what can't be sent yet; false says that something waits, and that `onDrain` comes. */
+  readonly write: (id: number, bytes: Buffer, fin: boolean) => boolean
+  readonly read: (id: number) => Read | undefined
+  /** Breaks off this side of a stream. */
+  readonly reset: (id: number, code: number) => void
+  /** Asks the peer to break off its side of a stream. */
+  readonly stop: (id: number, code: number) => void
+  /** Whether to look for STOP_SENDING on a stream to which nothing is being written. */
+  readonly watch: (id: number, isWatched: boolean) => void
+  /** Nothing more is wanted from a stream, nor written to it. What was written is still sent. */
+  readonly release: (id: number) => void
+  /** False where the datagram was dropped: too many wait, or it is too large. */
+  readonly sendDatagram: (datagram: Buffer) => boolean
+  /** Undefined where the peer takes none. */
+  readonly maxDatagramSize: () => number | undefined
+  /** Whether all that was written on released streams has arrived. */
+  readonly isFlushed: () => boolean
+  /** Ends the connection without waiting for anything. */
+  readonly close: (isApplication: boolean, code: number, text: string) => void
+}
+
+/** A UDP socket that takes connections. */
+export interface Listener {
+  readonly local: HostPort
+  /** Refuses further connections. */
+  readonly refuse: () => void
+  /** Closes the socket; whatever connections are left are closed before. */
+  readonly close: () => Promise<void>
+}
+
+export interface QuicEngine {
+  /** A connection on a socket of its own, which lives as long. */
+  readonly connect: (options: ConnectOptions, events: (connection: Connection) => Events) => Connection
+  /** Rejects with the error of the system. */
+  readonly listen: (options: ListenOptions) => Promise<Listener>
+}

@@ -1,0 +1,117 @@
+/**
+ * The one file that knows `@infisical/quic`, of which only the native `Connection` is used: a state machine without
+ * sockets, clocks and threads (quiche 0.18.0).
+ */
+import { createHmac, randomBytes } from "node:crypto"
+import { arch, platform } from "node:process"
+import type { native as Native } from "@infisical/quic"
+import type { ConnectionSettings, HostPort, TlsSettings } from "../QuicEngine.js"
+
+export const packageName = "@infisical/quic"
+
+/** What is loaded: the functions of the library. */
+export type Quiche = typeof Native.quiche
+
+export type State = ReturnType<Quiche["Connection"]["connect"]>
+
+/** Loads the library; rejects where it is not installed, or has no binary for this platform. */
+export const load = async (): Promise<Quiche> => {
+  const library: { readonly native?: typeof Native; readonly default?: { readonly native: typeof Native } } =
+    await import(packageName)
+  const native = library.native ?? library.default?.native
+  if (native === undefined) {
+    throw new Error(`${packageName} has no native part`)
+  }
+  return native.quiche
+}
+
+export const platformName = `${platform}-${arch}`
+
+/**
+ * Connection ids of this side are of one length, so that packets can be told apart without a state. Not longer: quiche
+ * has 128 bytes for all transport parameters, of which three ids and the reset token are the most.
+ */
+export const idLength = 8
+
+export const newId = (): Buffer => randomBytes(idLength)
+
+/** The token that tells a peer that this side has lost its state of a connection (RFC 9000, section 10.3). */
+export const resetToken = (key: Buffer, id: Uint8Array): Buffer =>
+  createHmac("sha256", key).update(id).digest().subarray(0, 16)
+
+/**
+ * The names of BoringSSL. Ed25519 is not among its defaults; PKCS#1 v1.5 is there for the signatures in certificates of
+ * older CAs, which TLS 1.3 allows.
+ */
+const signatures = [
+  "ECDSA+SHA256",
+  "ed25519",
+  "RSA-PSS+SHA256",
+  "ECDSA+SHA384",
+  "RSA-PSS+SHA384",
+  "ECDSA+SHA512",
+  "RSA-PSS+SHA512",
+  "RSA+SHA256",
+  "RSA+SHA384",
+  "RSA+SHA512"
+].join(":")
+
+const pem = (text: string): Uint8Array => Buffer.from(text)
+
+/** The configuration of one connection. Throws where BoringSSL does not take a key. */
+const configOf = (quiche: Quiche, tls: TlsSettings, settings: ConnectionSettings, token: Buffer | undefined) => {
+  const { certificate } = tls
+  const config = quiche.Config.withBoringSslCtx(
+    true,
+    !tls.verifyChain,
+    tls.ca.length === 0 ? null : pem(tls.ca.join("\n")),
+    certificate === undefined ? null : [pem(certificate.key)],
+    certificate === undefined ? null : [pem(certificate.chain)],
+    signatures
+  )
+  config.setApplicationProtos([settings.alpnProtocol])
+  // The driver asks before that; it is here for the day that it can't.
+  config.setMaxIdleTimeout(settings.keepaliveTime + settings.keepaliveTimeout + 1000)
+  config.setMaxSendUdpPayloadSize(settings.maxUdpPayload)
+  config.setMaxRecvUdpPayloadSize(quiche.MAX_UDP_PACKET_SIZE)
+  config.setInitialMaxData(settings.connectionWindow)
+  config.setMaxConnectionWindow(settings.connectionWindow)
+  config.setInitialMaxStreamDataBidiLocal(settings.streamWindow)
+  config.setInitialMaxStreamDataBidiRemote(settings.streamWindow)
+  config.setInitialMaxStreamDataUni(settings.streamWindow)
+  config.setMaxStreamWindow(settings.streamWindow)
+  config.setInitialMaxStreamsBidi(settings.maxBidiStreams)
+  config.setInitialMaxStreamsUni(settings.maxUniStreams)
+  config.setDisableActiveMigration(true)
+  config.enablePacing(false)
+  config.setCcAlgorithm(quiche.CongestionControlAlgorithm.CUBIC)
+  config.enableDgram(settings.maxDatagrams > 0, settings.maxDatagrams, settings.maxDatagrams)
+  if (token !== undefined) {
+    config.setStatelessResetToken(BigInt(`0x${token.toString("hex")}`))
+  }
+  return config
+}
+
+export interface Paths {
+  readonly local: HostPort
+  readonly remote: HostPort
+}
+
+export const connect = (
+  quiche: Quiche,
+  serverName: string | undefined,
+  { local, remote }: Paths,
+  tls: TlsSettings,
+  settings: ConnectionSettings
+): State =>
+  quiche.Connection.connect(serverName ?? null, newId(), local, remote, configOf(quiche, tls, settings, undefined))
+
+/** The server's state for a client that has sent the token of a Retry back. */
+export const accept = (
+  quiche: Quiche,
+  ids: { readonly id: Uint8Array; readonly original: Uint8Array; readonly resetToken: Buffer },
+  { local, remote }: Paths,
+  tls: TlsSettings,
+  settings: ConnectionSettings
+): State =>
+  quiche.Connection.accept(ids.id, ids.original, local, remote, configOf(quiche, tls, settings, ids.resetToken))

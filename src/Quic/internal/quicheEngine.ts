@@ -1,0 +1,264 @@
+/** The engine on quiche: sockets, and which packet belongs to which connection. */
+import { hkdfSync, randomBytes } from "node:crypto"
+import type {
+  Connection,
+  ConnectOptions,
+  Events,
+  HostPort,
+  Listener,
+  ListenOptions,
+  QuicEngine
+} from "../QuicEngine.js"
+import * as Quiche from "./quiche.js"
+import * as QuicheConnection from "./quicheConnection.js"
+import * as RetryToken from "./retryToken.js"
+import * as UdpSocket from "./udpSocket.js"
+
+/** Clients have to fill up the packet that begins a connection (RFC 9000, section 14.1). */
+const minInitialSize = 1200
+
+/** The shortest packet that is answered with a reset, and the length of that (RFC 9000, section 10.3). */
+const minResettable = 43
+const resetSize = 42
+
+/** Source addresses that are counted at a time; a crowd of them is one that was made up. */
+const maxSources = 65_536
+
+/** Retries and resets that go out in a second, whoever asks for them: whoever forges addresses gets no more of them. */
+const maxStatelessRate = 20_000
+
+const version1 = 1
+
+/** RFC 9000, section 20.1. */
+const noError = 0x0
+const connectionRefused = 0x2
+
+/** Counts events by key and second. */
+const makeRate = (most: number) => {
+  let since = 0
+  const counts = new Map<string, number>()
+  return (key: string): boolean => {
+    const now = performance.now()
+    if (now - since >= 1000) {
+      since = now
+      counts.clear()
+    }
+    const count = (counts.get(key) ?? 0) + 1
+    if (count > most || (count === 1 && counts.size >= maxSources)) {
+      return false
+    }
+    counts.set(key, count)
+    return true
+  }
+}
+
+const isLong = (packet: Buffer) => ((packet[0] ?? 0) & 0x80) !== 0
+
+/** The connection id that a packet is for, as the key of a map; undefined where it can't be one of this side. */
+const keyOf = (packet: Buffer): string | undefined => {
+  if (!isLong(packet)) {
+    return packet.length > Quiche.idLength ? packet.toString("latin1", 1, 1 + Quiche.idLength) : undefined
+  }
+  return packet[5] === Quiche.idLength ? packet.toString("latin1", 6, 6 + Quiche.idLength) : undefined
+}
+
+const connect = (
+  quiche: Quiche.Quiche,
+  { remote, serverName, settings, tls }: ConnectOptions,
+  events: (connection: Connection) => Events
+): Connection => {
+  let socket: UdpSocket.UdpSocket | undefined
+  let refused: NodeJS.Timeout | undefined
+  // The packets of one socket come all from one address: which one of its own it uses is of no interest to quiche.
+  const paths = { local: { host: remote.host, port: 1 }, remote }
+  const driven = QuicheConnection.make({
+    quiche,
+    state: Quiche.connect(quiche, serverName, paths, tls, settings),
+    paths,
+    role: "client",
+    settings,
+    transmit: (slab, offset, length, to) => socket?.send(slab, offset, length, to),
+    events,
+    onGone: () => {
+      clearTimeout(refused)
+      udp.close()
+    }
+  })
+  const udp = UdpSocket.connect(
+    remote,
+    (ready) => {
+      socket = ready
+      driven.start()
+    },
+    (packet) => {
+      clearTimeout(refused)
+      refused = undefined
+      driven.receive(packet)
+    },
+    (cause) => {
+      // Anybody could send the ICMP message behind this. Who lives proves it before this is believed.
+      refused ??= setTimeout(
+        () => driven.lose({ _tag: "Lost", why: "Unreachable", cause }),
+        driven.connection.isEstablished() ? unreachablePeriod : 0
+      )
+    }
+  )
+  return driven.connection
+}
+
+/** How long a peer from whose address a refusal came may be silent. */
+const unreachablePeriod = 500
+
+const listen = async (quiche: Quiche.Quiche, options: ListenOptions): Promise<Listener> => {
+  const { settings } = options
+  const retryKey = randomBytes(32)
+  const { certificate } = options.tls()
+  // A listener that comes back with the same key can tell the peers of the one before that it knows them no more.
+  const resetKey = Buffer.from(
+    hkdfSync("sha256", certificate?.key ?? retryKey, "", "effect-transport stateless reset", 32)
+  )
+  const connections = new Map<string, QuicheConnection.Driven>()
+  const handshakes = new Set<string>()
+  const mayBegin = makeRate(options.maxHandshakeRate)
+  const mayAnswer = makeRate(maxStatelessRate)
+  const out = Buffer.allocUnsafeSlow(1500)
+  let isRefusing = false
+
+  const reply = (bytes: Buffer, to: HostPort) => socket.send(bytes, 0, bytes.length, to)
+
+  const transmit = (slab: Buffer, offset: number, length: number, to: HostPort) => socket.send(slab, offset, length, to)
+
+  /** Tells a peer that its connection is not known here any more. Shorter than what it answers, so that two ends can't go on. */
+  const reset = (packet: Buffer, from: HostPort) => {
+    if (packet.length >= minResettable && mayAnswer("reset")) {
+      const bytes = randomBytes(resetSize)
+      bytes[0] = ((bytes[0] ?? 0) & 0x3f) | 0x40
+      Quiche.resetToken(resetKey, packet.subarray(1, 1 + Quiche.idLength)).copy(bytes, resetSize - 16)
+      reply(bytes, from)
+    }
+  }
+
+  const accept = (packet: Buffer, from: HostPort) => {
+    if (packet.length < minInitialSize) {
+      return
+    }
+    const header = quiche.Header.fromSlice(packet, Quiche.idLength)
+    const copy = (length: number) => Buffer.from(out.subarray(0, length))
+    if (!quiche.versionIsSupported(header.version)) {
+      if (mayAnswer("version")) {
+        reply(copy(quiche.negotiateVersion(header.scid, header.dcid, out)), from)
+      }
+      return
+    }
+    if (header.ty !== quiche.Type.Initial) {
+      return
+    }
+    const token = header.token ?? new Uint8Array(0)
+    if (token.length === 0) {
+      if (mayAnswer("retry")) {
+        const id = Quiche.newId()
+        const issued = RetryToken.make(retryKey, from, id, header.dcid, Date.now())
+        reply(copy(quiche.retry(header.scid, header.dcid, id, issued, version1, out)), from)
+      }
+      return
+    }
+    const id = Buffer.from(header.dcid)
+    const original = RetryToken.read(retryKey, from, id, token, Date.now())
+    if (original === undefined || id.length !== Quiche.idLength || !mayBegin(from.host)) {
+      return
+    }
+    begin(packet, from, id, original)
+  }
+
+  const begin = (packet: Buffer, from: HostPort, id: Buffer, original: Buffer) => {
+    const key = id.toString("latin1")
+    const paths = { local: socket.local(), remote: from }
+    const isFull = isRefusing || connections.size >= options.maxConnections || handshakes.size >= options.maxHandshakes
+    const driven = QuicheConnection.make({
+      quiche,
+      state: Quiche.accept(
+        quiche,
+        { id, original, resetToken: Quiche.resetToken(resetKey, id) },
+        paths,
+        options.tls(),
+        settings
+      ),
+      paths,
+      role: "server",
+      settings,
+      transmit,
+      events: (connection) => {
+        if (isFull) {
+          return ignored
+        }
+        const events = options.onConnection(connection)
+        return {
+          ...events,
+          onEstablished: () => {
+            handshakes.delete(key)
+            events.onEstablished()
+          }
+        }
+      },
+      onGone: () => {
+        connections.delete(key)
+        handshakes.delete(key)
+      }
+    })
+    if (isFull) {
+      driven.receive(packet)
+      return driven.connection.close(false, connectionRefused, isRefusing ? "going away" : "too many connections")
+    }
+    connections.set(key, driven)
+    handshakes.add(key)
+    driven.receive(packet)
+  }
+
+  const onPacket = (packet: Buffer, from: HostPort) => {
+    const key = keyOf(packet)
+    const known = key === undefined ? undefined : connections.get(key)
+    if (known !== undefined) {
+      const { host, port } = known.connection.remote
+      // A connection stays where it began: moving is what several of quiche's known holes are about.
+      if (port === from.port && host === from.host) {
+        known.receive(packet)
+      }
+      return
+    }
+    if (!isLong(packet)) {
+      return reset(packet, from)
+    }
+    try {
+      accept(packet, from)
+    } catch {
+      // No header that can be read.
+    }
+  }
+
+  const socket = await UdpSocket.bind(options.local, onPacket, options.onError)
+  return {
+    local: socket.local(),
+    refuse: () => {
+      isRefusing = true
+    },
+    close: () => {
+      for (const { connection } of connections.values()) {
+        connection.close(false, noError, "")
+      }
+      return socket.close()
+    }
+  }
+}
+
+const ignored: Events = {
+  onEstablished: () => {},
+  onStream: () => ({ onReadable: () => {}, onDrain: () => {}, onStopped: () => {} }),
+  onDatagram: () => {},
+  onStreamsAvailable: () => {},
+  onClosed: () => {}
+}
+
+export const make = (quiche: Quiche.Quiche): QuicEngine => ({
+  connect: (options, events) => connect(quiche, options, events),
+  listen: (options) => listen(quiche, options)
+})
