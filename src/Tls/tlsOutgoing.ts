@@ -7,6 +7,7 @@ import * as ErrorDetails from "../Transport/ErrorDetails.js"
 import * as Codec from "../Transport/internal/codec.js"
 import type { Connection, OutgoingCall } from "../Transport/internal/connection.js"
 import * as Inbox from "../Transport/internal/inbox.js"
+import * as Turnstile from "../Transport/internal/turnstile.js"
 import * as Metadata from "../Transport/Metadata.js"
 import type * as Method from "../Transport/Method.js"
 import {
@@ -60,29 +61,17 @@ export interface Outgoing {
   readonly size: () => number
 }
 
-const maxTimer = 2 ** 31 - 1
-
 export const make = (link: Link): Outgoing => {
   const { settings, wire } = link
   const calls = CallTable.make<Call>()
-  /** Calls that wait, in the order they came, until the other end takes one more. */
-  const waiting = new Set<() => void>()
-
-  const startWaiting = () => {
-    for (const start of waiting) {
-      if (!link.isClosed() && !wire.canOpen()) {
-        return
-      }
-      start()
-    }
-  }
+  const turnstile = Turnstile.make(wire.canOpen, link.isClosed)
 
   const end = (id: number, exit: End) => {
     const call = calls.remove(id)
     if (call !== undefined) {
       clearTimeout(call.timer)
       call.onEnd(exit)
-      startWaiting()
+      turnstile.turn()
     }
   }
 
@@ -115,7 +104,7 @@ export const make = (link: Link): Outgoing => {
     calls.add(id, {
       where,
       call,
-      timer: timeout <= maxTimer ? setTimeout(onDeadline, timeout) : undefined,
+      timer: timeout <= Turnstile.maxTimer ? setTimeout(onDeadline, timeout) : undefined,
       hasHeaders: false,
       onMessage: listener.onMessage,
       onEnd: listener.onEnd
@@ -123,42 +112,6 @@ export const make = (link: Link): Outgoing => {
     link.flush()
     return id
   }
-
-  /** Starts a call in its turn, with what is left of its timeout. Gives what lets go of the turn. */
-  const inTurn = (
-    where: Where,
-    timeout: number,
-    start: (timeout: number) => void,
-    fail: (error: Unavailable | DeadlineExceeded) => void
-  ): (() => void) => {
-    if (waiting.size === 0 && wire.canOpen()) {
-      start(timeout)
-      return constVoid
-    }
-    const since = performance.now()
-    const leave = () => {
-      clearTimeout(timer)
-      waiting.delete(take)
-    }
-    const take = () => {
-      leave()
-      if (link.isClosed()) {
-        fail(closed(where))
-      } else {
-        start(Math.max(1, timeout - (performance.now() - since)))
-      }
-    }
-    const onDeadline = () => {
-      leave()
-      fail(new DeadlineExceeded({ message: "the deadline passed before the peer took the call", ...where }))
-    }
-    const timer = timeout <= maxTimer ? setTimeout(onDeadline, timeout) : undefined
-    waiting.add(take)
-    return leave
-  }
-
-  const closed = (where: Where) =>
-    new Unavailable({ message: "the connection was closed before the call", processed: "no", ...where })
 
   const checkMetadata = (metadata: Metadata.Metadata, where: Where) => {
     const limit = Math.min(settings.maxMetadataSize, wire.peerSettings()?.maxMetadataSize ?? 0)
@@ -184,7 +137,7 @@ export const make = (link: Link): Outgoing => {
     // `Effect.async` with a canceller, and `Effect.onInterrupt`, cost more than twice of this.
     return Effect.uninterruptibleMask((restore) => {
       if (link.isClosed()) {
-        return Effect.fail(closed(where))
+        return Effect.fail(Turnstile.closedBefore(where))
       }
       const bytes = Either.flatMap(checkMetadata(call.metadata, where), () => encode(method, request, where))
       if (Either.isLeft(bytes)) {
@@ -211,7 +164,7 @@ export const make = (link: Link): Outgoing => {
             wire.sendMessage(id, bytes.right, true, constVoid)
           }
         }
-        leave = inTurn(where, call.timeout, start, (error) => resume(Effect.fail(error)))
+        leave = turnstile.enter(where, call.timeout, start, (error) => resume(Effect.fail(error)))
       })
       return Effect.matchCauseEffect(restore(answer), {
         onFailure: (cause) => {
@@ -237,7 +190,7 @@ export const make = (link: Link): Outgoing => {
         const where = { method: method.path, peer: link.name }
         yield* checkMetadata(call.metadata, where)
         if (link.isClosed()) {
-          return yield* closed(where)
+          return yield* Turnstile.closedBefore(where)
         }
         const inbox = Inbox.make<readonly [message: Uint8Array, cost: number], CallError | E>((taken) => {
           wire.consumed(
@@ -263,7 +216,7 @@ export const make = (link: Link): Outgoing => {
             id = open(where, call, timeout, undefined, false, listener)
             resume(Effect.void)
           }
-          leave = inTurn(where, call.timeout, start, (error) => resume(Effect.fail(error)))
+          leave = turnstile.enter(where, call.timeout, start, (error) => resume(Effect.fail(error)))
         })
         const send = (request: II) =>
           Effect.flatMap(encode(method, request, where), (bytes) =>
@@ -354,7 +307,7 @@ export const make = (link: Link): Outgoing => {
       for (const [id, { where }] of calls.entries()) {
         end(id, Exit.fail(new Unavailable({ message: why, ...where })))
       }
-      startWaiting()
+      turnstile.turn()
     },
     cancelAll: () => {
       for (const [id, { where }] of calls.entries()) {

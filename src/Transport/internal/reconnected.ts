@@ -1,0 +1,129 @@
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import {
+  type CallError,
+  Cancelled,
+  type ConnectError,
+  DeadlineExceeded,
+  type HandshakeFailed,
+  Unavailable
+} from "../TransportError.js"
+import * as TransportMetrics from "../TransportMetrics.js"
+import type { Connection, OutgoingCall } from "./connection.js"
+import * as Count from "./count.js"
+import * as Reconnect from "./reconnect.js"
+import * as Status from "./status.js"
+
+type Failure = Unavailable | HandshakeFailed
+
+/** A live connection with calls on it. */
+export interface Live extends Reconnect.Live {
+  readonly connection: Connection
+  readonly isLost: () => boolean
+}
+
+/** A connection that stays when what it runs on is replaced. */
+export interface Reconnected<L> extends Connection {
+  /** What it runs on now; nothing while that is being replaced. */
+  readonly live: () => L | undefined
+}
+
+const timedOut = "no connection to"
+
+/** Connects within the time. */
+export const inTime = <L, E, R>(
+  connect: Effect.Effect<L, E, R>,
+  duration: Reconnect.Backoff["max"],
+  peer: string
+): Effect.Effect<L, E | Unavailable, R> =>
+  Effect.timeoutFail(connect, {
+    duration,
+    onTimeout: () => new Unavailable({ message: `${timedOut} ${peer} in time`, peer, processed: "no" })
+  })
+
+/** Connects, and runs calls on the connection, or on the one that replaces it. */
+export const make = <L extends Live>(
+  connectOnce: Effect.Effect<L, Failure, Scope.Scope>,
+  backoff: Reconnect.Backoff,
+  peer: string
+): Effect.Effect<Reconnected<L>, ConnectError, Scope.Scope> =>
+  Effect.gen(function* () {
+    yield* Count.whileOpen(TransportMetrics.connectionsOpened)
+    let closed = false
+    const lost = () => new Unavailable({ message: `the connection to ${peer} was lost`, peer, processed: "no" })
+    const { changed, current, wake } = yield* Reconnect.make<L, Failure>(connectOnce, backoff).pipe(
+      // To the calls on a lost connection its time-out is one more reason to be unavailable; to who connects it is his own.
+      Effect.mapError((failure) =>
+        failure.message.startsWith(timedOut) ? new DeadlineExceeded({ message: failure.message, peer }) : failure
+      )
+    )
+
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        closed = true
+        wake()
+      })
+    )
+
+    /** The connection for a new call, or why there is none; undefined while that is open. */
+    const usable = (method: string): Either.Either<Connection, Failure | Cancelled> | undefined => {
+      const now = current()
+      return closed
+        ? Either.left(new Cancelled({ message: "the client was closed", processed: "no", method, peer }))
+        : now === undefined || (Exit.isSuccess(now) && now.value.isLost())
+          ? undefined
+          : Exit.isFailure(now)
+            ? Either.left(Status.ofCall(Option.getOrElse(Cause.failureOption(now.cause), lost), method))
+            : Either.right(now.value.connection)
+    }
+
+    /** Waits for a connection that was just lost, or where the call wants that; `run` gets what is left of its timeout. */
+    const withConnection = <A>(
+      method: string,
+      call: OutgoingCall,
+      run: (connection: Connection, call: OutgoingCall) => A
+    ): Effect.Effect<A, CallError> =>
+      Effect.gen(function* () {
+        const started = yield* Clock.currentTimeMillis
+        let connection = usable(method)
+        while (
+          connection === undefined ||
+          (Either.isLeft(connection) && call.waitForReady && connection.left._tag !== "Cancelled")
+        ) {
+          yield* changed
+          connection = usable(method)
+        }
+        const spent = (yield* Clock.currentTimeMillis) - started
+        return run(yield* connection, { ...call, timeout: Math.max(1, call.timeout - spent) })
+      }).pipe(
+        Effect.timeoutFail({
+          duration: call.timeout,
+          onTimeout: () => new DeadlineExceeded({ message: `no connection to ${peer} in time`, method, peer })
+        })
+      )
+
+    return {
+      live: () => {
+        const now = current()
+        return closed || now === undefined || Exit.isFailure(now) ? undefined : now.value
+      },
+      unary: (method, request, call) => {
+        const connection = usable(method.path)
+        return connection !== undefined && Either.isRight(connection)
+          ? connection.right.unary(method, request, call)
+          : Effect.flatten(
+              withConnection(method.path, call, (connection, call) => connection.unary(method, request, call))
+            )
+      },
+      stream: (method, requests, call) =>
+        Stream.unwrap(
+          withConnection(method.path, call, (connection, call) => connection.stream(method, requests, call))
+        )
+    }
+  })
