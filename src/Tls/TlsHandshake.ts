@@ -18,6 +18,7 @@ import type { Material, Tls } from "./internal/material.js"
 import * as Pinning from "./internal/pinning.js"
 import { broken, brokenOff, type Failure, handshakeFailed, refusedByPeer, vanished } from "./internal/refusals.js"
 import { contextOptions, secureContext } from "./internal/secureContext.js"
+import * as ServerName from "./internal/serverName.js"
 import * as TlsAlert from "./TlsAlert.js"
 
 /** A socket whose handshake is over and whose peer is who it should be. */
@@ -136,7 +137,7 @@ export const connectSecure = (
       ALPNProtocols: [...alpnProtocols],
       // An address is no server name (RFC 6066, section 3).
       ...(net.isIP(nameWanted) === 0 ? { servername: nameWanted } : {}),
-      checkServerIdentity: (_, certificate) => checkName(nameWanted, certificate),
+      checkServerIdentity: (_, { raw }) => ServerName.check(nameWanted, raw),
       // Said outright, because the environment can change the default (NODE_TLS_REJECT_UNAUTHORIZED).
       rejectUnauthorized: material.pins?.mode !== "instead"
     })
@@ -198,24 +199,6 @@ export const connectSecure = (
   })
 
 const ignore = () => {}
-
-/**
- * What speaks against the certificate for this name. Addresses are OpenSSL's to compare: `tls.checkServerIdentity` of
- * Node 22.23 takes no IPv6 address for one (test: "by address or name").
- */
-const checkName = (nameWanted: string, certificate: tls.PeerCertificate): Error | undefined => {
-  try {
-    if (net.isIP(nameWanted) === 0) {
-      return tls.checkServerIdentity(nameWanted, certificate)
-    }
-    if (new X509Certificate(certificate.raw).checkIP(nameWanted) !== undefined) {
-      return undefined
-    }
-  } catch {
-    // Names that can't be read don't match.
-  }
-  return Object.assign(new Error("wrong name"), { code: "ERR_TLS_CERT_ALTNAME_INVALID" })
-}
 
 const isAgreed = (alpnProtocols: ReadonlyArray<string>, socket: tls.TLSSocket): boolean =>
   typeof socket.alpnProtocol === "string" && alpnProtocols.includes(socket.alpnProtocol)

@@ -1,0 +1,165 @@
+/**
+ * What gRPC says in the header and trailer fields of HTTP, whatever carries them: metadata and status.
+ *
+ * Source: "PROTOCOL-HTTP2.md" and "http-grpc-status-mapping.md" of gRPC.
+ */
+import * as ErrorDetails from "../Transport/ErrorDetails.js"
+import * as Metadata from "../Transport/Metadata.js"
+import { fromCode, type StatusError } from "../Transport/TransportError.js"
+
+/** A header or trailer field. */
+export type Field = readonly [name: string, value: string]
+
+export type Fields = ReadonlyArray<Field>
+
+export const contentType = "application/grpc"
+
+/** What HTTP and gRPC themselves put among the fields. */
+const reserved = new Set([
+  "content-type",
+  "content-length",
+  "te",
+  "date",
+  "host",
+  "accept-encoding",
+  "grpc-status-details-bin"
+])
+const passed = "grpc-retry-pushback-ms"
+const detailsName = "grpc-status-details-bin"
+
+const isCustom = (name: string) => !reserved.has(name) && (!name.startsWith("grpc-") || name === passed)
+
+const textPattern = /^[\x20-\x7e]*$/
+const base64Pattern = /^[A-Za-z0-9+/]*={0,2}$/
+
+const isBinary = (name: string) => name.endsWith("-bin")
+
+const base64 = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64").replaceAll("=", "")
+
+const bytesOf = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, "base64"))
+
+/** The fields of metadata to send. */
+export const fromMetadata = (metadata: Metadata.Metadata): Fields =>
+  metadata.entries.map(([name, value]) => [name, typeof value === "string" ? value : base64(value)])
+
+/** The custom metadata among received fields. What can't be metadata is left out. */
+export const toMetadata = (fields: Fields): Metadata.Metadata => {
+  const entries: Array<Metadata.Entry> = []
+  for (const [name, value] of fields) {
+    if (!isCustom(name)) {
+      continue
+    }
+    if (!isBinary(name)) {
+      if (textPattern.test(value)) {
+        entries.push([name, value])
+      }
+      continue
+    }
+    // Values under one name may come as one, with commas between.
+    for (const each of value.split(",")) {
+      const text = each.trim()
+      if (base64Pattern.test(text)) {
+        entries.push([name, bytesOf(text)])
+      }
+    }
+  }
+  return Metadata.unsafeFromEntries(entries)
+}
+
+/** The value of the first field of that name. */
+export const get = (fields: Fields, name: string): string | undefined => fields.find((field) => field[0] === name)?.[1]
+
+export const ok: Field = ["grpc-status", "0"]
+
+/** Longer texts are cut: they travel in the trailers, whose size peers limit. */
+const maxMessageLength = 4096
+
+/** Percent encoding of all but printable ASCII, and of the percent sign itself. */
+const encodeText = (text: string): string => {
+  let encoded = ""
+  for (const byte of Buffer.from(text)) {
+    encoded +=
+      byte >= 0x20 && byte <= 0x7e && byte !== 0x25
+        ? String.fromCharCode(byte)
+        : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`
+  }
+  return encoded
+}
+
+/** What is no percent encoding stands for itself. */
+const decodeText = (text: string): string => {
+  if (!text.includes("%")) {
+    return text
+  }
+  const bytes: Array<number> = []
+  for (let at = 0; at < text.length; at++) {
+    const hex = text[at] === "%" ? text.slice(at + 1, at + 3) : ""
+    if (/^[0-9A-Fa-f]{2}$/.test(hex)) {
+      bytes.push(Number.parseInt(hex, 16))
+      at += 2
+    } else {
+      bytes.push(text.charCodeAt(at))
+    }
+  }
+  return Buffer.from(bytes).toString("utf8")
+}
+
+/** The trailers of an error, with what the handler set. */
+export const fromError = (error: StatusError, trailers: Metadata.Metadata): Fields => [
+  ["grpc-status", String(error.code)],
+  ...(error.message === ""
+    ? []
+    : [["grpc-message", encodeText(error.message.slice(0, maxMessageLength).toWellFormed())] as const]),
+  ...(error.details.length === 0 ? [] : [[detailsName, base64(ErrorDetails.encodeStatus(error))] as const]),
+  ...fromMetadata(Metadata.concat(trailers, error.metadata))
+]
+
+interface Where {
+  readonly method: string
+  readonly peer: string
+}
+
+const unknown = 2
+
+/** The status in trailers; undefined where it is OK. */
+export const toError = (fields: Fields, where: Where): StatusError | undefined => {
+  const status = get(fields, "grpc-status")
+  if (status === "0") {
+    return undefined
+  }
+  if (status === undefined) {
+    return fromCode(unknown, { message: "the answer ended without a status", ...where })
+  }
+  const details = get(fields, detailsName)
+  return fromCode(/^[0-9]{1,2}$/.test(status) ? Number(status) : unknown, {
+    message: decodeText(get(fields, "grpc-message") ?? ""),
+    metadata: toMetadata(fields),
+    details: details === undefined ? [] : ErrorDetails.decodeStatus(bytesOf(details)),
+    ...where
+  })
+}
+
+const httpStatus = new Map([
+  [400, 13],
+  [401, 16],
+  [403, 7],
+  [404, 12],
+  [429, 14],
+  [502, 14],
+  [503, 14],
+  [504, 14]
+])
+
+/** What is wrong with the head of an answer, if it is none of gRPC. */
+export const checkHead = (status: number, fields: Fields, where: Where): StatusError | undefined => {
+  const type = get(fields, "content-type") ?? ""
+  if (get(fields, "grpc-status") !== undefined || (status === 200 && type.startsWith(contentType))) {
+    return undefined
+  }
+  return fromCode(httpStatus.get(status) ?? unknown, {
+    message:
+      status === 200 ? `the peer answered with ${type || "no content-type"}` : `the peer answered with HTTP ${status}`,
+    ...where
+  })
+}

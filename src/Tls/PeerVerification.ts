@@ -1,0 +1,168 @@
+/**
+ * What is left to decide about a peer where the handshake is not Node's: the engine has verified the chain, its dates,
+ * purpose and signatures, and that the peer has the key. Names, revocation, pins and authorizers are judged here, by the
+ * rules of `TlsHandshake`.
+ */
+import { X509Certificate } from "node:crypto"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Authorizer from "../Transport/Authorizer.js"
+import type { Identity } from "../Transport/Peer.js"
+import { type HandshakeFailed, HandshakeReason } from "../Transport/TransportError.js"
+import * as Certificate from "./internal/certificate.js"
+import type { Tls } from "./internal/material.js"
+import * as Pinning from "./internal/pinning.js"
+import { handshakeFailed, refusedByPeer } from "./internal/refusals.js"
+import * as Revocation from "./internal/revocation.js"
+import * as ServerName from "./internal/serverName.js"
+import * as TlsAlert from "./TlsAlert.js"
+
+/** What a peer has shown, and who wants to know. */
+export interface Shown {
+  readonly material: Tls
+  /** DER, the leaf first; empty where the peer has shown none. */
+  readonly chain: ReadonlyArray<Buffer>
+  /** The target or address, for errors. */
+  readonly peer: string
+}
+
+/** What a client looks for. */
+export interface ServerShown extends Shown {
+  /** The DNS name or IP address that the server's certificate must carry. */
+  readonly nameWanted: string
+}
+
+/** Whether the engine has to verify the chain: with pins instead of it the pins are all the trust there is. */
+export const verifiesChain = ({ pins }: Tls): boolean => pins?.mode !== "instead"
+
+interface Refusal {
+  readonly reason: HandshakeReason
+  readonly code?: string | undefined
+}
+
+const leafOf = ({ chain: [der] }: Shown): Option.Option<X509Certificate> => {
+  try {
+    return Option.map(Option.fromNullable(der), (der) => new X509Certificate(der))
+  } catch {
+    return Option.none()
+  }
+}
+
+const refused = (shown: Shown, { code, reason }: Refusal, nameWanted?: string): HandshakeFailed =>
+  handshakeFailed({
+    reason,
+    refusedBy: "local",
+    peer: shown.peer,
+    certificate: Option.map(leafOf(shown), Certificate.identityOf),
+    nameWanted,
+    ...(code === undefined ? {} : { error: { code } })
+  })
+
+const judge = (
+  shown: Shown,
+  wanted: ReadonlyArray<string> | undefined,
+  nameWanted: string | undefined
+): Effect.Effect<Identity, HandshakeFailed> =>
+  Effect.gen(function* () {
+    const fail = (refusal: Refusal) => Effect.fail(refused(shown, refusal, nameWanted))
+    const { chain, material } = shown
+    const leaf = Option.getOrUndefined(leafOf(shown))
+    if (leaf === undefined) {
+      return yield* fail({
+        reason: chain.length === 0 && nameWanted === undefined ? "CertificateRequired" : "BadCertificate"
+      })
+    }
+    const validity = Certificate.validityOf(leaf)
+    if (validity !== "Valid") {
+      return yield* fail({ reason: validity })
+    }
+    if (verifiesChain(material)) {
+      if (nameWanted !== undefined && ServerName.check(nameWanted, leaf.raw) !== undefined) {
+        return yield* fail({ reason: "NameMismatch", code: "ERR_TLS_CERT_ALTNAME_INVALID" })
+      }
+      const objection = yield* Effect.orElseSucceed(
+        Effect.tryPromise(() => Revocation.check(chain, material)),
+        () => "BadCertificate" as const
+      )
+      if (objection !== undefined) {
+        return yield* fail({ reason: objection })
+      }
+    }
+    return material.pins === undefined
+      ? Certificate.identityOf(leaf)
+      : yield* Option.match(Pinning.check(material.pins, leaf, wanted), {
+          onNone: () => fail({ reason: "PinMismatch", code: Pinning.seen(leaf) }),
+          onSome: Effect.succeed
+        })
+  })
+
+/** Who the server is, for a client. */
+export const ofServer = (shown: ServerShown): Effect.Effect<Identity, HandshakeFailed> =>
+  judge(shown, [shown.nameWanted, shown.peer], shown.nameWanted)
+
+/** Who the client is, for a listener that asks for a certificate, and whether it may talk. */
+export const ofClient = (
+  shown: Shown,
+  authorize: Authorizer.Authorizer | undefined
+): Effect.Effect<Identity, HandshakeFailed> =>
+  Effect.filterOrFail(
+    judge(shown, undefined, undefined),
+    (identity) => authorize === undefined || Authorizer.check(authorize, Option.some(identity)),
+    () => refused(shown, { reason: "NotAuthorized" })
+  )
+
+/** The refusal of a peer without an identity, where the authorizer lets nobody in whom it does not know. */
+export const unknownClient = (
+  shown: Shown,
+  authorize: Authorizer.Authorizer | undefined
+): Effect.Effect<void, HandshakeFailed> =>
+  authorize === undefined || Authorizer.check(authorize, Option.none())
+    ? Effect.void
+    : Effect.fail(refused(shown, { reason: "NotAuthorized" }))
+
+/** Why the engine of this side has refused the peer, with an alert that says less than is known here. */
+export const refusedHere = (shown: Shown, alert: number, nameWanted?: string): HandshakeFailed => {
+  const reason = TlsAlert.fromAlert(alert)
+  const leaf = Option.getOrUndefined(leafOf(shown))
+  return refused(
+    shown,
+    reason !== "BadCertificate" || leaf === undefined
+      ? { reason }
+      : Certificate.validityOf(leaf) !== "Valid"
+        ? { reason: "NotYetValid" }
+        : nameWanted !== undefined && ServerName.check(nameWanted, leaf.raw) !== undefined
+          ? { reason: "NameMismatch" }
+          : { reason },
+    nameWanted
+  )
+}
+
+const isReason = (text: string): text is HandshakeReason => HandshakeReason.literals.some((reason) => reason === text)
+
+/** Why the peer has refused this side: what it says, or else what its alert means for the certificate of this side. */
+export const refusedThere = (material: Tls, peer: string, alert: number, text: string): HandshakeFailed => {
+  const reason = isReason(text) ? text : TlsAlert.fromAlert(alert)
+  const isEarly =
+    reason === "BadCertificate" &&
+    Option.exists(
+      material.certificate,
+      ({ chain }) => Certificate.validityOf(new X509Certificate(chain)) === "NotYetValid"
+    )
+  return refusedByPeer(material, peer, isEarly ? "NotYetValid" : reason, undefined)
+}
+
+/** The alert that tells a peer of a refusal which TLS knows nothing of (RFC 8446, section 6.2). */
+export const alertOf = ({ reason }: HandshakeFailed): number => {
+  switch (reason) {
+    case "Revoked":
+      return 44
+    case "Expired":
+      return 45
+    case "NotAuthorized":
+      return 49
+    case "CertificateRequired":
+      return 116
+    default:
+      return 42
+  }
+}
