@@ -26,7 +26,8 @@ const settings: QuicEngine.ConnectionSettings = {
 const tls = ({ ca, cert, key }: Certificates): QuicEngine.TlsSettings => ({
   ca: [ca],
   certificate: { chain: cert, key },
-  verifyChain: true
+  verifyChain: true,
+  asksCertificate: true
 })
 
 const engine = async () => QuicheEngine.make(await Quiche.load())
@@ -62,7 +63,7 @@ const stream = (connection: QuicEngine.Connection, id: number, repeat: number, p
 }
 
 const serve = (connection: QuicEngine.Connection): QuicEngine.Events => ({
-  onEstablished: constVoid,
+  onEstablished: connection.accept,
   onStream: (id) => {
     let onDrain: () => void = constVoid
     const onMessage = (bytes: Buffer) => {
@@ -86,8 +87,7 @@ const call = (connection: QuicEngine.Connection, message: Buffer, onReply: (repl
     connection.release(id)
     onReply(reply)
   }
-  const id: number =
-    connection.openBidi({ onReadable: () => onReadable(), onDrain: constVoid, onStopped: constVoid }) ?? -1
+  const id: number = connection.openBidi({ onReadable: () => onReadable(), onDrain: constVoid, onStopped: constVoid })
   const onReadable = collect(connection, id, onEnd)
   connection.write(id, message, true)
 }
@@ -120,7 +120,7 @@ const download = (connection: QuicEngine.Connection, message: Buffer, repeat: nu
         resolve()
       }
     }
-    const id: number = connection.openBidi({ onReadable, onDrain: constVoid, onStopped: constVoid }) ?? -1
+    const id: number = connection.openBidi({ onReadable, onDrain: constVoid, onStopped: constVoid })
     connection.write(id, message, true)
   })
 
@@ -166,7 +166,10 @@ export default {
           connect(
             { remote: { host, port }, serverName: "localhost", tls: tls(certificates), settings },
             (connection) => ({
-              onEstablished: () => resolve(wrap(connection)),
+              onEstablished: () => {
+                connection.accept()
+                resolve(wrap(connection))
+              },
               onStream: () => ({ onReadable: constVoid, onDrain: constVoid, onStopped: constVoid }),
               onDatagram: constVoid,
               onStreamsAvailable: constVoid,

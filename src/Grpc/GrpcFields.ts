@@ -105,15 +105,25 @@ const decodeText = (text: string): string => {
   return Buffer.from(bytes).toString("utf8")
 }
 
-/** The trailers of an error, with what the handler set. */
-export const fromError = (error: StatusError, trailers: Metadata.Metadata): Fields => [
-  ["grpc-status", String(error.code)],
-  ...(error.message === ""
-    ? []
-    : [["grpc-message", encodeText(error.message.slice(0, maxMessageLength).toWellFormed())] as const]),
-  ...(error.details.length === 0 ? [] : [[detailsName, base64(ErrorDetails.encodeStatus(error))] as const]),
-  ...fromMetadata(Metadata.concat(trailers, error.metadata))
-]
+/** The trailers of an error. Details larger than the limit are left out. */
+export const fromError = (
+  error: StatusError,
+  trailers: Metadata.Metadata,
+  metadata: Metadata.Metadata,
+  maxDetails: number
+): Fields => {
+  const fields: Array<Field> = [["grpc-status", String(error.code)]]
+  if (error.message !== "") {
+    fields.push(["grpc-message", encodeText(error.message.slice(0, maxMessageLength).toWellFormed())])
+  }
+  const details = error.details.length === 0 ? none : ErrorDetails.encodeStatus(error)
+  if (details.length > 0 && details.length <= maxDetails) {
+    fields.push([detailsName, base64(details)])
+  }
+  return fields.concat(fromMetadata(trailers), fromMetadata(metadata))
+}
+
+const none = new Uint8Array(0)
 
 interface Where {
   readonly method: string

@@ -41,17 +41,16 @@ export const writeHeaders = (writer: Varint.Writer, fields: Fields, prepared?: U
   writer.at = at
 }
 
-/** Writes the head of a DATA frame, whose `size` bytes the caller sends next. */
-export const writeDataHead = (writer: Varint.Writer, size: number): void => {
-  Varint.reserve(writer, 9)
+/** Writes the head of a DATA frame, whose `size` bytes the caller sends next, `room` of them with the same writer. */
+export const writeDataHead = (writer: Varint.Writer, size: number, room = 0): void => {
+  Varint.reserve(writer, 9 + room)
   writer.buffer[writer.at] = Type.data
   writer.at = Varint.write(writer.buffer, writer.at + 1, size)
 }
 
 /** Writes a DATA frame. */
 export const writeData = (writer: Varint.Writer, payload: Uint8Array): void => {
-  Varint.reserve(writer, 9 + payload.length)
-  writeDataHead(writer, payload.length)
+  writeDataHead(writer, payload.length, payload.length)
   writer.buffer.set(payload, writer.at)
   writer.at += payload.length
 }

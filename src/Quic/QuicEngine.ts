@@ -16,9 +16,11 @@ export interface TlsSettings {
   readonly certificate: { readonly chain: string; readonly key: string } | undefined
   /**
    * Whether the engine verifies the peer's chain, and the name at a client. Without, it only sees to it that the peer has
-   * a certificate and its key: whose they are is then for the caller to decide. A listener asks for a certificate always.
+   * the key of its certificate, if it shows one: whose it is is then for the caller to decide.
    */
   readonly verifyChain: boolean
+  /** Whether a listener asks for a certificate. */
+  readonly asksCertificate: boolean
 }
 
 /** What a connection allows. Times are milliseconds. */
@@ -85,13 +87,16 @@ export type Close =
 
 /** What a connection tells. */
 export interface Events {
-  /** The handshake is over on this side. A client does not know yet whether the server accepted it. */
+  /**
+   * The handshake is over on this side. A client does not know yet whether the server accepted it. Nothing that the peer
+   * sends is told before `accept`.
+   */
   readonly onEstablished: () => void
   /** The peer has opened a stream; gives what hears of it. */
   readonly onStream: (id: number) => StreamEvents
   /** A view, to be copied by who keeps it. */
   readonly onDatagram: (datagram: Buffer) => void
-  /** The peer allows further streams, after `openBidi` gave none. */
+  /** The peer allows further streams, after `mayOpenBidi` said no. */
   readonly onStreamsAvailable: () => void
   /** The last that is heard. */
   readonly onClosed: (close: Close) => void
@@ -117,15 +122,19 @@ export type Read =
 export interface Connection {
   readonly remote: HostPort
   readonly isEstablished: () => boolean
+  /** The peer is who it should be, for all that the engine could not know: hears what it says from now on. */
+  readonly accept: () => void
   /** DER, the leaf first; empty where the peer has shown none. */
   readonly peerCertificates: () => ReadonlyArray<Buffer>
-  /** Opens a stream, unless the peer allows no more. It counts as open when something has been written to it. */
-  readonly openBidi: (events: StreamEvents) => number | undefined
-  readonly openUni: (events: StreamEvents) => number | undefined
+  /** Whether the peer allows another bidirectional stream. */
+  readonly mayOpenBidi: () => boolean
+  /** Opens a stream. It counts as open when something has been written to it; the peer has to allow it by then. */
+  readonly openBidi: (events: StreamEvents) => number
+  readonly openUni: (events: StreamEvents) => number
   /** Writes, and keeps what can't be sent yet; false says that something waits, and that `onDrain` comes. */
   readonly write: (id: number, bytes: Buffer, fin: boolean) => boolean
   readonly read: (id: number) => Read | undefined
-  /** Breaks off this side of a stream. */
+  /** Breaks off this side of a stream, behind what there is room to send. */
   readonly reset: (id: number, code: number) => void
   /** Asks the peer to break off its side of a stream. */
   readonly stop: (id: number, code: number) => void

@@ -120,21 +120,19 @@ export const unknownClient = (
     ? Effect.void
     : Effect.fail(refused(shown, { reason: "NotAuthorized" }))
 
+/** BoringSSL has one alert for what is over and what has not begun. */
+const isEarly = (reason: HandshakeReason, leaf: X509Certificate) =>
+  (reason === "Expired" || reason === "BadCertificate") && Certificate.validityOf(leaf) === "NotYetValid"
+
 /** Why the engine of this side has refused the peer, with an alert that says less than is known here. */
 export const refusedHere = (shown: Shown, alert: number, nameWanted?: string): HandshakeFailed => {
   const reason = TlsAlert.fromAlert(alert)
   const leaf = Option.getOrUndefined(leafOf(shown))
-  return refused(
-    shown,
-    reason !== "BadCertificate" || leaf === undefined
-      ? { reason }
-      : Certificate.validityOf(leaf) !== "Valid"
-        ? { reason: "NotYetValid" }
-        : nameWanted !== undefined && ServerName.check(nameWanted, leaf.raw) !== undefined
-          ? { reason: "NameMismatch" }
-          : { reason },
-    nameWanted
-  )
+  const isOther = (leaf: X509Certificate) =>
+    reason === "BadCertificate" && nameWanted !== undefined && ServerName.check(nameWanted, leaf.raw) !== undefined
+  const known =
+    leaf === undefined ? reason : isEarly(reason, leaf) ? "NotYetValid" : isOther(leaf) ? "NameMismatch" : reason
+  return refused(shown, { reason: known }, nameWanted)
 }
 
 const isReason = (text: string): text is HandshakeReason => HandshakeReason.literals.some((reason) => reason === text)
@@ -142,13 +140,8 @@ const isReason = (text: string): text is HandshakeReason => HandshakeReason.lite
 /** Why the peer has refused this side: what it says, or else what its alert means for the certificate of this side. */
 export const refusedThere = (material: Tls, peer: string, alert: number, text: string): HandshakeFailed => {
   const reason = isReason(text) ? text : TlsAlert.fromAlert(alert)
-  const isEarly =
-    reason === "BadCertificate" &&
-    Option.exists(
-      material.certificate,
-      ({ chain }) => Certificate.validityOf(new X509Certificate(chain)) === "NotYetValid"
-    )
-  return refusedByPeer(material, peer, isEarly ? "NotYetValid" : reason, undefined)
+  const isOurs = Option.exists(material.certificate, ({ chain }) => isEarly(reason, new X509Certificate(chain)))
+  return refusedByPeer(material, peer, isOurs ? "NotYetValid" : reason, undefined)
 }
 
 /** The alert that tells a peer of a refusal which TLS knows nothing of (RFC 8446, section 6.2). */

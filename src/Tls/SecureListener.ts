@@ -8,26 +8,14 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Authorizer from "../Transport/Authorizer.js"
+import * as Bind from "../Transport/internal/bind.js"
 import * as Count from "../Transport/internal/count.js"
 import * as Peer from "../Transport/Peer.js"
-import { BindError, HandshakeFailed, type HandshakeReason } from "../Transport/TransportError.js"
+import { type BindError, HandshakeFailed, type HandshakeReason } from "../Transport/TransportError.js"
 import * as TransportMetrics from "../Transport/TransportMetrics.js"
 import type { ListenOptions } from "../Transport.js"
 import type * as Credentials from "./Credentials.js"
 import * as TlsHandshake from "./TlsHandshake.js"
-
-const bindReasons: Record<string, BindError["reason"]> = {
-  EADDRINUSE: "AddressInUse",
-  EACCES: "AccessDenied",
-  EPERM: "AccessDenied",
-  EADDRNOTAVAIL: "AddressNotAvailable",
-  EAFNOSUPPORT: "AddressNotAvailable",
-  ENOTFOUND: "InvalidAddress",
-  EAI_AGAIN: "InvalidAddress",
-  EINVAL: "InvalidAddress",
-  ENAMETOOLONG: "InvalidAddress",
-  ERR_SOCKET_BAD_PORT: "InvalidAddress"
-}
 
 /** What a system takes for the path of a unix socket, in bytes (`sun_path`). libuv cuts longer ones short and binds that. */
 const maxPathLength = process.platform === "linux" ? 107 : 103
@@ -78,7 +66,7 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
   Effect.gen(function* () {
     const material = yield* options.credentials.current
     if (material._tag === "Tls" && Option.isNone(material.certificate)) {
-      return yield* bindError(
+      return yield* Bind.error(
         where,
         "CredentialsRefused",
         "a listener needs a certificate, and its credentials hold none"
@@ -214,19 +202,10 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
     return yield* bind(server, where)
   })
 
-const address = ({ host = "127.0.0.1", path, port = 0 }: ListenOptions): Peer.Address =>
-  path === undefined ? { host, port } : { host: "", port: 0, path }
-
-const bindError = (where: ListenOptions, reason: BindError["reason"], why: string, cause?: unknown) => {
-  const wanted = Peer.formatAddress(address(where))
-  return new BindError({ reason, address: wanted, message: `can't listen on ${wanted}: ${why}`, cause })
-}
-
 const bind = (server: Net.Server, where: ListenOptions): Effect.Effect<Peer.Address, BindError> =>
   Effect.async((resume) => {
-    const wanted = address(where)
-    const fail = (cause: NodeJS.ErrnoException) =>
-      resume(Effect.fail(bindError(where, bindReasons[cause.code ?? ""] ?? "Unknown", cause.message, cause)))
+    const wanted = Bind.address(where)
+    const fail = (cause: NodeJS.ErrnoException) => resume(Effect.fail(Bind.fromSystem(where, cause)))
     if (wanted.path !== undefined && Buffer.byteLength(wanted.path) > maxPathLength) {
       return fail(Object.assign(new Error(`longer than ${maxPathLength} bytes`), { code: "ENAMETOOLONG" }))
     }

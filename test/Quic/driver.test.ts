@@ -29,7 +29,8 @@ const open = Effect.gen(function* () {
   const tls: QuicEngine.TlsSettings = {
     ca: [ca.ca],
     certificate: { chain: cert, key: Redacted.value(key) },
-    verifyChain: true
+    verifyChain: true,
+    asksCertificate: true
   }
   const engine = QuicheEngine.make(yield* Effect.promise(() => Quiche.load()))
   return { engine, tls }
@@ -85,9 +86,12 @@ const listening = (
         maxConnections: 100,
         maxHandshakes: 100,
         maxHandshakeRate: 100,
-        onConnection: echo,
         onError: constVoid,
-        ...options
+        ...options,
+        onConnection: (connection) => ({
+          ...(options.onConnection ?? echo)(connection),
+          onEstablished: connection.accept
+        })
       })
     ),
     (listener) => Effect.promise(() => listener.close())
@@ -105,7 +109,10 @@ const connecting = (
       engine.connect({ remote, serverName: "localhost", tls, settings, ...options }, (connection) => ({
         ...quiet,
         ...events,
-        onEstablished: () => resume(Effect.succeed(connection)),
+        onEstablished: () => {
+          connection.accept()
+          resume(Effect.succeed(connection))
+        },
         onClosed: (close) => {
           resume(Effect.fail(close))
           events.onClosed?.(close)
@@ -128,7 +135,7 @@ const roundTrip = (connection: QuicEngine.Connection, bytes: Buffer) =>
         }
       }
     }
-    const id = connection.openBidi({ ...silent, onReadable }) ?? -1
+    const id = connection.openBidi({ ...silent, onReadable })
     connection.write(id, bytes, true)
   })
 
@@ -185,7 +192,7 @@ describe("the driver", () => {
       })
       let isDrained = false
       const connection = yield* connecting(engine, tls, local)
-      const id = connection.openBidi({ ...silent, onDrain: () => (isDrained = true) }) ?? -1
+      const id = connection.openBidi({ ...silent, onDrain: () => (isDrained = true) })
       expect(connection.write(id, Buffer.alloc(1024 * 1024), true)).toBe(false)
       yield* Effect.sleep("300 millis")
       expect(isDrained).toBe(false)
@@ -222,12 +229,12 @@ describe("the driver", () => {
       })
       const connection = yield* connecting(engine, tls, local)
       const stopped = yield* Effect.async<number>((resume) => {
-        const id = connection.openBidi({ ...silent, onStopped: (code) => resume(Effect.succeed(code)) }) ?? -1
+        const id = connection.openBidi({ ...silent, onStopped: (code) => resume(Effect.succeed(code)) })
         connection.watch(id, true)
         connection.write(id, Buffer.from("hello"), false)
       })
       expect(stopped).toBe(77)
-      const id = connection.openBidi(silent) ?? -1
+      const id = connection.openBidi(silent)
       connection.write(id, Buffer.from("hello"), false)
       yield* Effect.sleep("50 millis")
       connection.stop(id, 99)
@@ -244,6 +251,7 @@ describe("the driver", () => {
         const connection = engine.connect({ remote: local, serverName: "localhost", tls, settings }, () => ({
           ...quiet,
           onEstablished: () => {
+            connection.accept()
             expect(connection.maxDatagramSize()).toBeGreaterThan(1000)
             expect(connection.sendDatagram(Buffer.alloc(5000))).toBe(false)
             expect(connection.sendDatagram(Buffer.from("gossip"))).toBe(true)
@@ -321,8 +329,9 @@ describe("the driver", () => {
         const connection = engine.connect({ remote, serverName: "localhost", tls, settings }, () => ({
           ...quiet,
           onEstablished: () => {
+            connection.accept()
             listener = after
-            connection.write(connection.openBidi(silent) ?? -1, numbered(1000), true)
+            connection.write(connection.openBidi(silent), numbered(1000), true)
           },
           onClosed: (close) => resume(Effect.succeed(close))
         }))

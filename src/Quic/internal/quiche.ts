@@ -62,7 +62,7 @@ const pem = (text: string): Uint8Array => Buffer.from(text)
 const configOf = (quiche: Quiche, tls: TlsSettings, settings: ConnectionSettings, token: Buffer | undefined) => {
   const { certificate } = tls
   const config = quiche.Config.withBoringSslCtx(
-    true,
+    tls.asksCertificate,
     !tls.verifyChain,
     tls.ca.length === 0 ? null : pem(tls.ca.join("\n")),
     certificate === undefined ? null : [pem(certificate.key)],

@@ -73,6 +73,7 @@ export const make = (options: Options): Driven => {
   let wantsStream = false
   let isScheduled = false
   let isEstablished = false
+  let isAccepted = false
   let closed: Close | undefined
   let isGone = false
   let timer: NodeJS.Timeout | undefined
@@ -146,7 +147,7 @@ export const make = (options: Options): Driven => {
     if (closed === undefined) {
       due = Math.min(
         due,
-        !isEstablished
+        !isAccepted
           ? started + settings.handshakeTimeout
           : pingSince === undefined
             ? lastReceived + settings.keepaliveTime
@@ -165,7 +166,7 @@ export const make = (options: Options): Driven => {
     timer = undefined
     const now = performance.now()
     if (closed === undefined) {
-      if (!isEstablished && now - started >= settings.handshakeTimeout) {
+      if (!isAccepted && now - started >= settings.handshakeTimeout) {
         return lose({ _tag: "Lost", why: "HandshakeTimeout" })
       }
       if (pingSince !== undefined) {
@@ -175,7 +176,7 @@ export const make = (options: Options): Driven => {
           return lose({ _tag: "Lost", why: "Silent" })
         }
       }
-      if (isEstablished && pingSince === undefined && now - lastReceived >= settings.keepaliveTime) {
+      if (isAccepted && pingSince === undefined && now - lastReceived >= settings.keepaliveTime) {
         pingSince = now
         state.sendAckEliciting()
       }
@@ -375,10 +376,10 @@ export const make = (options: Options): Driven => {
       isEstablished = true
       events.onEstablished()
     }
-    if (closed === undefined && isEstablished) {
+    if (closed === undefined && isAccepted) {
       readStreams()
     }
-    if (closed === undefined && isEstablished) {
+    if (closed === undefined && isAccepted) {
       readDatagrams()
     }
     if (closed === undefined && watched.size > 0) {
@@ -441,11 +442,10 @@ export const make = (options: Options): Driven => {
     schedule()
   }
 
-  const openAs = (id: number, left: number, events: StreamEvents): number | undefined => {
-    if (closed !== undefined || left === 0) {
-      return undefined
+  const open = (id: number, events: StreamEvents): number => {
+    if (closed === undefined) {
+      register(id, events)
     }
-    register(id, events)
     return id
   }
 
@@ -478,23 +478,25 @@ export const make = (options: Options): Driven => {
   const connection: Connection = {
     remote: paths.remote,
     isEstablished: () => isEstablished,
+    accept: () => {
+      isAccepted = true
+      schedule()
+    },
     peerCertificates: () =>
       (state.peerCertChain() ?? []).map((der) => Buffer.from(der.buffer, der.byteOffset, der.byteLength)),
+    mayOpenBidi: () => {
+      wantsStream = closed === undefined && state.peerStreamsLeftBidi() === 0
+      return closed === undefined && !wantsStream
+    },
     openBidi: (events) => {
-      const id = openAs(nextBidi, closed === undefined ? state.peerStreamsLeftBidi() : 0, events)
-      if (id === undefined) {
-        wantsStream = true
-      } else {
-        nextBidi += 4
-      }
-      return id
+      const id = nextBidi
+      nextBidi += 4
+      return open(id, events)
     },
     openUni: (events) => {
-      const id = openAs(nextUni, closed === undefined ? state.peerStreamsLeftUni() : 0, events)
-      if (id !== undefined) {
-        nextUni += 4
-      }
-      return id
+      const id = nextUni
+      nextUni += 4
+      return open(id, events)
     },
     write: (id, bytes, fin) => {
       const stream = streams.get(id)
@@ -520,6 +522,8 @@ export const make = (options: Options): Driven => {
     reset: (id, code) => {
       const stream = streams.get(id)
       if (stream !== undefined && closed === undefined) {
+        // A reset takes back what has not left yet.
+        send()
         stream.pending.length = 0
         stream.pendingSize = 0
         stream.fin = false

@@ -1,0 +1,88 @@
+import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
+import * as TransportOptions from "../Transport/TransportOptions.js"
+
+/**
+ * The options of the QUIC transport.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface QuicOptions extends TransportOptions.TransportOptions {
+  /** How long a client may take to connect: name, handshake, and the peer's first frame. Default 5 seconds. */
+  readonly connectTimeout?: Duration.DurationInput | undefined
+  /** The same for a listener, which gives up on who takes longer. Default 5 seconds. */
+  readonly handshakeTimeout?: Duration.DurationInput | undefined
+  /**
+   * How long a connection may be silent before it is asked whether it lives, by both ends. Default 25 seconds: NATs forget
+   * a flow of UDP after 30 (RFC 4787, section 4.3, has two minutes; RFC 9308, section 3.2, has what is seen).
+   */
+  readonly keepaliveTime?: Duration.DurationInput | undefined
+  /** How long the answer to that may take before the connection is given up. Default 10 seconds. */
+  readonly keepaliveTimeout?: Duration.DurationInput | undefined
+  /** Unread bytes of one stream that a peer may send before it has to wait. Default 1 MiB. */
+  readonly streamWindow?: number | undefined
+  /** Unread bytes of all streams together. Default 16 MiB: what a connection of stalled readers may cost in memory. */
+  readonly connectionWindow?: number | undefined
+  /**
+   * The largest UDP payload that is sent, in bytes. Default 1350, which fits through tunnels on paths of 1500; loopback and
+   * networks with jumbo frames take up to 16,383 and are several times as fast with it. There is no discovery.
+   */
+  readonly maxUdpPayload?: number | undefined
+  /** Datagrams that wait on a connection, in each direction, before further ones are dropped. Default 1,024. */
+  readonly maxDatagrams?: number | undefined
+  /** Connections that a listener has at a time, those in their handshake included. Default 10,000. */
+  readonly maxConnections?: number | undefined
+  /** Handshakes that a listener is in at a time: each costs a signature. Default 200. */
+  readonly maxHandshakes?: number | undefined
+  /** Handshakes that one source address may begin in a second, after it has proved the address. Default 100. */
+  readonly maxHandshakeRate?: number | undefined
+  /** Packets that a peer may send in a second before it is cut off. Default 500,000. */
+  readonly maxPacketRate?: number | undefined
+  /** Calls that a peer may open in a second before it is cut off. Default 200,000. */
+  readonly maxCallRate?: number | undefined
+  /** Calls that a peer may cancel in a second before it is cut off. Default 10,000. Compare CVE-2023-44487. */
+  readonly maxCancelRate?: number | undefined
+  /**
+   * Whether a listener asks clients for a certificate. Default `require`. With `none` whoever comes is let in without an
+   * identity, as browsers and ordinary HTTP/3 clients are; authorizers see nobody in them.
+   */
+  readonly clientCertificate?: "require" | "none" | undefined
+  /** The pause before the second attempt to connect; it grows by 1.6 with a jitter of 0.2. Default 1 second. */
+  readonly initialReconnectBackoff?: Duration.DurationInput | undefined
+  /** The longest pause between attempts to connect. Default 120 seconds. */
+  readonly maxReconnectBackoff?: Duration.DurationInput | undefined
+  /**
+   * Replaces connections after a rotation of the credentials: a client makes a new one, a listener asks its clients for
+   * that, within the first half of this time at a moment of its own. Calls that run on the old ones have this long to end.
+   * Off by default: connections live on with the certificates that they began with.
+   */
+  readonly rehandshakeWithin?: Duration.DurationInput | undefined
+  /** The name that the peer's certificate must carry, where it is not the host of the target. */
+  readonly serverName?: string | undefined
+}
+
+export const withDefaults = (options: QuicOptions) => ({
+  ...TransportOptions.withDefaults(options),
+  connectTimeout: Duration.decode(options.connectTimeout ?? "5 seconds"),
+  handshakeTimeout: Duration.decode(options.handshakeTimeout ?? "5 seconds"),
+  keepaliveTime: Duration.decode(options.keepaliveTime ?? "25 seconds"),
+  keepaliveTimeout: Duration.decode(options.keepaliveTimeout ?? "10 seconds"),
+  streamWindow: options.streamWindow ?? 1024 * 1024,
+  connectionWindow: options.connectionWindow ?? 16 * 1024 * 1024,
+  maxUdpPayload: options.maxUdpPayload ?? 1350,
+  maxDatagrams: options.maxDatagrams ?? 1024,
+  maxConnections: options.maxConnections ?? 10_000,
+  maxHandshakes: options.maxHandshakes ?? 200,
+  maxHandshakeRate: options.maxHandshakeRate ?? 100,
+  maxPacketRate: options.maxPacketRate ?? 500_000,
+  maxCallRate: options.maxCallRate ?? 200_000,
+  maxCancelRate: options.maxCancelRate ?? 10_000,
+  clientCertificate: options.clientCertificate ?? "require",
+  initialReconnectBackoff: Duration.decode(options.initialReconnectBackoff ?? "1 second"),
+  maxReconnectBackoff: Duration.decode(options.maxReconnectBackoff ?? "120 seconds"),
+  rehandshakeWithin: Option.map(Option.fromNullable(options.rehandshakeWithin), Duration.decode),
+  serverName: options.serverName
+})
+
+export type Settings = ReturnType<typeof withDefaults>

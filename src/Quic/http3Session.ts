@@ -1,0 +1,357 @@
+/** HTTP/3 on a live QUIC connection: its control streams, and the request streams of both ends. */
+import { constVoid } from "effect/Function"
+import * as Http3Connection from "./Http3Connection.js"
+import { codes, type Http3Code, Http3Violation } from "./Http3Error.js"
+import type { Close, Connection, Events, StreamEvents } from "./QuicEngine.js"
+
+/** What hears of a request stream. */
+export interface Http3StreamEvents {
+  /** Takes what comes, the end with `fin`; a view. Throws a `Http3Violation` where that breaks the rules. */
+  readonly onBytes: (bytes: Buffer, fin: boolean) => void
+  /** The peer has broken off what it sends. */
+  readonly onReset: (code: number) => void
+  /** The peer does not read on. */
+  readonly onStopped: (code: number) => void
+  /** What came breaks the rules; the stream is over. */
+  readonly onViolation: (violation: Http3Violation) => void
+  /** The connection has ended before the stream. */
+  readonly onLost: (why: string) => void
+}
+
+/** A request stream that is open. */
+export interface Http3Stream {
+  readonly id: number
+  /** Writes; `sent` is called when there is room for more, and never where this direction is over. */
+  readonly write: (bytes: Buffer, fin: boolean, sent?: () => void) => void
+  /** Reads no more until it is resumed, so that the peer has to wait. */
+  readonly pause: () => void
+  readonly resume: () => void
+  /** Wants nothing more from the peer. */
+  readonly stop: (code: Http3Code) => void
+  /** Breaks both directions off. */
+  readonly cancel: (code: Http3Code) => void
+}
+
+/** What the owner of a session hears. */
+export interface Handlers {
+  /** The peer has accepted this end. */
+  readonly onReady: () => void
+  /** The handshake is over on this side. */
+  readonly onEstablished: () => void
+  /** A request of the peer. */
+  readonly onRequest: (stream: Http3Stream) => Http3StreamEvents
+  /** The peer takes no more requests: those on streams from `id` on were not processed. */
+  readonly onGoaway: (id: number) => void
+  /** A further request may be opened. */
+  readonly onAvailable: () => void
+  /** No request is open any more. */
+  readonly onIdle: () => void
+  readonly onDatagram: (datagram: Buffer) => void
+  readonly onClosed: (close: Close) => void
+}
+
+export interface Options {
+  readonly role: "client" | "server"
+  readonly maxFieldSectionSize: number
+  readonly datagrams: boolean
+  /** Requests that the peer may begin, and break off, in a second before it is cut off. */
+  readonly maxRequestRate: number
+  readonly maxResetRate: number
+}
+
+/** A live HTTP/3 connection. */
+export interface Http3Session {
+  readonly quic: Connection
+  /** Opens the control streams. */
+  readonly begin: () => void
+  /** Whether the peer takes another request now; if not, `onAvailable` comes. */
+  readonly mayOpen: () => boolean
+  /** Opens a request, which counts when something is written to it. */
+  readonly open: (events: Http3StreamEvents) => Http3Stream
+  readonly peerSettings: () => Http3Connection.Settings | undefined
+  /** Says that no request is processed that has not come yet; or, with a notice, only that the peer shall begin no more. */
+  readonly goaway: (isNotice: boolean) => void
+  /** Requests that are open. */
+  readonly size: () => number
+  readonly isClosed: () => boolean
+  readonly close: (code: Http3Code, text: string) => void
+  /** What the engine tells goes here. */
+  readonly events: Events
+}
+
+interface Entry extends Http3StreamEvents {
+  readonly stream: Http3Stream
+}
+
+const ignored: StreamEvents = { onReadable: constVoid, onDrain: constVoid, onStopped: constVoid }
+
+/** Counts what comes in a second. */
+const makeRate = (most: number) => {
+  let since = 0
+  let count = 0
+  return (): boolean => {
+    const now = performance.now()
+    if (now - since >= 1000) {
+      since = now
+      count = 0
+    }
+    count += 1
+    return count <= most
+  }
+}
+
+const isUni = (id: number) => (id & 2) !== 0
+
+export const describe = (close: Close): string =>
+  close._tag === "Lost"
+    ? `the connection was lost: ${close.why}`
+    : `the connection was closed by ${close.by === "local" ? "this side" : "the peer"}${close.text === "" ? "" : `: ${close.text}`}`
+
+export const make = (quic: Connection, options: Options, handlers: Handlers): Http3Session => {
+  const requests = new Map<number, Entry>()
+  const mayRequest = makeRate(options.maxRequestRate)
+  const mayReset = makeRate(options.maxResetRate)
+  let isClosed = false
+  let control = -1
+  let nextRequest = 0
+
+  const http3 = Http3Connection.make(
+    options.role,
+    { maxFieldSectionSize: options.maxFieldSectionSize, datagrams: options.datagrams },
+    { onSettings: handlers.onReady, onGoaway: handlers.onGoaway }
+  )
+
+  const close = (code: Http3Code, text: string) => quic.close(true, codes[code], text)
+
+  /** Runs what reads the peer's bytes. */
+  const guarded = (run: () => void) => {
+    try {
+      run()
+    } catch (error) {
+      if (!(error instanceof Http3Violation)) {
+        throw error
+      }
+      close(error.code, error.text)
+    }
+  }
+
+  const onReset = (entry: Entry, code: number) => {
+    if (mayReset()) {
+      entry.onReset(code)
+    } else {
+      close("H3_EXCESSIVE_LOAD", "too many requests broken off")
+    }
+  }
+
+  const adopt = (
+    id: number,
+    makeEvents: (stream: Http3Stream) => Http3StreamEvents
+  ): { readonly stream: Http3Stream; readonly handlers: StreamEvents } => {
+    let isPaused = false
+    let isRead = false
+    let isWritten = false
+    let sent: Array<() => void> = []
+
+    const settle = () => {
+      if (isRead && isWritten && requests.delete(id)) {
+        quic.release(id)
+        if (requests.size === 0) {
+          handlers.onIdle()
+        }
+      }
+    }
+
+    const read = () => {
+      while (!isPaused && !isRead && !isClosed) {
+        const got = quic.read(id)
+        if (got === undefined) {
+          return
+        }
+        if (got._tag === "Reset") {
+          isRead = true
+          onReset(entry, got.code)
+          return settle()
+        }
+        isRead = got.fin
+        try {
+          entry.onBytes(got.bytes, got.fin)
+        } catch (error) {
+          if (!(error instanceof Http3Violation)) {
+            throw error
+          }
+          if (error.scope === "connection") {
+            return close(error.code, error.text)
+          }
+          cancel(error.code)
+          return entry.onViolation(error)
+        }
+        if (got.fin) {
+          return settle()
+        }
+      }
+    }
+
+    const wake = () => {
+      const waiting = sent
+      sent = []
+      for (const each of waiting) {
+        each()
+      }
+    }
+
+    const cancel = (code: Http3Code) => {
+      if (!isWritten) {
+        isWritten = true
+        quic.reset(id, codes[code])
+      }
+      stop(code)
+    }
+
+    const stop = (code: Http3Code) => {
+      if (!isRead) {
+        isRead = true
+        quic.stop(id, codes[code])
+        settle()
+      } else {
+        settle()
+      }
+    }
+
+    const stream: Http3Stream = {
+      id,
+      write: (bytes, fin, onSent) => {
+        if (isWritten || isClosed) {
+          return
+        }
+        isWritten = fin
+        if (quic.write(id, bytes, fin)) {
+          onSent?.()
+        } else if (onSent !== undefined) {
+          sent.push(onSent)
+        }
+        if (fin) {
+          settle()
+        }
+      },
+      pause: () => {
+        isPaused = true
+      },
+      resume: () => {
+        if (isPaused) {
+          isPaused = false
+          // What is being read stands in a buffer that is used for all streams.
+          queueMicrotask(read)
+        }
+      },
+      stop,
+      cancel
+    }
+
+    const entry: Entry = { ...makeEvents(stream), stream }
+    requests.set(id, entry)
+    const onStopped = (code: number) => {
+      if (!isWritten) {
+        isWritten = true
+        if (mayReset()) {
+          entry.onStopped(code)
+        } else {
+          close("H3_EXCESSIVE_LOAD", "too many requests broken off")
+        }
+        settle()
+      }
+    }
+    return { stream, handlers: { onReadable: read, onDrain: wake, onStopped } }
+  }
+
+  const onRequest = (id: number): StreamEvents => {
+    nextRequest = Math.max(nextRequest, id + 4)
+    if (options.role === "client") {
+      close("H3_STREAM_CREATION_ERROR", "a request from a server")
+      return ignored
+    }
+    if (!mayRequest()) {
+      close("H3_EXCESSIVE_LOAD", "too many requests")
+      return ignored
+    }
+    if (!http3.accepts(id)) {
+      quic.reset(id, codes.H3_REQUEST_REJECTED)
+      quic.stop(id, codes.H3_REQUEST_REJECTED)
+      quic.release(id)
+      return ignored
+    }
+    return adopt(id, handlers.onRequest).handlers
+  }
+
+  /** The control and QPACK streams of the peer. */
+  const onUni = (id: number): StreamEvents => ({
+    ...ignored,
+    onReadable: () =>
+      guarded(() => {
+        for (let got = quic.read(id); got !== undefined && !isClosed; got = quic.read(id)) {
+          if (got._tag === "Reset") {
+            http3.onReset(id)
+            return quic.release(id)
+          }
+          const refusal = http3.receive(id, got.bytes, got.fin)
+          if (refusal !== undefined) {
+            quic.stop(id, refusal)
+          }
+          if (refusal !== undefined || got.fin) {
+            return quic.release(id)
+          }
+        }
+      })
+  })
+
+  /** The three streams of this end, which stay open. */
+  const begin = () => {
+    for (const opening of http3.opening) {
+      const id = quic.openUni({ ...ignored, onStopped: () => guarded(http3.onStopped) })
+      control = control < 0 ? id : control
+      quic.write(id, opening, false)
+    }
+  }
+
+  return {
+    quic,
+    begin,
+    mayOpen: quic.mayOpenBidi,
+    open: (events) => {
+      let inner = ignored
+      const id = quic.openBidi({
+        onReadable: () => inner.onReadable(),
+        onDrain: () => inner.onDrain(),
+        onStopped: (code) => inner.onStopped(code)
+      })
+      const { handlers, stream } = adopt(id, () => events)
+      inner = handlers
+      return stream
+    },
+    peerSettings: http3.peerSettings,
+    goaway: (isNotice) => {
+      const bytes = http3.goaway(isNotice ? Http3Connection.noStreamYet : nextRequest)
+      if (bytes.length > 0 && !isClosed && control >= 0) {
+        quic.write(control, bytes, false)
+      }
+    },
+    size: () => requests.size,
+    isClosed: () => isClosed,
+    close,
+    events: {
+      onEstablished: handlers.onEstablished,
+      onStream: (id) => (isUni(id) ? onUni(id) : onRequest(id)),
+      onDatagram: handlers.onDatagram,
+      onStreamsAvailable: handlers.onAvailable,
+      onClosed: (reason) => {
+        isClosed = true
+        const why = describe(reason)
+        const open = [...requests.values()]
+        requests.clear()
+        for (const entry of open) {
+          entry.onLost(why)
+        }
+        handlers.onClosed(reason)
+      }
+    }
+  }
+}

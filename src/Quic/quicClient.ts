@@ -1,0 +1,184 @@
+import * as Dns from "node:dns/promises"
+import * as Net from "node:net"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
+import type { Tls } from "../Tls/Credentials.js"
+import * as PeerVerification from "../Tls/PeerVerification.js"
+import * as Reconnected from "../Transport/internal/reconnected.js"
+import * as Peer from "../Transport/Peer.js"
+import { type ConnectError, HandshakeFailed, InvalidArgument, Unavailable } from "../Transport/TransportError.js"
+import { alpnProtocol } from "./Http3Connection.js"
+import * as Http3Session from "./http3Session.js"
+import type * as QuicEngine from "./QuicEngine.js"
+import type { Settings } from "./QuicOptions.js"
+import * as QuicConnection from "./quicConnection.js"
+
+type Failure = Unavailable | HandshakeFailed
+
+/** TLS alerts in codes of QUIC (RFC 9001, section 4.8). */
+const cryptoError = 0x100
+
+export const connectionSettings = (settings: Settings): QuicEngine.ConnectionSettings => ({
+  alpnProtocol,
+  maxUdpPayload: settings.maxUdpPayload,
+  connectionWindow: settings.connectionWindow,
+  streamWindow: settings.streamWindow,
+  maxBidiStreams: settings.maxConcurrentStreams,
+  // The control stream, the two of QPACK, and a few that RFC 9114, section 6.2, wants to be tolerated.
+  maxUniStreams: 8,
+  maxDatagrams: settings.maxDatagrams,
+  keepaliveTime: Duration.toMillis(settings.keepaliveTime),
+  keepaliveTimeout: Duration.toMillis(settings.keepaliveTimeout),
+  handshakeTimeout: Duration.toMillis(settings.handshakeTimeout),
+  maxPacketRate: settings.maxPacketRate
+})
+
+export const tlsSettings = (material: Tls, asksCertificate: boolean): QuicEngine.TlsSettings => ({
+  ca: material.ca,
+  certificate: Option.getOrUndefined(
+    Option.map(material.certificate, ({ chain, key }) => ({ chain, key: Redacted.value(key) }))
+  ),
+  verifyChain: PeerVerification.verifiesChain(material),
+  asksCertificate
+})
+
+/** The alert in the end of a connection, if TLS is why it ended. */
+export const alertOf = (close: QuicEngine.Close): number | undefined =>
+  close._tag === "Closed" && !close.isApplication && close.code >= cryptoError && close.code <= cryptoError + 0xff
+    ? close.code - cryptoError
+    : undefined
+
+/** Ends a connection with the alert for a refusal. */
+export const refuse = (quic: QuicEngine.Connection, error: HandshakeFailed) =>
+  Effect.sync(() => quic.close(false, cryptoError + PeerVerification.alertOf(error), error.reason))
+
+const addressesOf = (host: string, peer: string): Effect.Effect<ReadonlyArray<string>, Unavailable> =>
+  Net.isIP(host) !== 0
+    ? Effect.succeed([host])
+    : Effect.tryPromise({
+        try: async () => (await Dns.lookup(host, { all: true })).map(({ address }) => address),
+        catch: (cause) =>
+          new Unavailable({ message: `can't look up ${host}: ${String(cause)}`, peer, processed: "no", cause })
+      })
+
+/** Connects to one address, and is done when the peer has accepted this end. */
+const connectTo = (
+  engine: QuicEngine.QuicEngine,
+  settings: Settings,
+  material: Tls,
+  nameWanted: string,
+  remote: QuicEngine.HostPort,
+  peer: string
+): Effect.Effect<QuicConnection.Accepted, Failure, Scope.Scope> => {
+  const refusal = (close: QuicEngine.Close, quic: QuicEngine.Connection): Failure => {
+    const alert = alertOf(close)
+    if (alert === undefined || close._tag === "Lost") {
+      return new Unavailable({
+        message: `can't connect to ${peer}: ${Http3Session.describe(close)}`,
+        peer,
+        processed: "no"
+      })
+    }
+    return close.by === "remote"
+      ? PeerVerification.refusedThere(material, peer, alert, close.text)
+      : PeerVerification.refusedHere({ material, chain: quic.peerCertificates(), peer }, alert, nameWanted)
+  }
+  return Effect.gen(function* () {
+    const connecting = yield* Effect.acquireRelease(
+      Effect.try({
+        try: () => {
+          let made: QuicConnection.QuicConnection | undefined
+          engine.connect(
+            {
+              remote,
+              // An address is no server name (RFC 6066, section 3).
+              serverName: Net.isIP(nameWanted) === 0 ? nameWanted : undefined,
+              tls: tlsSettings(material, true),
+              settings: {
+                ...connectionSettings(settings),
+                handshakeTimeout: Duration.toMillis(settings.connectTimeout)
+              }
+            },
+            (quic) => {
+              made = QuicConnection.make(quic, "client", peer, settings, ignore)
+              return made.events
+            }
+          )
+          if (made === undefined) {
+            throw new Error("the engine has made no connection")
+          }
+          return made
+        },
+        catch: (cause) =>
+          new HandshakeFailed({
+            reason: "BadCertificate",
+            refusedBy: "local",
+            peer,
+            message: `the QUIC engine can't use the credentials: ${String(cause)}`
+          })
+      }),
+      ({ quic }) => Effect.sync(() => quic.close(true, 0x100, ""))
+    )
+    const { established, quic } = connecting
+    const fail = (close: QuicEngine.Close) => refusal(close, quic)
+    yield* Effect.mapError(established, fail)
+    const identity = yield* PeerVerification.ofServer({
+      material,
+      chain: quic.peerCertificates(),
+      peer,
+      nameWanted
+    }).pipe(Effect.tapError((error) => refuse(quic, error)))
+    const accepted = connecting.accept({ address: peer, identity: Option.some(identity) })
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        accepted.cancelAll()
+        accepted.close("H3_NO_ERROR", "")
+      })
+    )
+    yield* Effect.mapError(accepted.ready, fail)
+    return accepted
+  })
+}
+
+const ignore: QuicConnection.Serve = () => ({ onData: () => {}, onEnd: () => {}, onGone: () => {} })
+
+/** Tries the addresses of a name one after the other; a refusal ends that, for whoever it was has answered. */
+const connectOnce = (
+  engine: QuicEngine.QuicEngine,
+  settings: Settings,
+  credentials: Effect.Effect<Tls>,
+  target: Exclude<Peer.Target, { readonly _tag: "Unix" }>
+): Effect.Effect<QuicConnection.Accepted, Failure, Scope.Scope> => {
+  const peer = Peer.formatTarget(target)
+  const nameWanted = settings.serverName ?? target.host
+  return Effect.gen(function* () {
+    const material = yield* credentials
+    const [first, ...others] = yield* addressesOf(target.host, peer)
+    const attempt = (host: string | undefined) =>
+      connectTo(engine, settings, material, nameWanted, { host: host ?? target.host, port: target.port }, peer)
+    return yield* others.reduce(
+      (before, host) => Effect.catchTag(before, "Unavailable", () => attempt(host)),
+      attempt(first)
+    )
+  }).pipe((connecting) => Reconnected.inTime(connecting, settings.connectTimeout, peer))
+}
+
+/** Connects to a target, and runs calls on the connection, or on the one that replaces it. */
+export const connect = (
+  engine: QuicEngine.QuicEngine,
+  settings: Settings,
+  credentials: Effect.Effect<Tls>,
+  target: Peer.Target
+): Effect.Effect<Reconnected.Reconnected<QuicConnection.Accepted>, ConnectError, Scope.Scope> => {
+  const peer = Peer.formatTarget(target)
+  return target._tag === "Unix"
+    ? Effect.fail(new InvalidArgument({ message: "QUIC does not run on unix sockets", peer }))
+    : Reconnected.make(
+        connectOnce(engine, settings, credentials, target),
+        { initial: settings.initialReconnectBackoff, max: settings.maxReconnectBackoff },
+        peer
+      )
+}

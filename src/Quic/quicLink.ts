@@ -1,0 +1,25 @@
+import type { CallConnection } from "../Transport/Call.js"
+import type { Peer } from "../Transport/Peer.js"
+import type { Http3Session } from "./http3Session.js"
+import type { Settings } from "./QuicOptions.js"
+import type * as Varint from "./Varint.js"
+
+/** A live connection as the calls on it see it. */
+export interface Link {
+  readonly settings: Settings
+  readonly session: Http3Session
+  /** For what is written at once. */
+  readonly writer: Varint.Writer
+  readonly peer: Peer
+  /** What the handlers of its calls know it by. */
+  readonly connection: CallConnection
+  /** The target or address of the other end, for errors. */
+  readonly name: string
+}
+
+/** What a header or trailer section may have beside the metadata: the status with its text and details. */
+const statusSize = 32 * 1024
+
+/** The largest section that this side takes. */
+export const maxFieldSectionSize = ({ maxMetadataSize }: Pick<Settings, "maxMetadataSize">): number =>
+  maxMetadataSize + statusSize

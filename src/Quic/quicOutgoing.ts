@@ -1,0 +1,363 @@
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import { constVoid } from "effect/Function"
+import * as Stream from "effect/Stream"
+import * as GrpcFields from "../Grpc/GrpcFields.js"
+import * as GrpcMessage from "../Grpc/GrpcMessage.js"
+import * as GrpcTimeout from "../Grpc/GrpcTimeout.js"
+import * as Codec from "../Transport/internal/codec.js"
+import type { Connection, OutgoingCall } from "../Transport/internal/connection.js"
+import * as Turnstile from "../Transport/internal/turnstile.js"
+import * as Metadata from "../Transport/Metadata.js"
+import type * as Method from "../Transport/Method.js"
+import {
+  type CallError,
+  Cancelled,
+  DeadlineExceeded,
+  Internal,
+  ResourceExhausted,
+  type StatusError,
+  Unavailable,
+  Unimplemented
+} from "../Transport/TransportError.js"
+import { codes, nameOf } from "./Http3Error.js"
+import { sectionSize } from "./Http3Fields.js"
+import * as Frames from "./Http3Frames.js"
+import * as Http3Message from "./Http3Message.js"
+import type { Http3Stream, Http3StreamEvents } from "./http3Session.js"
+import * as Qpack from "./Qpack.js"
+import { type Link, maxFieldSectionSize } from "./quicLink.js"
+import * as QuicMessages from "./quicMessages.js"
+import * as Varint from "./Varint.js"
+
+type End = Exit.Exit<void, StatusError>
+
+interface Where {
+  readonly method: string
+  readonly peer: string
+}
+
+/** What hears of one call's answer. */
+interface Listener {
+  readonly onMessage: (message: Uint8Array) => void
+  readonly onEnd: (end: End) => void
+}
+
+/** A call that has begun. */
+interface Call {
+  readonly stream: Http3Stream
+  readonly end: (end: End) => void
+  /** Ends a call that the peer has not ended. */
+  readonly breakOff: (end: End) => void
+}
+
+/** The calls that this end opened on one connection. */
+export interface Outgoing {
+  readonly connection: Connection
+  /** The peer takes another call. */
+  readonly onAvailable: () => void
+  /** The peer did not process the calls on streams from `id` on. */
+  readonly onGoaway: (id: number) => void
+  readonly onClosed: () => void
+  /** Cancels all calls. */
+  readonly cancelAll: () => void
+}
+
+/** What the peer means by breaking a call off. Source: gRFC G2, "HTTP/3 to gRPC status". */
+const ofReset = (code: number, where: Where): StatusError => {
+  const name = nameOf(code)
+  const message = `the peer broke the call off: ${name}`
+  switch (name) {
+    case "H3_REQUEST_REJECTED":
+      return new Unavailable({ message, processed: "no", ...where })
+    case "H3_REQUEST_CANCELLED":
+      return new Cancelled({ message, ...where })
+    case "H3_EXCESSIVE_LOAD":
+      return new ResourceExhausted({ message, ...where })
+    default:
+      return new Internal({ message, ...where })
+  }
+}
+
+export const make = (link: Link): Outgoing => {
+  const { session, settings, writer } = link
+  const calls = new Map<number, Call & { readonly where: Where }>()
+  /** The fields with which all calls of a method begin, as they are sent. */
+  const prepared = new Map<string, Buffer>()
+  const options = { maxFieldSectionSize: maxFieldSectionSize(settings), method: "POST" }
+  const turnstile = Turnstile.make(session.mayOpen, session.isClosed)
+
+  const preparedFor = (path: string): Buffer => {
+    const known = prepared.get(path)
+    if (known !== undefined) {
+      return known
+    }
+    const lines = Qpack.encodeLines([
+      [":method", "POST"],
+      [":scheme", "https"],
+      [":authority", link.name],
+      [":path", path],
+      ["content-type", GrpcFields.contentType],
+      ["te", "trailers"]
+    ])
+    prepared.set(path, lines)
+    return lines
+  }
+
+  const open = (
+    where: Where,
+    { metadata, onHeaders, onTrailers }: OutgoingCall,
+    timeout: number,
+    listener: Listener
+  ): Call => {
+    let isOver = false
+    let hasHeaders = false
+    let error: StatusError | undefined
+    let trailers: GrpcFields.Fields | undefined
+
+    const end = (exit: End) => {
+      if (!isOver) {
+        isOver = true
+        clearTimeout(timer)
+        calls.delete(stream.id)
+        listener.onEnd(exit)
+      }
+    }
+
+    const breakOff = (exit: End) => {
+      if (!isOver) {
+        stream.cancel("H3_REQUEST_CANCELLED")
+        end(exit)
+      }
+    }
+
+    const fail = (error: StatusError) => breakOff(Exit.fail(error))
+
+    const messages = GrpcMessage.makeDecoder(settings.maxReceiveMessageSize, {
+      onMessage: listener.onMessage,
+      onBroken: (why) =>
+        fail(
+          why === "TooLarge"
+            ? new ResourceExhausted({
+                message: `the received message has more than the ${settings.maxReceiveMessageSize} bytes allowed`,
+                ...where
+              })
+            : new Internal({ message: "the received message is compressed", ...where })
+        )
+    })
+
+    const receive = Http3Message.receiveResponse(
+      {
+        onInformational: constVoid,
+        onHead: ({ fields, status }) => {
+          const unfit = GrpcFields.checkHead(status, fields, where)
+          if (unfit !== undefined) {
+            return fail(unfit)
+          }
+          // An answer of one section: its fields are the trailers.
+          if (GrpcFields.get(fields, "grpc-status") !== undefined) {
+            trailers = fields
+            return
+          }
+          hasHeaders = true
+          onHeaders?.(GrpcFields.toMetadata(fields))
+        },
+        onData: (chunk) => {
+          if (!isOver) {
+            messages.receive(chunk)
+          }
+        },
+        onTrailers: (fields) => {
+          trailers = fields
+        },
+        onEnd: () => {
+          if (isOver) {
+            return
+          }
+          error = GrpcFields.toError(trailers ?? [], where)
+          if (error === undefined && messages.isMidMessage()) {
+            error = new Internal({ message: "the answer ended within a message", ...where })
+          }
+          if (!hasHeaders) {
+            onHeaders?.(Metadata.empty)
+          }
+          onTrailers?.(GrpcFields.toMetadata(trailers ?? []))
+          // The peer is done, whether or not it has read all.
+          if (error !== undefined || trailers === undefined) {
+            stream.cancel("H3_NO_ERROR")
+          }
+          end(error === undefined ? Exit.void : Exit.fail(error))
+        }
+      },
+      options
+    )
+
+    const events: Http3StreamEvents = {
+      onBytes: receive,
+      onReset: (code) => fail(ofReset(code, where)),
+      onStopped: (code) => {
+        // The peer has answered, or will, without reading all of the request.
+        if (code !== codes.H3_NO_ERROR) {
+          fail(ofReset(code, where))
+        }
+      },
+      onViolation: ({ text }) =>
+        fail(new Internal({ message: `the answer breaks the rules of HTTP/3: ${text}`, ...where })),
+      onLost: (why) => end(Exit.fail(new Unavailable({ message: why, ...where })))
+    }
+
+    const stream = session.open(events)
+    const onDeadline = () => fail(new DeadlineExceeded({ message: "the deadline passed", ...where }))
+    const timer = timeout <= Turnstile.maxTimer ? setTimeout(onDeadline, timeout) : undefined
+    const call = { stream, end, breakOff, where }
+    calls.set(stream.id, call)
+    const fields = GrpcFields.fromMetadata(metadata)
+    Frames.writeHeaders(
+      writer,
+      Number.isFinite(timeout) ? [["grpc-timeout", GrpcTimeout.format(timeout)], ...fields] : fields,
+      preparedFor(where.method)
+    )
+    return call
+  }
+
+  const send = (stream: Http3Stream, message: Uint8Array, fin: boolean, sent?: () => void) => {
+    const rest = QuicMessages.write(writer, message)
+    if (rest === undefined) {
+      stream.write(Varint.take(writer), fin, sent)
+    } else {
+      stream.write(Varint.take(writer), false)
+      stream.write(rest, fin, sent)
+    }
+  }
+
+  const checkMetadata = (metadata: Metadata.Metadata, where: Where) => {
+    if (metadata.entries.length === 0) {
+      return Either.void
+    }
+    const peers = session.peerSettings()?.maxFieldSectionSize ?? Number.POSITIVE_INFINITY
+    const size = Metadata.byteSize(metadata)
+    return size <= settings.maxMetadataSize && sectionSize(GrpcFields.fromMetadata(metadata)) + 1024 <= peers
+      ? Either.void
+      : Either.left(new ResourceExhausted({ message: `metadata has ${size} bytes, more than are allowed`, ...where }))
+  }
+
+  const encode = <II>(method: Method.Method<unknown, unknown, Method.Shape, II>, request: II, where: Where) =>
+    Codec.encode(method.input, request, settings.maxSendMessageSize, where)
+
+  const unary = <I, O, II, OO>(
+    method: Method.Method<I, O, Method.Shape, II, OO>,
+    request: II,
+    call: OutgoingCall
+  ): Effect.Effect<O, CallError> => {
+    const where = { method: method.path, peer: link.name }
+    // `Effect.async` with a canceller, and `Effect.onInterrupt`, cost more than twice of this.
+    return Effect.uninterruptibleMask((restore) => {
+      if (session.isClosed()) {
+        return Effect.fail(Turnstile.closedBefore(where))
+      }
+      const bytes = Either.flatMap(checkMetadata(call.metadata, where), () => encode(method, request, where))
+      if (Either.isLeft(bytes)) {
+        return Effect.fail(bytes.left)
+      }
+      let opened: Call | undefined
+      let reply: Uint8Array | undefined
+      let leave = constVoid
+      const answer = Effect.async<void, StatusError>((resume) => {
+        const start = (timeout: number) => {
+          opened = open(where, call, timeout, {
+            onMessage: (message) => {
+              if (reply !== undefined) {
+                const text = `${method.path} answered with more than one message`
+                return opened?.breakOff(Exit.fail(new Unimplemented({ message: text, ...where })))
+              }
+              reply = message
+            },
+            onEnd: resume
+          })
+          send(opened.stream, bytes.right, true)
+        }
+        leave = turnstile.enter(where, call.timeout, start, (error) => resume(Effect.fail(error)))
+      })
+      return Effect.matchCauseEffect(restore(answer), {
+        onFailure: (cause) => {
+          leave()
+          opened?.breakOff(Exit.void)
+          return Effect.failCause(cause)
+        },
+        onSuccess: (): Effect.Effect<O, CallError> =>
+          reply === undefined
+            ? Effect.fail(new Unimplemented({ message: `${method.path} answered without a message`, ...where }))
+            : Codec.decode(method.output, reply, settings.maxReceiveMessageSize, where)
+      })
+    })
+  }
+
+  const stream = <I, O, II, OO, E>(
+    method: Method.Method<I, O, Method.Shape, II, OO>,
+    requests: Stream.Stream<II, E>,
+    call: OutgoingCall
+  ): Stream.Stream<O, CallError | E> =>
+    Stream.unwrapScoped(
+      Effect.gen(function* () {
+        const where = { method: method.path, peer: link.name }
+        yield* checkMetadata(call.metadata, where)
+        if (session.isClosed()) {
+          return yield* Turnstile.closedBefore(where)
+        }
+        let opened: Call | undefined
+        let leave = constVoid
+        const inbox = QuicMessages.makeInbox<CallError | E>(() => opened?.stream)
+        yield* Effect.addFinalizer(() =>
+          Effect.sync(() => {
+            leave()
+            opened?.breakOff(Exit.void)
+          })
+        )
+        const { stream } = yield* Effect.async<Call, Unavailable | DeadlineExceeded>((resume) => {
+          const start = (timeout: number) => {
+            opened = open(where, call, timeout, { onMessage: inbox.push, onEnd: inbox.end })
+            opened.stream.write(Varint.take(writer), false)
+            resume(Effect.succeed(opened))
+          }
+          leave = turnstile.enter(where, call.timeout, start, (error) => resume(Effect.fail(error)))
+        })
+        const sendOne = (request: II) =>
+          Effect.flatMap(encode(method, request, where), (bytes) =>
+            Effect.async<void>((resume) => send(stream, bytes, false, () => resume(Effect.void)))
+          )
+        yield* Stream.runForEach(requests, sendOne).pipe(
+          Effect.matchCauseEffect({
+            onFailure: (cause) =>
+              Effect.sync(() => {
+                inbox.end(Exit.failCause(cause))
+                opened?.breakOff(Exit.void)
+              }),
+            onSuccess: () => Effect.sync(() => stream.write(Buffer.alloc(0), true))
+          }),
+          Effect.forkScoped
+        )
+        return Stream.mapEffect(inbox.stream, (message) =>
+          Codec.decode(method.output, message, settings.maxReceiveMessageSize, where)
+        )
+      })
+    )
+
+  return {
+    connection: { unary, stream },
+    onAvailable: turnstile.turn,
+    onGoaway: (id) => {
+      for (const [streamId, { breakOff, where }] of [...calls]) {
+        if (streamId >= id) {
+          breakOff(Exit.fail(new Unavailable({ message: "the peer goes away", processed: "no", ...where })))
+        }
+      }
+    },
+    onClosed: turnstile.turn,
+    cancelAll: () => {
+      for (const { breakOff, where } of [...calls.values()]) {
+        breakOff(Exit.fail(new Cancelled({ message: "the client was closed", ...where })))
+      }
+    }
+  }
+}

@@ -1,0 +1,201 @@
+import * as Dns from "node:dns/promises"
+import * as Net from "node:net"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { CredentialsService, Tls } from "../Tls/Credentials.js"
+import * as PeerVerification from "../Tls/PeerVerification.js"
+import * as Bind from "../Transport/internal/bind.js"
+import * as Count from "../Transport/internal/count.js"
+import * as InFlight from "../Transport/internal/inFlight.js"
+import * as Renew from "../Transport/internal/renew.js"
+import type * as Route from "../Transport/internal/route.js"
+import * as Peer from "../Transport/Peer.js"
+import type { BindError, HandshakeFailed } from "../Transport/TransportError.js"
+import * as TransportMetrics from "../Transport/TransportMetrics.js"
+import type { ListenOptions } from "../Transport.js"
+import * as Http3Session from "./http3Session.js"
+import type * as QuicEngine from "./QuicEngine.js"
+import type { Settings } from "./QuicOptions.js"
+import * as QuicClient from "./quicClient.js"
+import * as QuicConnection from "./quicConnection.js"
+import * as QuicIncoming from "./quicIncoming.js"
+
+/** How long the last answers may take to arrive after the handlers have ended. */
+const flushPeriod = Duration.seconds(1)
+
+/** Completes when none of the connections has calls, or bytes to send. */
+const idle = (connections: Iterable<QuicConnection.Accepted>) =>
+  Effect.repeat(
+    Effect.sync(() => [...connections].every((connection) => !connection.isBusy())),
+    { until: (done) => done, schedule: Schedule.spaced("5 millis") }
+  )
+
+/** A refusal by the engine itself says only little to the logs. */
+const isRefusal = (close: QuicEngine.Close): close is Extract<QuicEngine.Close, { readonly _tag: "Closed" }> =>
+  QuicClient.alertOf(close) !== undefined
+
+/** Listens until the scope closes, and lets the calls in flight end before it does. */
+export const listen = (
+  engine: QuicEngine.QuicEngine,
+  settings: Settings,
+  credentials: CredentialsService,
+  initial: Tls,
+  routes: ReadonlyMap<string, Route.Route>,
+  options: ListenOptions
+): Effect.Effect<Peer.Address, BindError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const where = Bind.address(options)
+    if (where.path !== undefined) {
+      return yield* Bind.error(options, "InvalidAddress", "QUIC does not run on unix sockets")
+    }
+    if (Option.isNone(initial.certificate)) {
+      return yield* Bind.error(
+        options,
+        "CredentialsRefused",
+        "a listener needs a certificate, and its credentials hold none"
+      )
+    }
+    const host =
+      Net.isIP(where.host) !== 0
+        ? where.host
+        : yield* Effect.tryPromise({
+            try: async () => (await Dns.lookup(where.host)).address,
+            catch: (cause) => Bind.fromSystem(options, cause as NodeJS.ErrnoException)
+          })
+    const inFlight = yield* InFlight.make
+    const clock = yield* Effect.clock
+    const run = yield* FiberSet.makeRuntime()
+    const connections = new Set<QuicConnection.Accepted>()
+    const asksCertificate = settings.clientCertificate === "require"
+    let material = initial
+
+    yield* credentials.changes.pipe(
+      Stream.filter((next) => next._tag === "Tls"),
+      Stream.runForEach((next) =>
+        Effect.sync(() => {
+          material = next
+        })
+      ),
+      Effect.forkScoped
+    )
+
+    const onRefused = (address: string, error: HandshakeFailed) =>
+      Effect.zipRight(
+        Metric.increment(Metric.tagged(TransportMetrics.handshakesRefused, "reason", error.reason)),
+        Effect.annotateLogs(Effect.logWarning(`refused ${address}: ${error.message}`), { reason: error.reason })
+      )
+
+    const verify = (shown: PeerVerification.Shown) =>
+      asksCertificate
+        ? Effect.asSome(PeerVerification.ofClient(shown, options.authorize))
+        : Effect.as(PeerVerification.unknownClient(shown, options.authorize), Option.none())
+
+    /** A connection from its first packet to its end. */
+    const attend = ({ accept, ended, established, quic }: QuicConnection.QuicConnection, used: Tls) => {
+      const address = Peer.formatAddress(quic.remote)
+      const shown = () => ({ material: used, chain: quic.peerCertificates(), peer: address })
+      const refusedByEngine = (close: QuicEngine.Close) => {
+        const alert = QuicClient.alertOf(close)
+        return alert === undefined || !isRefusal(close)
+          ? Effect.logDebug(`${address} did not finish its handshake: ${Http3Session.describe(close)}`)
+          : onRefused(
+              address,
+              close.by === "local"
+                ? PeerVerification.refusedHere(shown(), alert)
+                : PeerVerification.refusedThere(used, address, alert, close.text)
+            )
+      }
+      const talk = Effect.gen(function* () {
+        yield* established
+        const identity = yield* verify(shown())
+        const accepted = accept({ address, identity })
+        connections.add(accepted)
+        yield* Effect.ensuring(
+          ended,
+          Effect.sync(() => connections.delete(accepted))
+        )
+      })
+      return Effect.matchEffect(talk, {
+        onFailure: (failure) =>
+          failure._tag === "HandshakeFailed"
+            ? Effect.zipRight(QuicClient.refuse(quic, failure), onRefused(address, failure))
+            : refusedByEngine(failure),
+        onSuccess: () =>
+          Effect.flatMap(ended, (close) =>
+            close._tag === "Closed" && close.code !== 0 && close.code !== 0x100
+              ? Effect.logWarning(`the connection of ${address} ended: ${Http3Session.describe(close)} (${close.code})`)
+              : Effect.void
+          )
+      })
+    }
+
+    const serve: QuicConnection.Serve = (link, head, stream) =>
+      QuicIncoming.serve(link, { routes, inFlight, clock }, head, stream)
+
+    const drain = (listener: QuicEngine.Listener) =>
+      Effect.gen(function* () {
+        listener.refuse()
+        for (const connection of connections) {
+          connection.goaway(false)
+        }
+        yield* inFlight.drain(options.gracePeriod ?? settings.gracePeriod)
+        yield* Effect.timeoutOption(Effect.interruptible(idle(connections)), flushPeriod)
+        for (const connection of connections) {
+          connection.close("H3_NO_ERROR", "")
+        }
+        yield* Effect.promise(() => listener.close())
+      })
+
+    const renew = (within: Duration.Duration) =>
+      Effect.forEach(
+        [...connections],
+        (connection) =>
+          Effect.gen(function* () {
+            yield* Renew.pause(within)
+            connection.goaway(true)
+            yield* Effect.timeoutOption(connection.ended, within)
+            connection.close("H3_NO_ERROR", "")
+          }),
+        { concurrency: "unbounded", discard: true }
+      )
+
+    yield* Renew.onChange(credentials.changes, settings.rehandshakeWithin, renew)
+
+    const { local } = yield* Effect.acquireRelease(
+      Effect.tryPromise({
+        try: () =>
+          engine.listen({
+            local: { host, port: where.port },
+            tls: () => QuicClient.tlsSettings(material, asksCertificate),
+            settings: QuicClient.connectionSettings(settings),
+            maxConnections: settings.maxConnections,
+            maxHandshakes: settings.maxHandshakes,
+            maxHandshakeRate: settings.maxHandshakeRate,
+            onConnection: (quic) => {
+              const address = Peer.formatAddress(quic.remote)
+              const connection = QuicConnection.make(quic, "server", address, settings, serve)
+              Count.add(TransportMetrics.connectionsAccepted, 1)
+              run(
+                Effect.ensuring(
+                  attend(connection, material),
+                  Effect.sync(() => Count.add(TransportMetrics.connectionsAccepted, -1))
+                )
+              )
+              return connection.events
+            },
+            onError: (error) => {
+              run(Effect.logError("the UDP socket of a listener failed", error))
+            }
+          }),
+        catch: (cause) => Bind.fromSystem(options, cause as NodeJS.ErrnoException)
+      }),
+      drain
+    )
+    return { host: where.host, port: local.port }
+  })

@@ -1,0 +1,8 @@
+import * as Layer from "effect/Layer"
+import { Credentials, Quic } from "effect-transport"
+import { transportSuite } from "../TransportSuite.js"
+
+/** One layer, so that all that a test opens trusts one CA. */
+const dev = Credentials.layerDev()
+
+transportSuite("QuicLive", (options) => Layer.provide(Quic.layer(options), dev), { unixSockets: false })

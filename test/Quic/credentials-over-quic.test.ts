@@ -1,0 +1,4 @@
+import { Quic } from "effect-transport"
+import { credentialsSuite } from "../CredentialsSuite.js"
+
+credentialsSuite("QuicLive", Quic.layer)
