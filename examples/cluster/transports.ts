@@ -1,9 +1,18 @@
 import type * as Layer from "effect/Layer"
-import { type Credentials, type CredentialsError, Grpc, MemoryLive, Tls, type Transport } from "effect-transport"
+import {
+  type Credentials,
+  type CredentialsError,
+  Grpc,
+  MemoryLive,
+  Quic,
+  type QuicUnavailable,
+  Tls,
+  type Transport
+} from "effect-transport"
 
 interface Choice {
   readonly title: string
-  readonly layer: Layer.Layer<Transport.Transport, CredentialsError, Credentials.Credentials>
+  readonly layer: Layer.Layer<Transport.Transport, CredentialsError | QuicUnavailable, Credentials.Credentials>
   /** What a node of the cluster is: a process of its own, or a fiber where the transport does not leave the process. */
   readonly nodes: "processes" | "fibers"
 }
@@ -14,6 +23,7 @@ const options = { maxReconnectBackoff: "1 second" } as const
 const choices = {
   tls: { title: "framed calls on mutual TLS", layer: Tls.layer(options), nodes: "processes" },
   grpc: { title: "gRPC over mutual TLS", layer: Grpc.layer(options), nodes: "processes" },
+  quic: { title: "gRPC over HTTP/3 on QUIC", layer: Quic.layer(options), nodes: "processes" },
   memory: { title: "the in-memory transport", layer: MemoryLive, nodes: "fibers" }
 } satisfies Record<string, Choice>
 

@@ -146,7 +146,7 @@ export interface Connection {
   readonly sendDatagram: (datagram: Buffer) => boolean
   /** Undefined where the peer takes none. */
   readonly maxDatagramSize: () => number | undefined
-  /** Whether all that was written on released streams has arrived. */
+  /** Whether all that was written has arrived. */
   readonly isFlushed: () => boolean
   /** Ends the connection without waiting for anything. */
   readonly close: (isApplication: boolean, code: number, text: string) => void

@@ -29,7 +29,7 @@ const run = async (...args: ReadonlyArray<string>) => {
 }
 
 describe("npm start", () => {
-  it.each(["memory", "grpc", "tls"])(
+  it.each(["memory", "grpc", "tls", "quic"])(
     "loses nothing when a node is killed and returns, with --transport %s",
     { timeout: 60_000 },
     async (transport) => {

@@ -54,6 +54,22 @@ const portion = 64 * 1024
 
 const none = Buffer.alloc(0)
 
+/** Tells the first time that it is asked for a stream from any other. Streams can come out of order. */
+const makeSeen = () => {
+  let next = 0
+  const gaps = new Set<number>()
+  return (id: number): boolean => {
+    if (id < next) {
+      return gaps.delete(id)
+    }
+    for (let gap = next === 0 ? id & 3 : next; gap < id; gap += 4) {
+      gaps.add(gap)
+    }
+    next = id + 4
+    return true
+  }
+}
+
 /** RFC 9000, section 20.1. */
 const connectionRefused = 0x2
 
@@ -65,9 +81,7 @@ export const make = (options: Options): Driven => {
   /** Streams with something pending, in the order of their turns. */
   const blocked = new Map<number, Stream>()
   const watched = new Set<number>()
-  /** Released streams that quiche may still know: what was sent on them is not acknowledged yet. */
-  const ended = new Set<number>()
-  let sweepAt = 256
+  const isNew = { bidi: makeSeen(), uni: makeSeen() }
   let nextBidi = role === "client" ? 0 : 1
   let nextUni = role === "client" ? 2 : 3
   let wantsStream = false
@@ -270,24 +284,6 @@ export const make = (options: Options): Driven => {
   const forget = (id: number) => {
     streams.delete(id)
     watched.delete(id)
-    ended.add(id)
-    if (ended.size > sweepAt) {
-      sweep()
-      sweepAt = Math.max(256, 2 * ended.size)
-    }
-  }
-
-  /** Forgets the streams that quiche has forgotten, for all that was sent on them was acknowledged. */
-  const sweep = () => {
-    for (const id of ended) {
-      try {
-        state.streamCapacity(id)
-      } catch (error) {
-        if (StreamError.parse(error)._tag === "Gone") {
-          ended.delete(id)
-        }
-      }
-    }
   }
 
   const lookForStopped = () => {
@@ -309,7 +305,7 @@ export const make = (options: Options): Driven => {
     for (const id of state.readable()) {
       let stream = streams.get(id)
       if (stream === undefined) {
-        if (ended.has(id) || !isPeers(id)) {
+        if (!isPeers(id) || !((id & 2) === 0 ? isNew.bidi : isNew.uni)(id)) {
           continue
         }
         stream = register(id, events.onStream(id))
@@ -569,8 +565,8 @@ export const make = (options: Options): Driven => {
       if (closed !== undefined) {
         return true
       }
-      sweep()
-      return blocked.size === 0 && ended.size === 0
+      // Where something is not acknowledged, a timer runs that is shorter than what is left to the idle timeout.
+      return blocked.size === 0 && (state.timeout() ?? Number.POSITIVE_INFINITY) > settings.keepaliveTimeout + 500
     },
     close
   }

@@ -1,0 +1,4 @@
+import * as Quic from "../../src/Quic/QuicLive.js"
+import * as Ours from "../ours.js"
+
+export default Ours.make(Quic.layer({ serverName: "localhost" }))
