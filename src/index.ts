@@ -6,6 +6,8 @@
 
 export * as Grpc from "./Grpc/GrpcLive.js"
 export { GrpcLive } from "./Grpc/GrpcLive.js"
+export * as Datagrams from "./Quic/Datagrams.js"
+export * as Http3 from "./Quic/Http3.js"
 export * as Quic from "./Quic/QuicLive.js"
 export { QuicLive, QuicUnavailable } from "./Quic/QuicLive.js"
 export * as ClusterTransport from "./Rpc/ClusterTransport.js"

@@ -4,8 +4,11 @@
  *
  * @since 0.1.0
  */
+import { RequestError } from "@effect/platform/HttpClientError"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Credentials from "../Tls/Credentials.js"
@@ -13,6 +16,11 @@ import * as Renew from "../Transport/internal/renew.js"
 import * as SharedConnections from "../Transport/internal/sharedConnections.js"
 import { CredentialsError } from "../Transport/TransportError.js"
 import * as Transport from "../Transport.js"
+import * as Datagrams from "./Datagrams.js"
+import * as DatagramChannel from "./datagramChannel.js"
+import * as Http3 from "./Http3.js"
+import * as Http3Client from "./http3Client.js"
+import type * as Http3Server from "./http3Server.js"
 import * as Quiche from "./internal/quiche.js"
 import * as QuicheEngine from "./internal/quicheEngine.js"
 import * as QuicOptions from "./QuicOptions.js"
@@ -56,6 +64,14 @@ const loadEngine = Effect.map(
 )
 
 /**
+ * What QUIC provides: calls, datagrams, and ordinary HTTP/3.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type QuicServices = Transport.Transport | Datagrams.Datagrams | Http3.Http3
+
+/**
  * The QUIC transport with options.
  *
  * @since 0.1.0
@@ -63,9 +79,8 @@ const loadEngine = Effect.map(
  */
 export const layer = (
   options: QuicOptions.QuicOptions = {}
-): Layer.Layer<Transport.Transport, CredentialsError | QuicUnavailable, Credentials.Credentials> =>
-  Layer.scoped(
-    Transport.Transport,
+): Layer.Layer<QuicServices, CredentialsError | QuicUnavailable, Credentials.Credentials> =>
+  Layer.scopedContext(
     Effect.gen(function* () {
       const settings = QuicOptions.withDefaults(options)
       const engine = yield* loadEngine
@@ -76,6 +91,8 @@ export const layer = (
       yield* material
       // A source of credentials does not change from TLS to none.
       const current = Effect.orDie(material)
+      const channels = yield* DatagramChannel.makeChannels
+      const handlers: Array<Http3.Handler> = []
       const connect = yield* SharedConnections.make((target) =>
         Renew.make(
           QuicClient.connect(engine, settings, current, target),
@@ -84,16 +101,64 @@ export const layer = (
           target
         )
       )
-      return {
+      const handler = (): Http3Server.Handler | undefined => {
+        const last = handlers.at(-1)
+        return last === undefined ? undefined : (request, { peer }) => last(request, peer)
+      }
+
+      return Context.make(Transport.Transport, {
         connect,
         defaultTimeout: settings.defaultTimeout,
         listen: (routes, options) =>
           Effect.flatMap(current, (initial) =>
-            QuicServer.listen(engine, settings, credentials, initial, routes, options)
+            QuicServer.listen(engine, settings, credentials, initial, routes, { channels, handler }, options)
           )
-      }
+      }).pipe(
+        Context.add(Datagrams.Datagrams, {
+          over: channels.over,
+          channels: channels.all,
+          connect: (target) =>
+            Effect.flatMap(connect(target), (connection) =>
+              DatagramChannel.connect(
+                Effect.sync(connection.current),
+                settings.maxDatagrams,
+                Duration.toMillis(settings.defaultTimeout)
+              )
+            )
+        }),
+        Context.add(Http3.Http3, {
+          connect: (target) =>
+            Effect.map(
+              connect(target),
+              (connection): Http3.Send =>
+                (request, url, signal) =>
+                  connection
+                    .current()
+                    .withLive(url.pathname, waiting, ({ link }) => Http3Client.send(link, request, url, signal))
+                    .pipe(
+                      Effect.mapError(
+                        (cause) => new RequestError({ request, reason: "Transport", description: cause.message, cause })
+                      ),
+                      Effect.flatten
+                    )
+            ),
+          mount: (handler) =>
+            Effect.acquireRelease(
+              Effect.sync(() => {
+                handlers.push(handler)
+              }),
+              () =>
+                Effect.sync(() => {
+                  handlers.splice(handlers.lastIndexOf(handler), 1)
+                })
+            )
+        })
+      )
     })
   )
+
+/** How requests wait for a connection that was just lost: for as long as whoever asks. */
+const waiting = { timeout: Number.POSITIVE_INFINITY, waitForReady: false }
 
 /**
  * The QUIC transport with options from the environment.
@@ -103,11 +168,8 @@ export const layer = (
  */
 export const layerConfig = (
   config: Config.Config.Wrap<QuicOptions.QuicOptions>
-): Layer.Layer<
-  Transport.Transport,
-  ConfigError.ConfigError | CredentialsError | QuicUnavailable,
-  Credentials.Credentials
-> => Layer.unwrapEffect(Effect.map(Config.unwrap(config), layer))
+): Layer.Layer<QuicServices, ConfigError.ConfigError | CredentialsError | QuicUnavailable, Credentials.Credentials> =>
+  Layer.unwrapEffect(Effect.map(Config.unwrap(config), layer))
 
 /**
  * The QUIC transport with safe defaults.
@@ -115,5 +177,4 @@ export const layerConfig = (
  * @since 0.1.0
  * @category layers
  */
-export const QuicLive: Layer.Layer<Transport.Transport, CredentialsError | QuicUnavailable, Credentials.Credentials> =
-  layer()
+export const QuicLive: Layer.Layer<QuicServices, CredentialsError | QuicUnavailable, Credentials.Credentials> = layer()

@@ -1,6 +1,7 @@
 /** HTTP/3 on a live QUIC connection: its control streams, and the request streams of both ends. */
 import { constVoid } from "effect/Function"
 import * as Http3Connection from "./Http3Connection.js"
+import * as Http3Datagram from "./Http3Datagram.js"
 import { codes, type Http3Code, Http3Violation } from "./Http3Error.js"
 import type { Close, Connection, Events, StreamEvents } from "./QuicEngine.js"
 
@@ -14,6 +15,8 @@ export interface Http3StreamEvents {
   readonly onStopped: (code: number) => void
   /** What came breaks the rules; the stream is over. */
   readonly onViolation: (violation: Http3Violation) => void
+  /** A datagram of this request (RFC 9297); a view. */
+  readonly onDatagram?: ((payload: Buffer) => void) | undefined
   /** The connection has ended before the stream. */
   readonly onLost: (why: string) => void
 }
@@ -28,6 +31,10 @@ export interface Http3Stream {
   readonly resume: () => void
   /** Wants nothing more from the peer. */
   readonly stop: (code: Http3Code) => void
+  /** Sends a datagram of this request; false where it was dropped. */
+  readonly sendDatagram: (payload: Uint8Array) => boolean
+  /** The largest payload of a datagram; undefined where the peer takes none. */
+  readonly maxDatagramSize: () => number | undefined
   /** Breaks both directions off. */
   readonly cancel: (code: Http3Code) => void
 }
@@ -46,7 +53,6 @@ export interface Handlers {
   readonly onAvailable: () => void
   /** No request is open any more. */
   readonly onIdle: () => void
-  readonly onDatagram: (datagram: Buffer) => void
   readonly onClosed: (close: Close) => void
 }
 
@@ -244,6 +250,11 @@ export const make = (quic: Connection, options: Options, handlers: Handlers): Ht
         }
       },
       stop,
+      sendDatagram: (payload) => !isClosed && quic.sendDatagram(Http3Datagram.encode(id, payload)),
+      maxDatagramSize: () => {
+        const most = http3.peerSettings()?.datagrams === true ? quic.maxDatagramSize() : undefined
+        return most === undefined ? undefined : most - Http3Datagram.overhead(id)
+      },
       cancel
     }
 
@@ -340,7 +351,12 @@ export const make = (quic: Connection, options: Options, handlers: Handlers): Ht
     events: {
       onEstablished: handlers.onEstablished,
       onStream: (id) => (isUni(id) ? onUni(id) : onRequest(id)),
-      onDatagram: handlers.onDatagram,
+      // For a stream that is over, or has not come yet, it is dropped (RFC 9297, section 2.1).
+      onDatagram: (datagram) =>
+        guarded(() => {
+          const { payload, streamId } = Http3Datagram.decode(datagram)
+          requests.get(streamId)?.onDatagram?.(payload)
+        }),
       onStreamsAvailable: handlers.onAvailable,
       onClosed: (reason) => {
         isClosed = true

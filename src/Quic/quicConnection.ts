@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 import type { CallConnection } from "../Transport/Call.js"
 import type { Connection } from "../Transport/internal/connection.js"
+import * as Turnstile from "../Transport/internal/turnstile.js"
 import type { Peer } from "../Transport/Peer.js"
 import type { Http3Code } from "./Http3Error.js"
 import type { RequestHead } from "./Http3Fields.js"
@@ -88,7 +89,8 @@ export const make = (
       },
       { maxFieldSectionSize: maxFieldSectionSize(settings) }
     )
-    return { onBytes: receive, onReset: onGone, onStopped: onGone, onViolation: onGone, onLost: onGone }
+    const onDatagram = (payload: Buffer) => body?.onDatagram?.(payload)
+    return { onBytes: receive, onDatagram, onReset: onGone, onStopped: onGone, onViolation: onGone, onLost: onGone }
   }
 
   const session = Http3Session.make(
@@ -109,15 +111,14 @@ export const make = (
         accepted?.outgoing.onGoaway(id)
         leave()
       },
-      onAvailable: () => accepted?.outgoing.onAvailable(),
+      onAvailable: () => accepted?.link.turnstile.turn(),
       onIdle: () => leave(),
-      onDatagram: () => {},
       onClosed: (close) => {
         lose()
         Deferred.unsafeDone(established, Effect.fail(close))
         Deferred.unsafeDone(ready, Effect.fail(close))
         Deferred.unsafeDone(ended, Effect.succeed(close))
-        accepted?.outgoing.onClosed()
+        accepted?.link.turnstile.turn()
       }
     }
   )
@@ -136,7 +137,8 @@ export const make = (
     events: session.events,
     accept: (peer) => {
       const connection: CallConnection = { peer }
-      const link: Link = { settings, session, writer: Varint.makeWriter(), peer, connection, name }
+      const turnstile = Turnstile.make(session.mayOpen, session.isClosed)
+      const link: Link = { settings, session, turnstile, writer: Varint.makeWriter(), peer, connection, name }
       const outgoing = QuicOutgoing.make(link)
       accepted = { link, outgoing }
       session.begin()

@@ -45,6 +45,7 @@ export interface Server {
 export interface Body {
   readonly onData: (chunk: Buffer) => void
   readonly onEnd: () => void
+  readonly onDatagram?: ((payload: Buffer) => void) | undefined
   /** The peer has given the request up, or is gone. */
   readonly onGone: () => void
 }

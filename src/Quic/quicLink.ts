@@ -1,4 +1,5 @@
 import type { CallConnection } from "../Transport/Call.js"
+import type { Turnstile } from "../Transport/internal/turnstile.js"
 import type { Peer } from "../Transport/Peer.js"
 import type { Http3Session } from "./http3Session.js"
 import type { Settings } from "./QuicOptions.js"
@@ -8,6 +9,8 @@ import type * as Varint from "./Varint.js"
 export interface Link {
   readonly settings: Settings
   readonly session: Http3Session
+  /** Where this end's requests wait until the peer takes one more. */
+  readonly turnstile: Turnstile
   /** For what is written at once. */
   readonly writer: Varint.Writer
   readonly peer: Peer

@@ -55,11 +55,8 @@ interface Call {
 /** The calls that this end opened on one connection. */
 export interface Outgoing {
   readonly connection: Connection
-  /** The peer takes another call. */
-  readonly onAvailable: () => void
   /** The peer did not process the calls on streams from `id` on. */
   readonly onGoaway: (id: number) => void
-  readonly onClosed: () => void
   /** Cancels all calls. */
   readonly cancelAll: () => void
 }
@@ -81,13 +78,11 @@ const ofReset = (code: number, where: Where): StatusError => {
 }
 
 export const make = (link: Link): Outgoing => {
-  const { session, settings, writer } = link
+  const { session, settings, turnstile, writer } = link
   const calls = new Map<number, Call & { readonly where: Where }>()
   /** The fields with which all calls of a method begin, as they are sent. */
   const prepared = new Map<string, Buffer>()
   const options = { maxFieldSectionSize: maxFieldSectionSize(settings), method: "POST" }
-  const turnstile = Turnstile.make(session.mayOpen, session.isClosed)
-
   const preparedFor = (path: string): Buffer => {
     const known = prepared.get(path)
     if (known !== undefined) {
@@ -345,7 +340,6 @@ export const make = (link: Link): Outgoing => {
 
   return {
     connection: { unary, stream },
-    onAvailable: turnstile.turn,
     onGoaway: (id) => {
       for (const [streamId, { breakOff, where }] of [...calls]) {
         if (streamId >= id) {
@@ -353,7 +347,6 @@ export const make = (link: Link): Outgoing => {
         }
       }
     },
-    onClosed: turnstile.turn,
     cancelAll: () => {
       for (const { breakOff, where } of [...calls.values()]) {
         breakOff(Exit.fail(new Cancelled({ message: "the client was closed", ...where })))

@@ -19,6 +19,8 @@ import * as Peer from "../Transport/Peer.js"
 import type { BindError, HandshakeFailed } from "../Transport/TransportError.js"
 import * as TransportMetrics from "../Transport/TransportMetrics.js"
 import type { ListenOptions } from "../Transport.js"
+import * as DatagramChannel from "./datagramChannel.js"
+import * as Http3Server from "./http3Server.js"
 import * as Http3Session from "./http3Session.js"
 import type * as QuicEngine from "./QuicEngine.js"
 import type { Settings } from "./QuicOptions.js"
@@ -40,6 +42,12 @@ const idle = (connections: Iterable<QuicConnection.Accepted>) =>
 const isRefusal = (close: QuicEngine.Close): close is Extract<QuicEngine.Close, { readonly _tag: "Closed" }> =>
   QuicClient.alertOf(close) !== undefined
 
+/** What answers requests that are no calls. */
+export interface Others {
+  readonly channels: DatagramChannel.Channels
+  readonly handler: () => Http3Server.Handler | undefined
+}
+
 /** Listens until the scope closes, and lets the calls in flight end before it does. */
 export const listen = (
   engine: QuicEngine.QuicEngine,
@@ -47,6 +55,7 @@ export const listen = (
   credentials: CredentialsService,
   initial: Tls,
   routes: ReadonlyMap<string, Route.Route>,
+  others: Others,
   options: ListenOptions
 ): Effect.Effect<Peer.Address, BindError, Scope.Scope> =>
   Effect.gen(function* () {
@@ -135,8 +144,31 @@ export const listen = (
       })
     }
 
-    const serve: QuicConnection.Serve = (link, head, stream) =>
-      QuicIncoming.serve(link, { routes, inFlight, clock }, head, stream)
+    /** Requests that are answered and no calls. */
+    let answering = 0
+    const answered = () => {
+      answering -= 1
+    }
+
+    const serve: QuicConnection.Serve = (link, head, stream) => {
+      if (QuicIncoming.isGrpc(head)) {
+        return QuicIncoming.serve(link, { routes, inFlight, clock }, head, stream)
+      }
+      if (DatagramChannel.isOpening(head) && stream.maxDatagramSize() !== undefined) {
+        return others.channels.agree(link, stream)
+      }
+      const handler = others.handler()
+      if (handler === undefined) {
+        return Http3Server.refuse(link, stream, Http3Server.statusOfNone(head, routes.has(head.path ?? "")))
+      }
+      answering += 1
+      return Http3Server.serve(link, head, stream, handler, answered)
+    }
+
+    const allAnswered = Effect.repeat(
+      Effect.sync(() => answering === 0),
+      { until: (done) => done, schedule: Schedule.spaced("5 millis") }
+    )
 
     const drain = (listener: QuicEngine.Listener) =>
       Effect.gen(function* () {
@@ -144,7 +176,10 @@ export const listen = (
         for (const connection of connections) {
           connection.goaway(false)
         }
-        yield* inFlight.drain(options.gracePeriod ?? settings.gracePeriod)
+        const period = options.gracePeriod ?? settings.gracePeriod
+        yield* Effect.zip(inFlight.drain(period), Effect.timeoutOption(Effect.interruptible(allAnswered), period), {
+          concurrent: true
+        })
         yield* Effect.timeoutOption(Effect.interruptible(idle(connections)), flushPeriod)
         for (const connection of connections) {
           connection.close("H3_NO_ERROR", "")

@@ -18,7 +18,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Call } from "../Transport/Call.js"
-import type { Peer } from "../Transport/Peer.js"
+import { CurrentPeer, type Peer } from "../Transport/Peer.js"
 import { type BindError, type ConnectError, InvalidArgument, type StatusError } from "../Transport/TransportError.js"
 import * as Transport from "../Transport.js"
 import * as Carrier from "./internal/carrier.js"
@@ -50,15 +50,7 @@ export class Peers extends Context.Tag("effect-transport/RpcTransport/Peers")<
 >() {}
 
 /**
- * The peer that has sent the request, with the identity of its certificate.
- *
- * @since 0.1.0
- * @category tags
- */
-export class CurrentPeer extends Context.Tag("effect-transport/RpcTransport/CurrentPeer")<CurrentPeer, Peer>() {}
-
-/**
- * A middleware that gives the handlers of its group `CurrentPeer`. A request whose peer has gone is not handled.
+ * A middleware that gives the handlers of its group `Peer.CurrentPeer`. A request whose peer has gone is not handled.
  *
  * @since 0.1.0
  * @category middleware

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Context from "effect/Context"
 import * as Either from "effect/Either"
 import type * as Option from "effect/Option"
 
@@ -18,6 +19,14 @@ export interface Peer {
   /** Who the peer has proved to be; none on plaintext and in-memory connections. */
   readonly identity: Option.Option<Identity>
 }
+
+/**
+ * The peer whose request is being handled, for handlers that are not given a `Call`.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class CurrentPeer extends Context.Tag("effect-transport/Peer/CurrentPeer")<CurrentPeer, Peer>() {}
 
 /**
  * What a verified certificate says of the peer.

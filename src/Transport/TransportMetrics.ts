@@ -88,3 +88,14 @@ export const credentialsRotationFailures = Metric.counter("effect_transport_cred
   description: "New credentials that could not be used, so that the last good ones stayed",
   incremental: true
 })
+
+/**
+ * Datagrams that this process dropped because a queue was full, by direction (`sending`, `receiving`).
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const datagramsDropped = Metric.counter("effect_transport_datagrams_dropped", {
+  description: "datagrams dropped for want of room in a queue",
+  incremental: true
+})

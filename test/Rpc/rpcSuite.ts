@@ -20,7 +20,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { RpcTransport, Transport } from "effect-transport"
+import { Peer, RpcTransport, Transport } from "effect-transport"
 import { EchoService, echo } from "../fixtures/echo.js"
 import { eventually, leavesNothing, soon } from "../fixtures/expect.js"
 
@@ -75,7 +75,7 @@ const handlers = Group.toLayer(
               Stream.ensuring(Effect.sync(() => log.push("Count ended")))
             ),
       WhoAmI: () =>
-        Effect.map(RpcTransport.CurrentPeer, ({ address, identity }) =>
+        Effect.map(Peer.CurrentPeer, ({ address, identity }) =>
           Option.match(identity, { onNone: () => address, onSome: ({ subject }) => subject })
         ),
       Please: () => Effect.succeed("here you are")

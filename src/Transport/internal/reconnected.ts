@@ -30,8 +30,15 @@ export interface Live extends Reconnect.Live {
 
 /** A connection that stays when what it runs on is replaced. */
 export interface Reconnected<L> extends Connection {
-  /** What it runs on now; nothing while that is being replaced. */
-  readonly live: () => L | undefined
+  /**
+   * Runs something on the live connection. Waits for one that was just lost, or where the call wants that; `run` gets what
+   * is left of the timeout.
+   */
+  readonly withLive: <A, C extends Pick<OutgoingCall, "timeout" | "waitForReady">>(
+    method: string,
+    call: C,
+    run: (live: L, call: C) => A
+  ) => Effect.Effect<A, CallError>
 }
 
 const timedOut = "no connection to"
@@ -72,7 +79,7 @@ export const make = <L extends Live>(
     )
 
     /** The connection for a new call, or why there is none; undefined while that is open. */
-    const usable = (method: string): Either.Either<Connection, Failure | Cancelled> | undefined => {
+    const usable = (method: string): Either.Either<L, Failure | Cancelled> | undefined => {
       const now = current()
       return closed
         ? Either.left(new Cancelled({ message: "the client was closed", processed: "no", method, peer }))
@@ -80,27 +87,19 @@ export const make = <L extends Live>(
           ? undefined
           : Exit.isFailure(now)
             ? Either.left(Status.ofCall(Option.getOrElse(Cause.failureOption(now.cause), lost), method))
-            : Either.right(now.value.connection)
+            : Either.right(now.value)
     }
 
-    /** Waits for a connection that was just lost, or where the call wants that; `run` gets what is left of its timeout. */
-    const withConnection = <A>(
-      method: string,
-      call: OutgoingCall,
-      run: (connection: Connection, call: OutgoingCall) => A
-    ): Effect.Effect<A, CallError> =>
+    const withLive: Reconnected<L>["withLive"] = (method, call, run) =>
       Effect.gen(function* () {
         const started = yield* Clock.currentTimeMillis
-        let connection = usable(method)
-        while (
-          connection === undefined ||
-          (Either.isLeft(connection) && call.waitForReady && connection.left._tag !== "Cancelled")
-        ) {
+        let live = usable(method)
+        while (live === undefined || (Either.isLeft(live) && call.waitForReady && live.left._tag !== "Cancelled")) {
           yield* changed
-          connection = usable(method)
+          live = usable(method)
         }
         const spent = (yield* Clock.currentTimeMillis) - started
-        return run(yield* connection, { ...call, timeout: Math.max(1, call.timeout - spent) })
+        return run(yield* live, { ...call, timeout: Math.max(1, call.timeout - spent) })
       }).pipe(
         Effect.timeoutFail({
           duration: call.timeout,
@@ -109,21 +108,16 @@ export const make = <L extends Live>(
       )
 
     return {
-      live: () => {
-        const now = current()
-        return closed || now === undefined || Exit.isFailure(now) ? undefined : now.value
-      },
+      withLive,
       unary: (method, request, call) => {
-        const connection = usable(method.path)
-        return connection !== undefined && Either.isRight(connection)
-          ? connection.right.unary(method, request, call)
+        const live = usable(method.path)
+        return live !== undefined && Either.isRight(live)
+          ? live.right.connection.unary(method, request, call)
           : Effect.flatten(
-              withConnection(method.path, call, (connection, call) => connection.unary(method, request, call))
+              withLive(method.path, call, ({ connection }, call) => connection.unary(method, request, call))
             )
       },
       stream: (method, requests, call) =>
-        Stream.unwrap(
-          withConnection(method.path, call, (connection, call) => connection.stream(method, requests, call))
-        )
+        Stream.unwrap(withLive(method.path, call, ({ connection }, call) => connection.stream(method, requests, call)))
     }
   })

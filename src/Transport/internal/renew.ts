@@ -28,8 +28,8 @@ export const onChange = (
   })
 
 /** A connection, the scope that it lives in, and its calls. */
-interface Held {
-  readonly connection: Connection
+interface Held<C> {
+  readonly connection: C
   readonly scope: Scope.CloseableScope
   readonly begin: Effect.Effect<void>
   readonly end: Effect.Effect<void>
@@ -37,7 +37,7 @@ interface Held {
   readonly idle: Effect.Effect<void>
 }
 
-const hold = (connection: Connection, scope: Scope.CloseableScope): Held => {
+const hold = <C>(connection: C, scope: Scope.CloseableScope): Held<C> => {
   let calls = 0
   let onIdle = () => {}
   return {
@@ -61,24 +61,33 @@ const hold = (connection: Connection, scope: Scope.CloseableScope): Held => {
   }
 }
 
+/** A connection that stays when it is made anew. */
+export interface Renewing<C> extends Connection {
+  /** The one that new calls run on. */
+  readonly current: () => C
+}
+
 /**
  * A connection that is made anew with each change. New calls run on the new one once it is there; those on the old one
  * have `within` to end. When there is no new one to be had the old one stays.
  */
-export const make = <E extends Error>(
-  connect: Effect.Effect<Connection, E, Scope.Scope>,
+export const make = <C extends Connection, E extends Error>(
+  connect: Effect.Effect<C, E, Scope.Scope>,
   changes: Stream.Stream<unknown>,
   within: Option.Option<Duration.Duration>,
   target: Peer.Target
-): Effect.Effect<Connection, E, Scope.Scope> =>
-  Option.match(within, { onNone: () => connect, onSome: (within) => renewing(connect, changes, within, target) })
+): Effect.Effect<Renewing<C>, E, Scope.Scope> =>
+  Option.match(within, {
+    onNone: () => Effect.map(connect, (only) => ({ unary: only.unary, stream: only.stream, current: () => only })),
+    onSome: (within) => renewing(connect, changes, within, target)
+  })
 
-const renewing = <E extends Error>(
-  connect: Effect.Effect<Connection, E, Scope.Scope>,
+const renewing = <C extends Connection, E extends Error>(
+  connect: Effect.Effect<C, E, Scope.Scope>,
   changes: Stream.Stream<unknown>,
   within: Duration.Duration,
   target: Peer.Target
-): Effect.Effect<Connection, E, Scope.Scope> =>
+): Effect.Effect<Renewing<C>, E, Scope.Scope> =>
   Effect.gen(function* () {
     const scope = yield* Effect.scope
     const open = Effect.uninterruptibleMask((restore) =>
@@ -92,7 +101,7 @@ const renewing = <E extends Error>(
     )
     let current = yield* open
 
-    const retire = ({ idle, scope }: Held) =>
+    const retire = ({ idle, scope }: Held<C>) =>
       Effect.zipRight(Effect.timeoutOption(idle, within), Scope.close(scope, Exit.void))
 
     const renew = Effect.gen(function* () {
@@ -110,6 +119,7 @@ const renewing = <E extends Error>(
     yield* onChange(changes, Option.some(within), () => renew)
 
     return {
+      current: () => current.connection,
       unary: (method, request, call) =>
         Effect.suspend(() => {
           const { begin, connection, end } = current

@@ -8,9 +8,9 @@ import * as Peer from "../Peer.js"
 import type { Connection } from "./connection.js"
 
 /** Lets all who connect to one target share one connection, which closes with the last of them. */
-export const make = <E>(
-  connect: (target: Peer.Target) => Effect.Effect<Connection, E, Scope.Scope>
-): Effect.Effect<(target: Peer.Target) => Effect.Effect<Connection, E, Scope.Scope>, never, Scope.Scope> =>
+export const make = <C extends Connection, E>(
+  connect: (target: Peer.Target) => Effect.Effect<C, E, Scope.Scope>
+): Effect.Effect<(target: Peer.Target) => Effect.Effect<C, E, Scope.Scope>, never, Scope.Scope> =>
   Effect.map(
     RcMap.make({ lookup: (key: string) => connect(Either.getOrThrow(Peer.parseTarget(key))) }),
     (connections) => (target) =>

@@ -1,0 +1,225 @@
+/** The request that the datagrams of a connection belong to, at both of its ends. */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Mailbox from "effect/Mailbox"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import * as PubSub from "effect/PubSub"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { CallConnection } from "../Transport/Call.js"
+import type * as Reconnected from "../Transport/internal/reconnected.js"
+import * as Turnstile from "../Transport/internal/turnstile.js"
+import type { Peer } from "../Transport/Peer.js"
+import { type CallError, Unavailable, Unimplemented } from "../Transport/TransportError.js"
+import * as TransportMetrics from "../Transport/TransportMetrics.js"
+import { type Channel, DatagramTooLarge } from "./Datagrams.js"
+import * as Fields from "./Http3Fields.js"
+import * as Frames from "./Http3Frames.js"
+import * as Http3Message from "./Http3Message.js"
+import type { Http3Stream } from "./http3Session.js"
+import type { Body } from "./quicIncoming.js"
+import { type Link, maxFieldSectionSize } from "./quicLink.js"
+import * as Varint from "./Varint.js"
+
+/** The request of docs/http3.md. */
+export const path = "/.well-known/effect-transport/datagrams"
+
+export const isOpening = ({ method, path: asked }: Fields.RequestHead): boolean => method === "POST" && asked === path
+
+/** A channel, whatever request it runs on. */
+export interface Open {
+  readonly channel: Channel
+  /** The request that it runs on from now on. */
+  readonly attach: (stream: Http3Stream | undefined) => void
+  readonly push: (payload: Buffer) => void
+  /** Ends the channel, and the request that it runs on. */
+  readonly close: Effect.Effect<void>
+}
+
+const drop = (direction: "sending" | "receiving") =>
+  Metric.tagged(TransportMetrics.datagramsDropped, "direction", direction).unsafeUpdate(1, [])
+
+export const make = (peer: Peer, capacity: number): Effect.Effect<Open> =>
+  Effect.map(Mailbox.make<Uint8Array>({ capacity, strategy: "dropping" }), (mailbox) => {
+    let stream: Http3Stream | undefined
+    const dropped = { sending: 0, receiving: 0 }
+    const maxSize = Effect.suspend(() => {
+      const most = stream?.maxDatagramSize()
+      return most === undefined
+        ? Effect.fail(
+            new Unavailable({ message: "there is no connection for datagrams", peer: peer.address, processed: "no" })
+          )
+        : Effect.succeed(most)
+    })
+    return {
+      attach: (next) => {
+        stream = next
+      },
+      push: (payload) => {
+        if (!mailbox.unsafeOffer(Uint8Array.from(payload))) {
+          dropped.receiving += 1
+          drop("receiving")
+        }
+      },
+      close: Effect.suspend(() => {
+        stream?.cancel("H3_REQUEST_CANCELLED")
+        stream = undefined
+        return Effect.asVoid(mailbox.end)
+      }),
+      channel: {
+        peer,
+        maxSize,
+        received: Mailbox.toStream(mailbox),
+        dropped: Effect.sync(() => ({ ...dropped })),
+        send: (bytes) =>
+          Effect.flatMap(maxSize, (most) => {
+            if (bytes.length > most) {
+              const message = `the datagram has ${bytes.length} bytes, more than the ${most} that fit`
+              return Effect.fail(
+                new DatagramTooLarge({ message, peer: peer.address, size: bytes.length, maxSize: most })
+              )
+            }
+            if (stream?.sendDatagram(bytes) !== true) {
+              dropped.sending += 1
+              drop("sending")
+            }
+            return Effect.void
+          })
+      }
+    }
+  })
+
+const nothing = () => {}
+
+/** Opens the request on a live connection. Completes when the peer has agreed; `onEnd` is called when it is over. */
+export const request = (
+  { name, session, settings, turnstile, writer }: Link,
+  { attach, push }: Open,
+  timeout: number,
+  onEnd: () => void
+): Effect.Effect<void, CallError> =>
+  Effect.async<void, CallError>((resume) => {
+    const where = { method: path, peer: name }
+    let stream: Http3Stream | undefined
+    const end = (why: string) => {
+      attach(undefined)
+      resume(Effect.fail(new Unavailable({ message: why, ...where })))
+      onEnd()
+    }
+    const refuse = (status: number) => {
+      stream?.cancel("H3_REQUEST_CANCELLED")
+      resume(Effect.fail(new Unimplemented({ message: `the peer takes no datagrams: HTTP ${status}`, ...where })))
+    }
+    const start = () => {
+      const opened = session.open({
+        onBytes: Http3Message.receiveResponse(
+          {
+            onInformational: nothing,
+            onHead: ({ status }) => {
+              if (status !== 200 || opened.maxDatagramSize() === undefined) {
+                return refuse(status)
+              }
+              attach(opened)
+              resume(Effect.void)
+            },
+            onData: nothing,
+            onTrailers: nothing,
+            onEnd: () => end("the peer has ended the datagrams")
+          },
+          { maxFieldSectionSize: maxFieldSectionSize(settings), method: "POST" }
+        ),
+        onDatagram: push,
+        onReset: () => end("the peer has broken the datagrams off"),
+        onStopped: nothing,
+        onViolation: ({ text }) => end(text),
+        onLost: end
+      })
+      stream = opened
+      Frames.writeHeaders(
+        writer,
+        Fields.requestSection({ method: "POST", scheme: "https", authority: name, path, fields: [] })
+      )
+      opened.write(Varint.take(writer), false)
+    }
+    const leave = turnstile.enter(where, timeout, start, (error) => resume(Effect.fail(error)))
+    return Effect.sync(() => {
+      leave()
+      stream?.cancel("H3_REQUEST_CANCELLED")
+    })
+  }).pipe(
+    Effect.timeoutFail({
+      duration: timeout,
+      onTimeout: () => Turnstile.closedBefore({ method: path, peer: name })
+    })
+  )
+
+/** The channels that peers have open to the listeners of one transport. */
+export interface Channels {
+  /** Agrees to the request of a client. */
+  readonly agree: (link: Link, stream: Http3Stream) => Body
+  readonly over: (connection: CallConnection) => Option.Option<Channel>
+  readonly all: Stream.Stream<Channel>
+}
+
+/** Channels that were opened and nobody has looked at yet. */
+const maxNew = 1024
+
+export const makeChannels: Effect.Effect<Channels> = Effect.map(PubSub.sliding<Channel>(maxNew), (opened) => {
+  const current = new Map<CallConnection, Channel>()
+  return {
+    agree: ({ connection, peer, settings, writer }, stream) => {
+      const { attach, channel, close, push } = Effect.runSync(make(peer, settings.maxDatagrams))
+      const end = () => {
+        if (current.get(connection) === channel) {
+          current.delete(connection)
+        }
+        Effect.runSync(close)
+      }
+      attach(stream)
+      current.set(connection, channel)
+      opened.unsafeOffer(channel)
+      Frames.writeHeaders(writer, Fields.responseSection({ status: 200, fields: [] }))
+      stream.write(Varint.take(writer), false)
+      return { onData: nothing, onEnd: end, onGone: end, onDatagram: push }
+    },
+    over: (connection) => Option.fromNullable(current.get(connection)),
+    all: Stream.unwrapScoped(
+      Effect.map(PubSub.subscribe(opened), (later) =>
+        Stream.concat(
+          Stream.suspend(() => Stream.fromIterable([...current.values()])),
+          Stream.fromQueue(later)
+        )
+      )
+    )
+  }
+})
+
+/** How long to wait before a channel is opened again that the peer has ended. */
+const pause = "1 second"
+
+/** A channel on a connection that is made again when it is lost. */
+export const connect = (
+  connection: Effect.Effect<Reconnected.Reconnected<{ readonly link: Link } & Reconnected.Live>>,
+  capacity: number,
+  timeout: number
+): Effect.Effect<Channel, CallError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const linkOf = (waitForReady: boolean) =>
+      Effect.flatMap(connection, ({ withLive }) => withLive(path, { timeout, waitForReady }, ({ link }) => link))
+    const { peer } = yield* linkOf(false)
+    const open = yield* Effect.acquireRelease(make(peer, capacity), ({ close }) => close)
+    const attach = (waitForReady: boolean) =>
+      Effect.gen(function* () {
+        const ended = yield* Deferred.make<void>()
+        const link = yield* linkOf(waitForReady)
+        yield* request(link, open, timeout, () => Deferred.unsafeDone(ended, Effect.void))
+        return Deferred.await(ended)
+      })
+    const again: Effect.Effect<Effect.Effect<void>> = Effect.catchAll(attach(true), () => Effect.delay(again, pause))
+    const first = yield* attach(false)
+    yield* Effect.forkScoped(
+      Effect.iterate(first, { while: () => true, body: (ended) => Effect.zipRight(ended, again) })
+    )
+    return open.channel
+  })

@@ -1,0 +1,108 @@
+/** Requests that are no calls, answered by a web handler. */
+import * as GrpcFields from "../Grpc/GrpcFields.js"
+import * as Fields from "./Http3Fields.js"
+import * as Frames from "./Http3Frames.js"
+import type { Http3Stream } from "./http3Session.js"
+import type { Body } from "./quicIncoming.js"
+import type { Link } from "./quicLink.js"
+import * as Varint from "./Varint.js"
+import * as WebBody from "./webBody.js"
+
+/** Answers a request. A rejection is the handler's own fault. */
+export type Handler = (request: Request, link: Link) => Promise<Response>
+
+const hasContent = (method: string) => method !== "GET" && method !== "HEAD"
+
+/** Answers with nothing but a status. */
+export const refuse = ({ writer }: Link, stream: Http3Stream, status: number): Body => {
+  Frames.writeHeaders(writer, Fields.responseSection({ status, fields: [["content-length", "0"]] }))
+  stream.write(Varint.take(writer), true)
+  stream.stop("H3_NO_ERROR")
+  return { onData: () => {}, onEnd: () => {}, onGone: () => {} }
+}
+
+/** The status for a request that nothing answers: gRPC's own (415) where only the content-type is wrong. */
+export const statusOfNone = (head: Fields.RequestHead, isMethod: boolean): number =>
+  isMethod && !(GrpcFields.get(head.fields, "content-type") ?? "").startsWith(GrpcFields.contentType) ? 415 : 404
+
+/** `onDone` is called when the answer has been written, or is no longer wanted. */
+export const serve = (
+  link: Link,
+  head: Fields.RequestHead,
+  stream: Http3Stream,
+  handler: Handler,
+  onDone: () => void
+): Body => {
+  const { session, writer } = link
+  const gone = new AbortController()
+  const body = WebBody.make(
+    () => stream,
+    () => stream.stop("H3_NO_ERROR")
+  )
+  let isDone = false
+
+  const done = () => {
+    if (!isDone) {
+      isDone = true
+      session.quic.watch(stream.id, false)
+      onDone()
+    }
+  }
+
+  const write = (bytes: Buffer, fin: boolean) =>
+    new Promise<void>((resolve) => {
+      gone.signal.addEventListener("abort", () => resolve(), { once: true })
+      stream.write(bytes, fin, resolve)
+    })
+
+  const respond = async (response: Response) => {
+    Frames.writeHeaders(
+      writer,
+      Fields.responseSection({ status: response.status, fields: WebBody.fieldsOf(response.headers) })
+    )
+    if (response.body === null) {
+      return stream.write(Varint.take(writer), true)
+    }
+    stream.write(Varint.take(writer), false)
+    for await (const chunk of response.body) {
+      if (gone.signal.aborted) {
+        return
+      }
+      Frames.writeDataHead(writer, chunk.length)
+      stream.write(Varint.take(writer), false)
+      await write(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length), false)
+    }
+    stream.write(Buffer.alloc(0), true)
+  }
+
+  const answer = async () => {
+    const request = new Request(`https://${head.authority ?? ""}${head.path ?? ""}`, {
+      method: head.method,
+      headers: WebBody.headersOf(head.fields),
+      signal: gone.signal,
+      ...(hasContent(head.method) ? { body: body.stream, duplex: "half" } : {})
+    })
+    await respond(await handler(request, link))
+    stream.stop("H3_NO_ERROR")
+  }
+
+  session.quic.watch(stream.id, true)
+  answer()
+    // What can't be made a request, as CONNECT and TRACE, and an answer that breaks off.
+    .catch(() => stream.cancel("H3_INTERNAL_ERROR"))
+    .finally(done)
+
+  return {
+    onData: (chunk) => {
+      if (hasContent(head.method)) {
+        body.push(chunk)
+      }
+    },
+    onEnd: body.end,
+    onGone: () => {
+      gone.abort()
+      body.fail(new Error("the client has given the request up"))
+      done()
+    }
+  }
+}

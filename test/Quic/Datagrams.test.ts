@@ -1,0 +1,155 @@
+import { expect, it } from "@effect/vitest"
+import * as Chunk from "effect/Chunk"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { Credentials, Datagrams, Quic, Transport, TransportMetrics } from "effect-transport"
+import { EchoService, echo } from "../fixtures/echo.js"
+import { eventually, leavesNothing, soon, within } from "../fixtures/expect.js"
+
+const dev = Credentials.layerDev()
+
+const build = (options?: Quic.QuicOptions) => Layer.build(Layer.provide(Quic.layer(options), dev))
+
+const bytes = (text: string) => new TextEncoder().encode(text)
+const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes)
+
+const test = (title: string, body: Effect.Effect<void, unknown, Effect.Effect.Context<ReturnType<typeof build>>>) =>
+  it.live(title, () => leavesNothing(body), 20_000)
+
+/** Two nodes with one transport. */
+const meet = (options?: Quic.QuicOptions) =>
+  Effect.gen(function* () {
+    const context = yield* build(options)
+    const run = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.provide(effect, context)
+    const { target } = yield* run(Transport.listen([Transport.handlers(EchoService, echo)]))
+    return { context, run, target }
+  })
+
+test(
+  "go both ways beside the calls, and know whom they are from",
+  Effect.gen(function* () {
+    const { run, target } = yield* meet()
+    yield* Effect.forkScoped(
+      run(Stream.runForEach(Datagrams.received, ({ bytes, from }) => from.send(Uint8Array.from(bytes).reverse())))
+    )
+    const channel = yield* run(Datagrams.connect(target))
+    expect(Option.isSome(channel.peer.identity)).toBe(true)
+    expect(yield* channel.maxSize).toBeGreaterThan(1000)
+    // What is sent before somebody reads at the other end may be dropped there, as anywhere.
+    yield* Effect.forkScoped(Effect.forever(Effect.delay(channel.send(bytes("abc")), "5 millis")))
+    const answers = yield* within(Stream.runCollect(Stream.take(channel.received, 3)), "5 seconds")
+    expect(Chunk.toReadonlyArray(answers).map(text)).toEqual(["cba", "cba", "cba"])
+  })
+)
+
+test(
+  "are sent back over the connection of a call",
+  Effect.gen(function* () {
+    const context = yield* build()
+    const run = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.provide(effect, context)
+    const { over } = Context.get(context, Datagrams.Datagrams)
+    const { target } = yield* run(
+      Transport.listen([
+        Transport.handlers(EchoService, {
+          ...echo,
+          echo: ({ message }, { connection }) =>
+            Option.match(over(connection), {
+              onNone: () => Effect.succeed({ message: "no channel" }),
+              onSome: (channel) => Effect.as(Effect.orDie(channel.send(bytes(message))), { message: "sent" })
+            })
+        })
+      ])
+    )
+    const client = yield* run(Transport.client(EchoService, target))
+    expect((yield* client.echo({ message: "hello" })).message).toBe("no channel")
+    const channel = yield* run(Datagrams.connect(target))
+    expect((yield* client.echo({ message: "hello" })).message).toBe("sent")
+    expect(text(Option.getOrThrow(yield* soon(Stream.runHead(channel.received))))).toBe("hello")
+  })
+)
+
+test(
+  "that are too large are refused with the size that fits",
+  Effect.gen(function* () {
+    const { run, target } = yield* meet()
+    const channel = yield* run(Datagrams.connect(target))
+    const most = yield* channel.maxSize
+    yield* channel.send(new Uint8Array(most))
+    expect(yield* Effect.flip(channel.send(new Uint8Array(most + 1)))).toMatchObject({
+      _tag: "DatagramTooLarge",
+      size: most + 1,
+      maxSize: most
+    })
+  })
+)
+
+test(
+  "that nobody reads are dropped and counted",
+  Effect.gen(function* () {
+    const { run, target } = yield* meet({ maxDatagrams: 8 })
+    const counted = Effect.map(
+      Metric.value(Metric.tagged(TransportMetrics.datagramsDropped, "direction", "receiving")),
+      ({ count }) => count
+    )
+    const before = yield* counted
+    const channel = yield* run(Datagrams.connect(target))
+    const there = Option.getOrThrow(yield* soon(run(Stream.runHead(Datagrams.channels))))
+    // One at a time, so that none is dropped on the way to the other end.
+    yield* Effect.repeatN(Effect.zipRight(channel.send(bytes("x")), Effect.sleep("1 millis")), 29)
+    yield* eventually(
+      Effect.map(there.dropped, ({ receiving }) => expect(receiving).toBeGreaterThan(10)),
+      "2 seconds"
+    )
+    expect(yield* counted).toBeGreaterThan(before + 10)
+    expect(Chunk.size(yield* soon(Stream.runCollect(Stream.take(there.received, 8))))).toBe(8)
+    // More at once than the queue has room for.
+    yield* Effect.repeatN(channel.send(bytes("x")), 99)
+    expect((yield* channel.dropped).sending).toBeGreaterThan(0)
+  })
+)
+
+test(
+  "go on after the connection was lost, and end with the channel",
+  Effect.gen(function* () {
+    const context = yield* build({ initialReconnectBackoff: "20 millis" })
+    const run = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.provide(effect, context)
+    const listen = (port: number) =>
+      run(Transport.listen([Transport.handlers(EchoService, echo)], { port, gracePeriod: 0 }))
+    const echoing = run(Stream.runForEach(Datagrams.received, ({ bytes, from }) => Effect.ignore(from.send(bytes))))
+    const { channel, port } = yield* Effect.scoped(
+      Effect.gen(function* () {
+        const { address, target } = yield* listen(0)
+        return { channel: target, port: address.port }
+      })
+    )
+    const outer = yield* Effect.scope
+    const heard = (opened: Datagrams.Channel) =>
+      Effect.raceFirst(
+        Effect.forever(Effect.delay(Effect.ignore(opened.send(bytes("?"))), "10 millis")),
+        within(Stream.runHead(opened.received), "5 seconds")
+      )
+    yield* Effect.forkScoped(echoing)
+    const opened = yield* Effect.scoped(
+      Effect.gen(function* () {
+        yield* listen(port)
+        const opened = yield* Effect.provideService(run(Datagrams.connect(channel)), Scope.Scope, outer)
+        yield* heard(opened)
+        return opened
+      })
+    )
+    yield* eventually(
+      Effect.map(Effect.either(opened.send(bytes("?"))), (sent) =>
+        expect(Either.getOrUndefined(Either.flip(sent))).toMatchObject({ _tag: "Unavailable" })
+      ),
+      "2 seconds"
+    )
+    yield* listen(port)
+    yield* heard(opened)
+  })
+)

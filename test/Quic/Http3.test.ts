@@ -1,0 +1,242 @@
+import * as HttpBody from "@effect/platform/HttpBody"
+import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import * as HttpRouter from "@effect/platform/HttpRouter"
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import { describe, expect, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { Credentials, Http3, Peer, Quic, Transport } from "effect-transport"
+import { EchoService, echo } from "../fixtures/echo.js"
+import { leavesNothing, soon, within } from "../fixtures/expect.js"
+import { follow } from "../fixtures/observe.js"
+
+const dev = Credentials.layerDev()
+
+const build = (options?: Quic.QuicOptions) => Layer.build(Layer.provide(Quic.layer(options), dev))
+
+const test = (title: string, body: Effect.Effect<void, unknown, Scope.Scope>) =>
+  it.live(title, () => leavesNothing(body), 20_000)
+
+const numbered = (size: number) => Uint8Array.from({ length: size }, (_, i) => i * 31 + (i >> 8))
+
+const sum = (bytes: Iterable<number>) => {
+  let total = 0
+  for (const byte of bytes) {
+    total = (total * 31 + byte) >>> 0
+  }
+  return total
+}
+
+const size = 3_000_000
+
+const app = HttpRouter.empty.pipe(
+  HttpRouter.get(
+    "/poh_ack",
+    Effect.map(HttpServerRequest.ParsedSearchParams, ({ id }) => HttpServerResponse.unsafeJson({ acknowledged: id }))
+  ),
+  HttpRouter.post(
+    "/sum",
+    Effect.gen(function* () {
+      const request = yield* HttpServerRequest.HttpServerRequest
+      const bytes = new Uint8Array(yield* request.arrayBuffer)
+      return yield* HttpServerResponse.json({
+        length: bytes.length,
+        sum: sum(bytes),
+        type: request.headers["content-type"]
+      })
+    })
+  ),
+  HttpRouter.get("/large", Effect.succeed(HttpServerResponse.uint8Array(numbered(size)))),
+  HttpRouter.get(
+    "/stream",
+    Effect.succeed(
+      HttpServerResponse.stream(Stream.map(Stream.range(1, 1000), (n) => new TextEncoder().encode(`${n}\n`)))
+    )
+  ),
+  HttpRouter.get(
+    "/who",
+    Effect.map(Peer.CurrentPeer, ({ identity }) =>
+      HttpServerResponse.text(Option.match(identity, { onNone: () => "nobody", onSome: ({ subject }) => subject }))
+    )
+  ),
+  HttpRouter.del("/nothing", HttpServerResponse.empty({ status: 204 }))
+)
+
+/** A node that answers HTTP beside its calls, and what runs on the same transport. */
+const meet = (options?: Quic.QuicOptions) =>
+  Effect.gen(function* () {
+    const context = yield* build(options)
+    const run = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.provide(effect, context)
+    const { target } = yield* run(Transport.listen([Transport.handlers(EchoService, echo)]))
+    return { run, target }
+  })
+
+describe("plain HTTP/3", () => {
+  test(
+    "get, post and the others",
+    Effect.gen(function* () {
+      const { run, target } = yield* meet()
+      yield* run(Http3.mount(app))
+      const ack = yield* run(Http3.get(target, "/poh_ack?id=123"))
+      expect(ack.status).toBe(200)
+      expect(ack.headers["content-type"]).toBe("application/json")
+      expect(yield* ack.json).toEqual({ acknowledged: "123" })
+
+      const body = numbered(size)
+      const posted = yield* run(Http3.post(target, "/sum", { body: HttpBody.uint8Array(body, "application/x-bytes") }))
+      expect(yield* posted.json).toEqual({ length: size, sum: sum(body), type: "application/x-bytes" })
+
+      const gone = yield* run(Http3.request(target, HttpClientRequest.del("/nothing")))
+      expect([gone.status, yield* gone.text]).toEqual([204, ""])
+      const missing = yield* run(Http3.get(target, "/elsewhere"))
+      expect(missing.status).toBe(404)
+      const head = yield* run(Http3.request(target, HttpClientRequest.head("/large")))
+      expect([head.status, head.headers["content-length"], yield* head.text]).toEqual([200, String(size), ""])
+    })
+  )
+
+  test(
+    "content of every kind, as streams too",
+    Effect.gen(function* () {
+      const { run, target } = yield* meet()
+      yield* run(Http3.mount(app))
+      const http = yield* run(Http3.client(target))
+      const large = yield* http.get("/large")
+      expect(sum(new Uint8Array(yield* large.arrayBuffer))).toBe(sum(numbered(size)))
+      const lines = yield* Stream.runCollect(
+        (yield* http.get("/stream")).stream.pipe(Stream.decodeText(), Stream.splitLines)
+      )
+      expect(lines.length).toBe(1000)
+      const chunks = Stream.map(Stream.range(1, 300), () => numbered(10_000))
+      const streamed = yield* http.post("/sum", { body: HttpBody.stream(chunks) })
+      expect(yield* streamed.json).toMatchObject({ length: size })
+      const form = yield* http.post("/sum", { body: HttpBody.urlParams([["a", "1"]]) })
+      expect(yield* form.json).toMatchObject({ type: "application/x-www-form-urlencoded", length: 3 })
+    })
+  )
+
+  test(
+    "calls go on beside it, and whoever asks is known",
+    Effect.gen(function* () {
+      const { run, target } = yield* meet()
+      yield* run(Http3.mount(app))
+      const client = yield* run(Transport.client(EchoService, target))
+      const http = yield* run(Http3.client(target))
+      const both = yield* Effect.all(
+        Array.from({ length: 300 }, (_, i) =>
+          i % 2 === 0
+            ? Effect.map(client.echo({ message: "call" }), ({ message }) => message)
+            : Effect.flatMap(http.get("/who"), ({ text }) => text)
+        ),
+        { concurrency: "unbounded" }
+      )
+      expect(new Set(both)).toEqual(new Set(["call", "CN=localhost"]))
+    })
+  )
+
+  test(
+    "without an app there is nothing, and what looks like a call is told why it is none",
+    Effect.gen(function* () {
+      const { run, target } = yield* meet()
+      expect((yield* run(Http3.get(target, "/"))).status).toBe(404)
+      const json = { body: HttpBody.unsafeJson({ message: "hello" }) }
+      expect((yield* run(Http3.post(target, "/echo.v1.EchoService/Echo", json))).status).toBe(415)
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          yield* run(Http3.mount(app))
+          expect((yield* run(Http3.get(target, "/poh_ack?id=1"))).status).toBe(200)
+        })
+      )
+      expect((yield* run(Http3.get(target, "/poh_ack?id=1"))).status).toBe(404)
+    })
+  )
+
+  test(
+    "interrupting a request interrupts its handler",
+    Effect.gen(function* () {
+      const { run, target } = yield* meet()
+      const followed = yield* follow
+      yield* run(Http3.mount(HttpRouter.get(HttpRouter.empty, "/", followed.run(Effect.never))))
+      const asking = yield* Effect.fork(run(Effect.scoped(Http3.get(target, "/"))))
+      yield* followed.started
+      yield* Fiber.interrupt(asking)
+      expect(yield* followed.ended).toBe("interrupted")
+    })
+  )
+
+  test(
+    "a reader that stops holds the sender up, and one that leaves ends it",
+    Effect.gen(function* () {
+      const { run, target } = yield* meet()
+      let produced = 0
+      const followed = yield* follow
+      const endless = Stream.repeatEffect(
+        Effect.sync(() => {
+          produced += 1
+          return numbered(16_384)
+        })
+      ).pipe(Stream.ensuring(followed.run(Effect.void)))
+      yield* run(Http3.mount(Effect.succeed(HttpServerResponse.stream(endless))))
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const response = yield* run(Http3.get(target, "/"))
+          const pull = yield* Stream.toPull(response.stream)
+          yield* pull
+          let before = -1
+          while (before !== produced) {
+            before = produced
+            yield* Effect.sleep("100 millis")
+          }
+          expect(produced * 16_384).toBeLessThan(8 * 1024 * 1024)
+        })
+      )
+      expect(yield* followed.ended).toBe("succeeded")
+    })
+  )
+
+  test(
+    "a closing listener lets requests end within its grace period",
+    Effect.gen(function* () {
+      const context = yield* build()
+      const run = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.provide(effect, context)
+      const followed = yield* follow
+      yield* run(Http3.mount(followed.run(Effect.as(Effect.sleep("300 millis"), HttpServerResponse.text("late")))))
+      const asking = yield* Effect.scoped(
+        Effect.gen(function* () {
+          const { target } = yield* run(Transport.listen([Transport.handlers(EchoService, echo)]))
+          const text = Effect.flatMap(Http3.get(target, "/"), ({ text }) => text)
+          return yield* Effect.forkDaemon(run(Effect.scoped(text))).pipe(Effect.zipLeft(followed.started))
+        })
+      )
+      expect(yield* soon(Fiber.join(asking))).toBe("late")
+    })
+  )
+
+  test(
+    "a listener that can't be reached, and one that goes in the middle",
+    Effect.gen(function* () {
+      const context = yield* build()
+      const run = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.provide(effect, context)
+      expect(yield* Effect.flip(run(Http3.get("127.0.0.1:1", "/")))).toMatchObject({ _tag: "Unavailable" })
+      const followed = yield* follow
+      yield* run(Http3.mount(HttpRouter.get(HttpRouter.empty, "/", followed.run(Effect.never))))
+      const cut = yield* Effect.scoped(
+        Effect.gen(function* () {
+          const { target } = yield* run(
+            Transport.listen([Transport.handlers(EchoService, echo)], { gracePeriod: "0 millis" })
+          )
+          return yield* Effect.forkDaemon(run(Effect.scoped(Http3.get(target, "/")))).pipe(
+            Effect.zipLeft(followed.started)
+          )
+        })
+      )
+      expect(yield* within(Effect.flip(Fiber.join(cut)), "5 seconds")).toMatchObject({ _tag: "RequestError" })
+      expect(yield* followed.ended).toBe("interrupted")
+    })
+  )
+})
