@@ -162,6 +162,8 @@ export interface Listener {
 }
 
 export interface QuicEngine {
+  /** Throws where the engine can't use a certificate or its key. */
+  readonly check: (tls: TlsSettings, settings: ConnectionSettings) => void
   /** A connection on a socket of its own, which lives as long. */
   readonly connect: (options: ConnectOptions, events: (connection: Connection) => Events) => Connection
   /** Rejects with the error of the system. */

@@ -257,8 +257,13 @@ export const serve = (
       refuse(new Internal({ message: "the header grpc-timeout is malformed" }))
       return undefined
     }
+    const pass = () => refuse(new DeadlineExceeded({ message: "the deadline passed" }))
+    if (timeout.value === 0) {
+      pass()
+      return undefined
+    }
     if (timeout.value <= maxTimer) {
-      timer = setTimeout(() => refuse(new DeadlineExceeded({ message: "the deadline passed" })), timeout.value)
+      timer = setTimeout(pass, timeout.value)
     }
     return IncomingCall.make(
       {

@@ -82,15 +82,22 @@ export const listen = (
     const run = yield* FiberSet.makeRuntime()
     const connections = new Set<QuicConnection.Accepted>()
     const asksCertificate = settings.clientCertificate === "require"
+    const connectionSettings = QuicClient.connectionSettings(settings)
     let material = initial
 
+    const use = (next: Tls) =>
+      Effect.try({
+        try: () => {
+          engine.check(QuicClient.tlsSettings(next, asksCertificate), connectionSettings)
+          material = next
+        },
+        catch: (cause) => `the QUIC engine can't use the credentials: ${String(cause)}`
+      })
+
+    yield* Effect.mapError(use(initial), (why) => Bind.error(options, "CredentialsRefused", why))
     yield* credentials.changes.pipe(
       Stream.filter((next) => next._tag === "Tls"),
-      Stream.runForEach((next) =>
-        Effect.sync(() => {
-          material = next
-        })
-      ),
+      Stream.runForEach((next) => Effect.catchAll(use(next), (why) => Effect.logError(`${why}; those before stay`))),
       Effect.forkScoped
     )
 
@@ -208,7 +215,7 @@ export const listen = (
           engine.listen({
             local: { host, port: where.port },
             tls: () => QuicClient.tlsSettings(material, asksCertificate),
-            settings: QuicClient.connectionSettings(settings),
+            settings: connectionSettings,
             maxConnections: settings.maxConnections,
             maxHandshakes: settings.maxHandshakes,
             maxHandshakeRate: settings.maxHandshakeRate,

@@ -190,3 +190,14 @@ export const arbitraryField: FastCheck.Arbitrary<Field> = FastCheck.oneof(
 )
 
 export const arbitrarySizes = FastCheck.array(FastCheck.integer({ min: 1, max: 50 }), { minLength: 1, maxLength: 5 })
+
+/** A control stream as it should begin. */
+export const control = Buffer.concat([Buffer.of(0), integers(0x04, 0x06, 65_536)])
+
+/** A message of gRPC as it stands in the content. */
+export const message = (bytes: Uint8Array, { flag = 0, length = bytes.length } = {}) => {
+  const prefix = Buffer.alloc(5)
+  prefix[0] = flag
+  prefix.writeUInt32BE(length, 1)
+  return Buffer.concat([prefix, bytes])
+}

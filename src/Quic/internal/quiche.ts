@@ -59,7 +59,7 @@ const signatures = [
 const pem = (text: string): Uint8Array => Buffer.from(text)
 
 /** The configuration of one connection. Throws where BoringSSL does not take a key. */
-const configOf = (quiche: Quiche, tls: TlsSettings, settings: ConnectionSettings, token: Buffer | undefined) => {
+export const configOf = (quiche: Quiche, tls: TlsSettings, settings: ConnectionSettings, token?: Buffer) => {
   const { certificate } = tls
   const config = quiche.Config.withBoringSslCtx(
     tls.asksCertificate,
@@ -103,8 +103,7 @@ export const connect = (
   { local, remote }: Paths,
   tls: TlsSettings,
   settings: ConnectionSettings
-): State =>
-  quiche.Connection.connect(serverName ?? null, newId(), local, remote, configOf(quiche, tls, settings, undefined))
+): State => quiche.Connection.connect(serverName ?? null, newId(), local, remote, configOf(quiche, tls, settings))
 
 /** The server's state for a client that has sent the token of a Retry back. */
 export const accept = (

@@ -11,6 +11,7 @@ import type {
 } from "../QuicEngine.js"
 import * as Quiche from "./quiche.js"
 import * as QuicheConnection from "./quicheConnection.js"
+import * as Refusal from "./refusal.js"
 import * as RetryToken from "./retryToken.js"
 import * as UdpSocket from "./udpSocket.js"
 
@@ -167,13 +168,16 @@ const listen = async (quiche: Quiche.Quiche, options: ListenOptions): Promise<Li
     if (original === undefined || id.length !== Quiche.idLength || !mayBegin(from.host)) {
       return
     }
+    if (isRefusing || connections.size >= options.maxConnections || handshakes.size >= options.maxHandshakes) {
+      const why = isRefusing ? "going away" : "too many connections"
+      return reply(Refusal.make(id, header.scid, connectionRefused, why), from)
+    }
     begin(packet, from, id, original)
   }
 
   const begin = (packet: Buffer, from: HostPort, id: Buffer, original: Buffer) => {
     const key = id.toString("latin1")
     const paths = { local: socket.local(), remote: from }
-    const isFull = isRefusing || connections.size >= options.maxConnections || handshakes.size >= options.maxHandshakes
     const driven = QuicheConnection.make({
       quiche,
       state: Quiche.accept(
@@ -188,9 +192,6 @@ const listen = async (quiche: Quiche.Quiche, options: ListenOptions): Promise<Li
       settings,
       transmit,
       events: (connection) => {
-        if (isFull) {
-          return ignored
-        }
         const events = options.onConnection(connection)
         return {
           ...events,
@@ -205,10 +206,6 @@ const listen = async (quiche: Quiche.Quiche, options: ListenOptions): Promise<Li
         handshakes.delete(key)
       }
     })
-    if (isFull) {
-      driven.receive(packet)
-      return driven.connection.close(false, connectionRefused, isRefusing ? "going away" : "too many connections")
-    }
     connections.set(key, driven)
     handshakes.add(key)
     driven.receive(packet)
@@ -250,15 +247,10 @@ const listen = async (quiche: Quiche.Quiche, options: ListenOptions): Promise<Li
   }
 }
 
-const ignored: Events = {
-  onEstablished: () => {},
-  onStream: () => ({ onReadable: () => {}, onDrain: () => {}, onStopped: () => {} }),
-  onDatagram: () => {},
-  onStreamsAvailable: () => {},
-  onClosed: () => {}
-}
-
 export const make = (quiche: Quiche.Quiche): QuicEngine => ({
+  check: (tls, settings) => {
+    Quiche.configOf(quiche, tls, settings)
+  },
   connect: (options, events) => connect(quiche, options, events),
   listen: (options) => listen(quiche, options)
 })
