@@ -108,6 +108,7 @@ export const make = (link: Link): Outgoing => {
   ): Call => {
     let isOver = false
     let hasHeaders = false
+    let hasContent = false
     let error: StatusError | undefined
     let trailers: GrpcFields.Fields | undefined
 
@@ -160,6 +161,7 @@ export const make = (link: Link): Outgoing => {
         },
         onData: (chunk) => {
           if (!isOver) {
+            hasContent = true
             messages.receive(chunk)
           }
         },
@@ -170,7 +172,11 @@ export const make = (link: Link): Outgoing => {
           if (isOver) {
             return
           }
-          error = GrpcFields.toError(trailers ?? [], where)
+          if (trailers === undefined && hasContent) {
+            error = new Internal({ message: "the answer ended without a status", ...where })
+          } else {
+            error = GrpcFields.toError(trailers ?? [], where)
+          }
           if (error === undefined && messages.isMidMessage()) {
             error = new Internal({ message: "the answer ended within a message", ...where })
           }
@@ -197,8 +203,12 @@ export const make = (link: Link): Outgoing => {
           fail(ofReset(code, where))
         }
       },
-      onViolation: ({ text }) =>
-        fail(new Internal({ message: `the answer breaks the rules of HTTP/3: ${text}`, ...where })),
+      onViolation: ({ code, text }) =>
+        fail(
+          code === "H3_EXCESSIVE_LOAD"
+            ? new ResourceExhausted({ message: `the answer has ${text}`, ...where })
+            : new Internal({ message: `the answer breaks the rules of HTTP/3: ${text}`, ...where })
+        ),
       onLost: (why) => end(Exit.fail(new Unavailable({ message: why, ...where })))
     }
 
