@@ -5,7 +5,13 @@ import type * as Scope from "effect/Scope"
 import type { Connection } from "../Transport/internal/connection.js"
 import * as Reconnected from "../Transport/internal/reconnected.js"
 import * as Peer from "../Transport/Peer.js"
-import { type ConnectError, HandshakeFailed, HandshakeReason, Unavailable } from "../Transport/TransportError.js"
+import {
+  type ConnectError,
+  type DeadlineExceeded,
+  HandshakeFailed,
+  HandshakeReason,
+  Unavailable
+} from "../Transport/TransportError.js"
 import type { Tls } from "./Credentials.js"
 import * as TlsHandshake from "./TlsHandshake.js"
 import type { Settings } from "./TlsOptions.js"
@@ -63,7 +69,7 @@ const connectOnce = (
   credentials: Effect.Effect<Tls>,
   target: Peer.Target,
   server: TlsIncoming.Server
-): Effect.Effect<TlsConnection.TlsConnection, Failure, Scope.Scope> => {
+): Effect.Effect<TlsConnection.TlsConnection, Failure | DeadlineExceeded, Scope.Scope> => {
   const peer = Peer.formatTarget(target)
   return Effect.gen(function* () {
     const material = yield* credentials

@@ -1,7 +1,8 @@
 import * as Dgram from "node:dgram"
+import * as Dns from "node:dns"
 import { once } from "node:events"
 import { create, toBinary } from "@bufbuild/protobuf"
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect, it, vi } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
@@ -16,12 +17,13 @@ import * as QuicheEngine from "../../src/Quic/internal/quicheEngine.js"
 import type * as QuicEngine from "../../src/Quic/QuicEngine.js"
 import { EchoService } from "../fixtures/echo.js"
 import { leavesNothing, within } from "../fixtures/expect.js"
+import { echoHandlers } from "../fixtures/grpc.js"
 import { rawMaterial } from "../Tls/support.js"
 import { control, data, frame, headers, integers, message } from "./http3Support.js"
 import { quiet, settings, silent } from "./quicSupport.js"
 
 const ca = await Effect.runPromise(DevCa.make())
-const issued = await Effect.runPromise(ca.issue({ names: ["127.0.0.1"] }))
+const issued = await Effect.runPromise(ca.issue({ names: ["127.0.0.1", "localhost"] }))
 const material = rawMaterial(issued, ca.ca)
 const engine = QuicheEngine.make(await Quiche.load())
 
@@ -276,6 +278,55 @@ describe("a client that connects to what is no server", () => {
       socket.on("message", (packet, { port }) => onPacket(packet, (reply) => socket.send(reply, port, "127.0.0.1")))
       return `127.0.0.1:${socket.address().port}`
     })
+
+  /** Has every name mean these addresses. */
+  const resolving = (...addresses: ReadonlyArray<string>) =>
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        const lookup: unknown = async () => addresses.map((address) => ({ address, family: 4 }))
+        vi.spyOn(Dns.promises, "lookup").mockImplementation(lookup as typeof Dns.promises.lookup)
+      }),
+      () => Effect.sync(() => vi.restoreAllMocks())
+    )
+
+  it.live("at one address of a name, and takes the one at another", () =>
+    leavesNothing(
+      Effect.gen(function* () {
+        const { address } = yield* on()(Transport.listen([echoHandlers()]))
+        let packets = 0
+        const silent = Dgram.createSocket("udp4").bind(address.port, "127.0.0.2")
+        yield* Effect.addFinalizer(() => Effect.sync(() => silent.close()))
+        yield* Effect.promise(() => once(silent, "listening"))
+        silent.on("message", () => {
+          packets += 1
+        })
+        yield* resolving("127.0.0.2", "127.0.0.3", "127.0.0.1")
+        const client = yield* on({ serverName: "localhost", connectTimeout: "2 seconds" })(
+          Transport.client(EchoService, `node:${address.port}`)
+        )
+        expect((yield* client.echo({ message: "hello" })).message).toBe("hello")
+        expect(packets).toBeGreaterThan(0)
+        const before = packets
+        yield* client.echo({ message: "still" })
+        expect(packets).toBe(before)
+      })
+    )
+  )
+
+  it.live("at one address of a name, and is refused at another", () =>
+    leavesNothing(
+      Effect.gen(function* () {
+        const { address } = yield* on()(Transport.listen([echoHandlers()]))
+        yield* resolving("127.0.0.2", "127.0.0.1")
+        const error = yield* Effect.flip(
+          on({ serverName: "somebody-else", connectTimeout: "5 seconds" })(
+            Transport.client(EchoService, `node:${address.port}`)
+          )
+        )
+        expect(error).toMatchObject({ _tag: "HandshakeFailed", reason: "NameMismatch" })
+      })
+    )
+  )
 
   const ids = (packet: Buffer) => {
     const length = packet[5] ?? 0
