@@ -565,8 +565,13 @@ export const make = (options: Options): Driven => {
       if (closed !== undefined) {
         return true
       }
-      // Where something is not acknowledged, a timer runs that is shorter than what is left to the idle timeout.
-      return blocked.size === 0 && (state.timeout() ?? Number.POSITIVE_INFINITY) > settings.keepaliveTimeout + 500
+      // What was just written leaves at the end of the turn; where something is not acknowledged, a timer runs that is
+      // shorter than what is left to the idle timeout.
+      return (
+        !isScheduled &&
+        blocked.size === 0 &&
+        (state.timeout() ?? Number.POSITIVE_INFINITY) > settings.keepaliveTimeout + 500
+      )
     },
     close
   }
