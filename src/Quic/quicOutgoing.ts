@@ -8,6 +8,7 @@ import * as GrpcMessage from "../Grpc/GrpcMessage.js"
 import * as GrpcTimeout from "../Grpc/GrpcTimeout.js"
 import * as Codec from "../Transport/internal/codec.js"
 import type { Connection, OutgoingCall } from "../Transport/internal/connection.js"
+import * as Turns from "../Transport/internal/turns.js"
 import * as Turnstile from "../Transport/internal/turnstile.js"
 import * as Metadata from "../Transport/Metadata.js"
 import type * as Method from "../Transport/Method.js"
@@ -329,7 +330,7 @@ export const make = (link: Link): Outgoing => {
         })
         const sendOne = (request: II) =>
           Effect.flatMap(encode(method, request, where), (bytes) =>
-            Effect.async<void>((resume) => send(stream, bytes, false, () => resume(Effect.void)))
+            Effect.async<void>((resume) => send(stream, bytes, false, () => Turns.give(() => resume(Effect.void))))
           )
         yield* Stream.runForEach(requests, sendOne).pipe(
           Effect.matchCauseEffect({
