@@ -3,6 +3,7 @@ import * as RpcSerialization from "@effect/rpc/RpcSerialization"
 import * as RpcServer from "@effect/rpc/RpcServer"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import type * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import * as Mailbox from "effect/Mailbox"
@@ -125,14 +126,14 @@ export const make = (
             return onRequest(id, request)
           }
           const receive = (bytes: Uint8Array) =>
-            Carrier.decode<FromClientEncoded>(parser, bytes).pipe(
-              Effect.mapError((message) => new InvalidArgument({ message })),
-              Effect.flatMap((frames) => Effect.forEach(frames, take, { discard: true }))
-            )
-          yield* Effect.withFiberRuntime<void, StatusError>((fiber) => {
-            receiver = fiber
-            return Stream.runForEach(requests, receive)
-          }).pipe(
+            Effect.withFiberRuntime<void, StatusError>((fiber) => {
+              receiver = fiber
+              const frames = Carrier.decode<FromClientEncoded>(parser, bytes)
+              return Either.isLeft(frames)
+                ? new InvalidArgument({ message: frames.left })
+                : Effect.forEach(frames.right, take, { discard: true })
+            })
+          yield* Stream.runForEach(requests, receive).pipe(
             // What `@effect/rpc` stumbles over: ids and headers that are none.
             Effect.catchAllDefect(
               (defect) => new InvalidArgument({ message: "a frame that is malformed", cause: defect })
