@@ -138,7 +138,7 @@ export const make = (
             Effect.catchAllDefect(
               (defect) => new InvalidArgument({ message: "a frame that is malformed", cause: defect })
             ),
-            Effect.matchCauseEffect({ onFailure: outbox.failCause, onSuccess: () => outbox.end }),
+            Effect.matchCauseEffect({ onFailure: (cause) => outbox.failCause(cause), onSuccess: () => outbox.end }),
             // Handlers inherit this context, and would find there what was provided to the listener.
             Effect.locally(FiberRef.currentContext, Context.make(CurrentCall, call)),
             Effect.forkScoped
