@@ -140,7 +140,7 @@ for (const [name, transport] of Object.entries({
         const client = yield* Transport.client(Carrier.service(), target)
         const acks = lines(...Array.from({ length: 100 }, () => ({ _tag: "Ack", requestId: "1" })))
         const requests = Stream.concat(
-          Stream.make(lines(request("1", "Count", { to: 1_000_000 }))),
+          Stream.make(lines(request("1", "Flood"))),
           Stream.repeatEffect(Effect.as(Effect.sleep("1 millis"), acks))
         )
         const hostile = yield* Effect.fork(
@@ -156,9 +156,9 @@ for (const [name, transport] of Object.entries({
           }),
           "10 seconds"
         )
-        expect(log.length).toBeLessThan(100_000)
+        expect(log.length).toBeLessThan(1000)
         yield* soon(Fiber.interrupt(hostile))
-        yield* eventually(Effect.sync(() => expect(log.at(-1)).toBe("Count ended")))
+        yield* eventually(Effect.sync(() => expect(log.at(-1)).toBe("Flood ended")))
       })
     )
 

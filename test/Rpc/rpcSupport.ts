@@ -36,6 +36,7 @@ const Group = RpcGroup.make(
   Rpc.make("Blob", { payload: { size: Schema.Number }, success: Schema.String }),
   Rpc.make("Count", { payload: { to: Schema.Number }, success: Schema.Number, error: TooLong, stream: true }),
   Rpc.make("Burst", { payload: { size: Schema.Number }, success: Schema.Number, stream: true }),
+  Rpc.make("Flood", { success: Schema.String, stream: true }),
   Rpc.make("Span", { success: Schema.Struct({ traceId: Schema.String, parentId: Schema.String }) }),
   Rpc.make("WhoAmI", { success: Schema.Boolean }).middleware(RpcTransport.PeerMiddleware),
   Rpc.make("Please", { success: Schema.String }).middleware(Polite)
@@ -79,6 +80,13 @@ const handlers = ({ log, started }: Events) => {
             Stream.ensuring(Effect.sync(() => log.push("Count ended")))
           ),
     Burst: ({ size }) => Stream.rechunk(Stream.range(1, size), size),
+    Flood: () =>
+      Stream.repeatEffect(
+        Effect.sync(() => {
+          log.push("flood")
+          return "x".repeat(10_000)
+        })
+      ).pipe(Stream.rechunk(1), Stream.ensuring(Effect.sync(() => log.push("Flood ended")))),
     Span: () =>
       Effect.map(Effect.orDie(Effect.currentSpan), ({ parent, traceId }) => ({
         traceId,
