@@ -66,7 +66,7 @@ const withMac = (pfx: Buffer, { hash, iterations, keySize, passphrase, prf }: Ma
   const digest = createHmac(hash, key).update(contents).digest()
   const digestInfo = sequence(sequence(pkcs5(14), parameters), octets(digest))
   // Salt and count of the old MAC are there and mean nothing.
-  return sequence(body.subarray(0, versionEnd), authenticated, sequence(digestInfo, octets(salt), integer("01")))
+  return sequence(body.subarray(0, versionEnd), authenticated, sequence(digestInfo, octets(salt), integer("02")))
 }
 
 const passphrase = "pässwörd 🔑"
