@@ -8,7 +8,7 @@ import * as Peer from "../Transport/Peer.js"
 import {
   type ConnectError,
   type DeadlineExceeded,
-  HandshakeFailed,
+  type HandshakeFailed,
   HandshakeReason,
   Unavailable
 } from "../Transport/TransportError.js"
@@ -52,13 +52,13 @@ const refusal = (
   hasCertificate: boolean,
   peer: string
 ): Failure => {
-  const failed = (reason: HandshakeReason) =>
-    new HandshakeFailed({ reason, refusedBy: "remote", peer, message: `${peer} refused the connection: ${reason}` })
   if (reason === "Refused" && isReason(text)) {
-    return failed(text)
+    return secured.refusedWith(text)
   }
   if (reason === "Disconnected") {
-    return Option.getOrElse(secured.refusal(), () => failed(hasCertificate ? "Refused" : "CertificateRequired"))
+    return Option.getOrElse(secured.refusal(), () =>
+      secured.refusedWith(hasCertificate ? "Refused" : "CertificateRequired")
+    )
   }
   return new Unavailable({ message: `${peer} ended the connection: ${reason}`, peer, processed: "no" })
 }
