@@ -1,21 +1,23 @@
 import type { FromServerEncoded } from "@effect/rpc/RpcMessage"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import * as Runtime from "effect/Runtime"
+import type * as Runtime from "effect/Runtime"
 
 /** Passes responses on to their requests. */
 export type Deliver = (response: FromServerEncoded) => Effect.Effect<void>
+
+/** Starts a fiber that ends with the protocol. */
+export type Run = (effect: Effect.Effect<void>, options?: Runtime.RunForkOptions) => Fiber.RuntimeFiber<void>
 
 /**
  * A chunk is delivered when its stream has room for it. Until then it holds up the end of that stream and nothing else,
  * or one that nobody reads from would keep all responses from a client.
  */
-export const make = (runtime: Runtime.Runtime<never>, deliver: Deliver): Deliver => {
-  const runFork = Runtime.runFork(runtime)
+export const make = (run: Run, deliver: Deliver): Deliver => {
   const chunks = new Map<string, Fiber.RuntimeFiber<void>>()
 
   const start = (requestId: string, chunk: Effect.Effect<void>) => {
-    const fiber = runFork(chunk, { immediate: true })
+    const fiber = run(chunk, { immediate: true })
     if (fiber.unsafePoll() === null) {
       chunks.set(requestId, fiber)
       fiber.addObserver(() => chunks.get(requestId) === fiber && chunks.delete(requestId))
@@ -36,7 +38,7 @@ export const make = (runtime: Runtime.Runtime<never>, deliver: Deliver): Deliver
           return deliver(response)
         }
         chunks.delete(response.requestId)
-        return Effect.sync(() => void runFork(Effect.zipRight(Fiber.await(before), deliver(response))))
+        return Effect.sync(() => void run(Effect.zipRight(Fiber.await(before), deliver(response))))
       }
       default:
         return deliver(response)

@@ -5,6 +5,7 @@ import * as RpcSerialization from "@effect/rpc/RpcSerialization"
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
 import * as Mailbox from "effect/Mailbox"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
@@ -44,7 +45,7 @@ export const make = <R>(
 > =>
   Effect.gen(function* () {
     const serialization = yield* RpcSerialization.RpcSerialization
-    const runtime = yield* Effect.runtime<never>()
+    const run: Delivery.Run = yield* FiberSet.makeRuntime()
     return yield* RpcClient.Protocol.make((writeResponse) =>
       Effect.gen(function* () {
         let state: State = { _tag: "Opening" }
@@ -79,7 +80,7 @@ export const make = <R>(
             Mailbox.make<Uint8Array>(Carrier.waiting),
             (mailbox) => mailbox.shutdown
           )
-          const deliver = Delivery.make(runtime, writeResponse)
+          const deliver = Delivery.make(run, writeResponse)
           const greeted = Effect.unsafeMakeLatch()
           let isOver = false
 
