@@ -25,9 +25,8 @@ const seconds = Metric.histogram(
 )
 
 /** A function from now on: the milliseconds that have passed, to a thousandth. */
-export const stopwatch = Effect.map(
-  Clock.currentTimeNanos,
-  (start) => Effect.map(Clock.currentTimeNanos, (now) => millisBetween(start, now))
+export const stopwatch = Effect.map(Clock.currentTimeNanos, (start) =>
+  Effect.map(Clock.currentTimeNanos, (now) => millisBetween(start, now))
 )
 
 export const millisBetween = (start: bigint, end: bigint): number => Number((end - start) / 1000n) / 1000
@@ -44,15 +43,17 @@ export const call = (transport: TransportName, input: EchoInput): Effect.Effect<
     const { client } = yield* Effect.flatMap(Nodes, (nodes) => nodes.get(transport))
     const elapsed = yield* stopwatch
     let trailers = Metadata.empty
-    const { message } = yield* client.echo(
-      { message: input.msg, delayMillis: input.delayMillis ?? 0 },
-      {
-        timeout: input.timeoutMillis ?? defaultTimeout,
-        onTrailers: (received) => {
-          trailers = received
+    const { message } = yield* client
+      .echo(
+        { message: input.msg, delayMillis: input.delayMillis ?? 0 },
+        {
+          timeout: input.timeoutMillis ?? defaultTimeout,
+          onTrailers: (received) => {
+            trailers = received
+          }
         }
-      }
-    ).pipe(Effect.mapError(fromError(transport)))
+      )
+      .pipe(Effect.mapError(fromError(transport)))
     const callMillis = yield* elapsed
     yield* Metric.update(Metric.tagged(seconds, "transport", transport), callMillis / 1000)
     const handlerMillis = Option.match(Metadata.get(trailers, handlerMicros), {

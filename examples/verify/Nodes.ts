@@ -6,7 +6,7 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
+import type * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import { Authorizer, Credentials, DevCa, type Peer, type QuicUnavailable, Transport } from "effect-transport"
 import { EchoService } from "../gen/echo/v1/echo_pb.js"
@@ -70,12 +70,12 @@ const make = (choices: ReadonlyArray<Choice>) =>
           names: [`${name}-node`, "127.0.0.1"],
           spiffeId: `spiffe://verify/${name}-node`
         })
-        const node = yield* Layer.build(
-          Layer.provideMerge(layer, Credentials.layerPem({ ...issued, ca: ca.ca }))
-        )
+        const node = yield* Layer.build(Layer.provideMerge(layer, Credentials.layerPem({ ...issued, ca: ca.ca })))
         const material = yield* Context.get(node, Credentials.Credentials).current
         const identity =
-          authenticated && material._tag === "Tls" ? Option.map(material.certificate, (own) => own.identity) : Option.none()
+          authenticated && material._tag === "Tls"
+            ? Option.map(material.certificate, (own) => own.identity)
+            : Option.none()
         const pins = Option.map(identity, ({ fingerprint }) => ({ all: [`certificate:${fingerprint}`] }))
         const caller = yield* Layer.build(
           Layer.provide(layer, Credentials.layerPem({ ...app, ca: ca.ca, pins: Option.getOrUndefined(pins) }))
@@ -139,7 +139,11 @@ const make = (choices: ReadonlyArray<Choice>) =>
                 const own = running
                 running = undefined
                 return own === undefined
-                  ? Effect.fail<Failure>({ _tag: "NodeNotRunning", message: `the ${name} node is down`, transport: name })
+                  ? Effect.fail<Failure>({
+                      _tag: "NodeNotRunning",
+                      message: `the ${name} node is down`,
+                      transport: name
+                    })
                   : Effect.zipRight(Scope.close(own, Exit.void), turn(name, "down"))
               })
             )
@@ -177,7 +181,11 @@ const make = (choices: ReadonlyArray<Choice>) =>
           const node = nodes.get(transport)
           const reason = view.nodes.find((each) => each.transport === transport)?.reason ?? "it was not started"
           return node === undefined
-            ? Effect.fail<Failure>({ _tag: "TransportAbsent", message: `there is no ${transport} here: ${reason}`, transport })
+            ? Effect.fail<Failure>({
+                _tag: "TransportAbsent",
+                message: `there is no ${transport} here: ${reason}`,
+                transport
+              })
             : Effect.succeed(node)
         })
     }

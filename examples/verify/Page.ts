@@ -3,7 +3,6 @@ import { fileURLToPath } from "node:url"
 import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
 import * as HttpApiSwagger from "@effect/platform/HttpApiSwagger"
 import * as HttpApp from "@effect/platform/HttpApp"
-import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -20,7 +19,8 @@ const files = {
   "/plot.js": "plot.js",
   "/retry.js": "retry.js",
   "/certificates.js": "certificates.js",
-  "/icon.svg": "icon.svg"
+  "/icon.svg": "icon.svg",
+  "/favicon.ico": "icon.svg"
 } as const
 
 const policy = (scripts: string, styles: string) =>
@@ -79,9 +79,4 @@ const docsPolicy = HttpApiBuilder.middleware((app) =>
 )
 
 /** The page, the documentation of the API, and its OpenAPI document. */
-export const layer = Layer.mergeAll(
-  page,
-  docs,
-  docsPolicy,
-  HttpApiBuilder.middlewareOpenApi({ path: "/openapi.json" })
-)
+export const layer = Layer.mergeAll(page, docs, docsPolicy, HttpApiBuilder.middlewareOpenApi({ path: "/openapi.json" }))

@@ -28,20 +28,25 @@ const refusal = ({ headers, method }: HttpServerRequest.HttpServerRequest): stri
 const body = (status: number, _tag: string, message: string) =>
   HttpServerResponse.unsafeJson({ _tag, message }, { status })
 
-const errorsOf = (cause: Cause.Cause<unknown>) => [...Cause.failures(cause), ...Cause.defects(cause)]
+const errorsOf = (cause: Cause.Cause<unknown>): ReadonlyArray<unknown> => [
+  ...Cause.failures(cause),
+  ...Cause.defects(cause)
+]
 
 /** A body for what the platform answers with an empty one or a tree: unknown paths, and input that can't be read. */
 const explain = (
   { method, url }: HttpServerRequest.HttpServerRequest,
-  cause: Cause.Cause<unknown>
-): Effect.Effect<HttpServerResponse.HttpServerResponse, unknown> => {
+  cause: Cause.Cause<never>
+): Effect.Effect<HttpServerResponse.HttpServerResponse, HttpApiError.HttpApiDecodeError> => {
   for (const error of errorsOf(cause)) {
     if (error instanceof HttpServerError.RouteNotFound) {
       return Effect.succeed(body(404, "NotFound", `there is no ${method} ${url}`))
     }
     if (error instanceof HttpServerError.RequestError) {
       const message = `the body is not JSON, or has more than ${limits.body} bytes`
-      return Effect.fail(new HttpApiError.HttpApiDecodeError({ issues: [{ _tag: "Type", path: [], message }], message }))
+      return Effect.fail(
+        new HttpApiError.HttpApiDecodeError({ issues: [{ _tag: "Type", path: [], message }], message })
+      )
     }
     if (error instanceof HttpApiError.HttpApiDecodeError) {
       return Effect.fail(readable(error))
@@ -87,7 +92,9 @@ export const layer = HttpApiBuilder.middleware(Api, (app) =>
           )
         : Effect.succeed(body(httpStatus.Forbidden, "Forbidden", refused))
     return Effect.zipRight(
-      HttpApp.appendPreResponseHandler((_, response) => Effect.succeed(HttpServerResponse.setHeaders(response, headers))),
+      HttpApp.appendPreResponseHandler((_, response) =>
+        Effect.succeed(HttpServerResponse.setHeaders(response, headers))
+      ),
       response
     )
   })

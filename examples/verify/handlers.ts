@@ -86,7 +86,8 @@ const nodeView = (transport: TransportName) =>
   Effect.flatMap(Nodes, (nodes) =>
     Effect.flatMap(nodes.view, ({ nodes }) =>
       Option.match(Option.fromNullable(nodes.find((node) => node.transport === transport)), {
-        onNone: () => Effect.fail<Failure>({ _tag: "TransportAbsent", message: `there is no ${transport} here`, transport }),
+        onNone: () =>
+          Effect.fail<Failure>({ _tag: "TransportAbsent", message: `there is no ${transport} here`, transport }),
         onSome: Effect.succeed
       })
     )
@@ -132,9 +133,7 @@ const health = Effect.gen(function* () {
 })
 
 const operations = HttpApiBuilder.group(Api, "operations", (handlers) =>
-  handlers
-    .handle("healthz", () => health)
-    .handle("metrics", () => Effect.map(Metric.snapshot, Prometheus.format))
+  handlers.handle("healthz", () => health).handle("metrics", () => Effect.map(Metric.snapshot, Prometheus.format))
 )
 
 /** All that the API does. */

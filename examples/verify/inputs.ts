@@ -28,12 +28,18 @@ const message = (max: number) =>
 
 const whole = (field: string, min: number, max: number) => {
   const text = () => `${field} is a whole number from ${min} to ${max}`
-  return { message: text, schema: Schema.Int.annotations({ message: text }).pipe(Schema.between(min, max, { message: text })) }
+  return {
+    message: text,
+    schema: Schema.Int.annotations({ message: text }).pipe(Schema.between(min, max, { message: text }))
+  }
 }
 
 const fromText = (field: string, min: number, max: number) => {
   const { message, schema } = whole(field, min, max)
-  return Schema.compose(Schema.NumberFromString.annotations({ message: () => ({ message: message(), override: true }) }), schema)
+  return Schema.compose(
+    Schema.NumberFromString.annotations({ message: () => ({ message: message(), override: true }) }),
+    schema
+  )
 }
 
 /** All that is wrong is told, not only what is found first. */
@@ -82,7 +88,9 @@ export const RetryBody = Schema.Struct({
   failures: whole("failures", 0, limits.failures).schema,
   maxAttempts: whole("maxAttempts", 1, limits.attempts).schema,
   initialBackoff: InitialBackoff,
-  jitter: Schema.optional(Schema.Boolean).annotations({ description: "Default false, so that delays are the formula's" }),
+  jitter: Schema.optional(Schema.Boolean).annotations({
+    description: "Default false, so that delays are the formula's"
+  }),
   transport: Schema.optional(TransportName).annotations({ description: "Default grpc" })
 }).annotations({ identifier: "RetryRequest", ...all })
 

@@ -29,7 +29,9 @@ export const NodeView = Schema.Struct({
 export type NodeView = typeof NodeView.Type
 
 export const NodesView = Schema.Struct({
-  version: Schema.Number.annotations({ description: "Grows with each change; give it as `since` to wait for the next" }),
+  version: Schema.Number.annotations({
+    description: "Grows with each change; give it as `since` to wait for the next"
+  }),
   nodes: Schema.Array(NodeView)
 }).annotations({ identifier: "Nodes" })
 

@@ -43,7 +43,8 @@ const typeOf = (key: MetricKey.MetricKey.Untyped): Family["type"] =>
     ? "histogram"
     : MetricKeyType.isSummaryKey(key.keyType)
       ? "summary"
-      : MetricKeyType.isFrequencyKey(key.keyType) || (MetricKeyType.isCounterKey(key.keyType) && key.keyType.incremental)
+      : MetricKeyType.isFrequencyKey(key.keyType) ||
+          (MetricKeyType.isCounterKey(key.keyType) && key.keyType.incremental)
         ? "counter"
         : "gauge"
 
@@ -114,7 +115,9 @@ export const format = (metrics: ReadonlyArray<MetricPair.MetricPair.Untyped>): s
   return [...families.values()]
     .sort((a, b) => (a.name < b.name ? -1 : 1))
     .map(({ help, lines, name, type }) =>
-      [...(help === "" ? [] : [`# HELP ${name} ${escapeHelp(help)}`]), `# TYPE ${name} ${type}`, ...lines, ""].join("\n")
+      [...(help === "" ? [] : [`# HELP ${name} ${escapeHelp(help)}`]), `# TYPE ${name} ${type}`, ...lines, ""].join(
+        "\n"
+      )
     )
     .join("")
 }
