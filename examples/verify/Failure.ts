@@ -37,7 +37,7 @@ const byStatus = new Map([...new Set(Object.values(httpStatus))].map((status) =>
 
 /** What a call can end with, and a client that is not there. */
 export const callFailures = failures(
-  ...tags.filter((tag) => !["BindError", "NodeNotRunning", "NodeRunning"].includes(tag))
+  ...tags.filter((tag) => !["BodyTooLarge", "Forbidden", "BindError", "NodeNotRunning", "NodeRunning"].includes(tag))
 )
 
 /** An error of the library, as told to the outside. */

@@ -15,13 +15,17 @@ const loopback = new Set(["127.0.0.1", "localhost", "[::1]"])
 
 const hostname = (host: string | undefined) => (host ?? "").replace(/:\d*$/, "").toLowerCase()
 
-const refusal = ({ headers, method }: HttpServerRequest.HttpServerRequest): string | undefined => {
+/** Why a request is not looked at any further. */
+const refusal = ({ headers, method }: HttpServerRequest.HttpServerRequest) => {
   const { host, origin } = headers
   if (!loopback.has(hostname(host))) {
-    return "this app is called by the name of the loopback interface only"
+    return { _tag: "Forbidden", message: "this app is called by the name of the loopback interface only" } as const
   }
-  return method !== "GET" && method !== "HEAD" && origin !== undefined && origin !== `http://${host}`
-    ? `pages of ${origin} may not do this`
+  if (method !== "GET" && method !== "HEAD" && origin !== undefined && origin !== `http://${host}`) {
+    return { _tag: "Forbidden", message: `pages of ${origin} may not do this` } as const
+  }
+  return Number(headers["content-length"] ?? 0) > limits.body
+    ? ({ _tag: "BodyTooLarge", message: `the body has more than ${limits.body} bytes` } as const)
     : undefined
 }
 
@@ -90,7 +94,7 @@ export const layer = HttpApiBuilder.middleware(Api, (app) =>
         ? Effect.catchAllCause(HttpServerRequest.withMaxBodySize(app, Option.some(limits.body)), (cause) =>
             explain(request, cause)
           )
-        : Effect.succeed(body(httpStatus.Forbidden, "Forbidden", refused))
+        : Effect.succeed(body(httpStatus[refused._tag], refused._tag, refused.message))
     return Effect.zipRight(
       HttpApp.appendPreResponseHandler((_, response) =>
         Effect.succeed(HttpServerResponse.setHeaders(response, headers))

@@ -1,7 +1,14 @@
 import type { BindError, CallError } from "effect-transport"
 
 /** What goes wrong in the app itself, beside what comes from the library. */
-type OwnTag = "Forbidden" | "NodeNotRunning" | "NodeRunning" | "RetriesExhausted" | "TooBusy" | "TransportAbsent"
+type OwnTag =
+  | "BodyTooLarge"
+  | "Forbidden"
+  | "NodeNotRunning"
+  | "NodeRunning"
+  | "RetriesExhausted"
+  | "TooBusy"
+  | "TransportAbsent"
 
 export type FailureTag = CallError["_tag"] | BindError["_tag"] | OwnTag
 
@@ -30,6 +37,7 @@ export const httpStatus = {
   Unauthenticated: 401,
   HandshakeFailed: 502,
   BindError: 503,
+  BodyTooLarge: 413,
   Forbidden: 403,
   NodeNotRunning: 409,
   NodeRunning: 409,

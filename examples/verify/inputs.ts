@@ -27,19 +27,17 @@ const message = (max: number) =>
   )
 
 const whole = (field: string, min: number, max: number) => {
-  const text = () => `${field} is a whole number from ${min} to ${max}`
+  const text = `${field} is a whole number from ${min} to ${max}`
+  const message = () => ({ message: text, override: true })
   return {
-    message: text,
-    schema: Schema.Int.annotations({ message: text }).pipe(Schema.between(min, max, { message: text }))
+    message,
+    schema: Schema.Number.annotations({ message }).pipe(Schema.int({ message }), Schema.between(min, max, { message }))
   }
 }
 
 const fromText = (field: string, min: number, max: number) => {
   const { message, schema } = whole(field, min, max)
-  return Schema.compose(
-    Schema.NumberFromString.annotations({ message: () => ({ message: message(), override: true }) }),
-    schema
-  )
+  return Schema.compose(Schema.NumberFromString.annotations({ message }), schema)
 }
 
 /** All that is wrong is told, not only what is found first. */

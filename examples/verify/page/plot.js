@@ -4,7 +4,7 @@ import { h, millis, svg } from "./dom.js"
 export const span = 60_000
 
 const margin = { left: 54, right: 10, top: 10, bottom: 24 }
-const lane = 10
+const lane = 13
 
 /** 1, 2 and 5 times the powers of ten from one number to another. */
 const ticksBetween = (low, high) => {
@@ -88,8 +88,8 @@ export const makePlot = (container, series) => {
         class: `lane line-${name}`,
         x1: margin.left,
         x2: width - margin.right,
-        y1: laneTop(index) + 4,
-        y2: laneTop(index) + 4
+        y1: laneTop(index) + 5,
+        y2: laneTop(index) + 5
       }),
       ...series.get(name).downs.map(({ from, to = now }) => {
         const start = Math.max(x(from), margin.left)
@@ -98,8 +98,8 @@ export const makePlot = (container, series) => {
           "data-down": name,
           x: start,
           width: Math.max(x(to) - start, 0),
-          y: laneTop(index) + 1,
-          height: lane - 4
+          y: laneTop(index),
+          height: lane - 3
         })
       }),
       ...recent[index]
@@ -108,7 +108,7 @@ export const makePlot = (container, series) => {
           svg("path", {
             class: "failure",
             "data-failure": name,
-            d: `M${(x(at) - 3).toFixed(1)} ${laneTop(index) + 1}l6 6m0 -6l-6 6`
+            d: `M${(x(at) - 3).toFixed(1)} ${laneTop(index) + 2}l6 6m0 -6l-6 6`
           })
         )
     ])
