@@ -52,3 +52,16 @@ export const complain = (id, text) => {
   element.textContent = text ?? ""
   element.hidden = text === undefined
 }
+
+/** Runs what a button starts, once at a time. The button keeps the focus, which a disabled one would lose. */
+export const once = async (button, run) => {
+  if (button.getAttribute("aria-disabled") === "true") {
+    return
+  }
+  button.setAttribute("aria-disabled", "true")
+  try {
+    await run()
+  } finally {
+    button.removeAttribute("aria-disabled")
+  }
+}

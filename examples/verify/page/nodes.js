@@ -1,5 +1,5 @@
 import { request } from "./api.js"
-import { byId, h, log, millis, svg } from "./dom.js"
+import { byId, h, log, millis, once, svg } from "./dom.js"
 
 const words = { up: "running", down: "down", absent: "not here" }
 
@@ -18,20 +18,18 @@ export const makeNodes = (onChange) => {
   const act = async (card) => {
     const { title, transport } = card.node
     const what = card.node.status === "up" ? "kill" : "restart"
-    card.button.disabled = true
     try {
       update(await request(`/nodes/${transport}/${what}`, { method: "POST" }))
     } catch (error) {
       log(`${title}: ${what} failed: ${error.message}`, "bad")
     }
-    card.button.disabled = card.node.status === "absent"
   }
 
   const make = (node) => {
     const status = h("span", { class: "status" })
     const target = h("span", { class: "mono" })
     const last = h("span", { class: "last" }, "no echo yet")
-    const button = h("button", { type: "button", onclick: () => act(card) })
+    const button = h("button", { type: "button", onclick: () => once(button, () => act(card)) })
     const element = h(
       "li",
       { class: "card node", "data-transport": node.transport },

@@ -1,5 +1,5 @@
 import { request } from "./api.js"
-import { byId, complain, h, millis } from "./dom.js"
+import { byId, complain, h, millis, once } from "./dom.js"
 
 const bar = (kind, from, to, total) => {
   const element = h("span", { class: `bar ${kind}` })
@@ -73,7 +73,7 @@ const run = async (form) => {
 export const makeRetries = () => {
   const form = byId("retry-form")
   const button = form.querySelector("button")
-  form.addEventListener("submit", async (event) => {
+  form.addEventListener("submit", (event) => {
     event.preventDefault()
     const [first, ...others] = invalid(form)
     if (first !== undefined) {
@@ -81,14 +81,13 @@ export const makeRetries = () => {
       first.element.focus()
       return
     }
-    complain("retry-error")
-    const verdict = byId("retry-result")
-    verdict.textContent = "running"
-    verdict.className = "verdict"
-    button.disabled = true
-    await run(form)
-    button.disabled = false
-    button.focus()
+    once(button, () => {
+      complain("retry-error")
+      const verdict = byId("retry-result")
+      verdict.textContent = "running"
+      verdict.className = "verdict"
+      return run(form)
+    })
   })
   return {
     transports: (names, title) => {
