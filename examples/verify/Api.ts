@@ -9,6 +9,7 @@ import { callFailures, failures } from "./Failure.js"
 import { httpStatus } from "./httpStatus.js"
 import { EchoBody, EchoPath, EchoQuery, NodesQuery, RetryBody } from "./inputs.js"
 import { EchoAnswer, HealthView, NodesView, NodeView, RetriesExhausted, RetryAnswer } from "./model.js"
+import { contentType } from "./prometheus.js"
 
 /** When the request came, in nanoseconds of the clock. */
 export class Arrival extends Context.Tag("verify/Arrival")<Arrival, bigint>() {}
@@ -23,14 +24,12 @@ const echo = HttpApiGroup.make("echo")
     HttpApiEndpoint.get("getGrpcEcho", "/grpc_echo")
       .setUrlParams(EchoQuery)
       .addSuccess(EchoAnswer)
-      .addError(callFailures)
       .annotateContext(describe("HTTP to gRPC and back."))
   )
   .add(
     HttpApiEndpoint.post("postGrpcEcho", "/grpc_echo")
       .setPayload(EchoBody)
       .addSuccess(EchoAnswer)
-      .addError(callFailures)
       .annotateContext(describe("The same, for longer messages."))
   )
   .add(
@@ -38,7 +37,6 @@ const echo = HttpApiGroup.make("echo")
       .setPath(EchoPath)
       .setUrlParams(EchoQuery)
       .addSuccess(EchoAnswer)
-      .addError(callFailures)
       .annotateContext(describe("HTTP to a node over any of the transports, and back."))
   )
   .add(
@@ -46,9 +44,9 @@ const echo = HttpApiGroup.make("echo")
       .setPath(EchoPath)
       .setPayload(EchoBody)
       .addSuccess(EchoAnswer)
-      .addError(callFailures)
       .annotateContext(describe("The same, for longer messages."))
   )
+  .addError(callFailures)
   .middleware(Timed)
   .annotateContext(describe("Echoes, with the time that each hop took."))
 
@@ -103,7 +101,7 @@ const operations = HttpApiGroup.make("operations")
   )
   .add(
     HttpApiEndpoint.get("metrics", "/metrics")
-      .addSuccess(HttpApiSchema.Text({ contentType: "text/plain; version=0.0.4; charset=utf-8" }))
+      .addSuccess(HttpApiSchema.Text({ contentType }))
       .annotateContext(describe("Effect's metrics, as Prometheus text."))
   )
   .annotateContext(describe("For probes and scrapers."))

@@ -18,17 +18,14 @@ const maxPayload = 1024 * 1024
 const number = (call: Transport.Call, key: string) =>
   Option.match(Metadata.get(call.metadata, key), { onNone: () => 0, onSome: Number })
 
-const answer = (request: EchoRequest, index: number) =>
-  request.payloadSize > maxPayload
-    ? Effect.fail(new InvalidArgument({ message: `payload_size is at most ${maxPayload}` }))
-    : Effect.delay(
-        Effect.sync(() => ({
-          message: request.message,
-          payload: request.payloadSize > 0 ? new Uint8Array(request.payloadSize) : request.payload,
-          index
-        })),
-        request.delayMillis
-      )
+const answer = (request: EchoRequest, index: number) => {
+  const { delayMillis, message, payload, payloadSize } = request
+  if (payloadSize > maxPayload) {
+    return Effect.fail(new InvalidArgument({ message: `payload_size is at most ${maxPayload}` }))
+  }
+  const response = { message, payload: payloadSize > 0 ? new Uint8Array(payloadSize) : payload, index }
+  return delayMillis > 0 ? Effect.delay(Effect.succeed(response), delayMillis) : Effect.succeed(response)
+}
 
 const answers = (request: EchoRequest) =>
   Stream.mapEffect(Stream.range(0, Math.max(request.repeat, 1) - 1), (index) => answer(request, index))

@@ -76,6 +76,4 @@ export const RetriesExhausted = Schema.Struct({
 export const HealthView = Schema.Struct({
   status: Schema.Literal("ok", "degraded"),
   transports: Schema.Record({ key: Schema.String, value: Schema.Literal("up", "down", "absent") })
-})
-
-export const Health = HealthView.annotations({ identifier: "Health" })
+}).annotations({ identifier: "Health" })

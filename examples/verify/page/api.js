@@ -11,12 +11,13 @@ export class Refused extends Error {
 const patience = 60_000
 
 /** One request for JSON. */
-export const request = async (path, { body, method = "GET" } = {}) => {
+export const request = async (path, { body, method = "GET", signal } = {}) => {
+  const late = AbortSignal.timeout(patience)
   let response
   try {
     response = await fetch(path, {
       method,
-      signal: AbortSignal.timeout(patience),
+      signal: signal === undefined ? late : AbortSignal.any([signal, late]),
       ...(body === undefined ? {} : { headers: { "content-type": "application/json" }, body: JSON.stringify(body) })
     })
   } catch {
@@ -38,18 +39,32 @@ export const echo = async (transport, msg) => {
 
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 
-/** Tells of the nodes whenever something changes, for ever, and of the app when it can't be reached. */
+const visibilityChange = () =>
+  new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }))
+
+/**
+ * Tells of the nodes whenever something changes, for ever, and of the app when it can't be reached. A page that nobody
+ * sees does not ask: a browser has few connections to one app, and each poll holds one.
+ */
 export const followNodes = async (onNodes, onLost) => {
   let since
   for (;;) {
+    while (document.hidden) {
+      await visibilityChange()
+    }
+    const hidden = new AbortController()
+    visibilityChange().then(() => hidden.abort())
     try {
-      const view = await request(since === undefined ? "/nodes" : `/nodes?since=${since}`)
+      const path = since === undefined ? "/nodes" : `/nodes?since=${since}`
+      const view = await request(path, { signal: hidden.signal })
       since = view.version
       onNodes(view.nodes)
     } catch (error) {
-      onLost(error)
-      since = undefined
-      await wait(1000)
+      if (!hidden.signal.aborted) {
+        onLost(error)
+        since = undefined
+        await wait(1000)
+      }
     }
   }
 }

@@ -119,7 +119,6 @@ export const makeEchoes = (nodes) => {
   byId("live").addEventListener("click", ({ currentTarget }) => {
     live = !live
     currentTarget.textContent = live ? "Pause" : "Go on"
-    currentTarget.setAttribute("aria-pressed", String(live))
   })
 
   for (const input of document.querySelectorAll("input[name=measure]")) {

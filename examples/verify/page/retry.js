@@ -35,7 +35,9 @@ const show = ({ attempts, message, totalMillis }, succeeded) => {
   byId("timeline").replaceChildren(
     ...attempts.map((attempt, index) => row(attempt, attempts[index - 1], Math.max(totalMillis, 1)))
   )
-  byId("axis").replaceChildren(...[0, 0.5, 1].map((part) => h("span", {}, millis(Math.max(totalMillis * part, 0)))))
+  byId("axis").replaceChildren(
+    ...["0", millis(totalMillis / 2), millis(totalMillis)].map((text) => h("span", {}, text))
+  )
   const verdict = byId("retry-result")
   verdict.textContent = `${message}, ${millis(totalMillis)} after it began`
   verdict.className = `verdict ${succeeded ? "good" : "bad"}`
