@@ -270,6 +270,23 @@ describe.skipIf(!existsSync(executablePath))(title, { timeout: 90_000 }, () => {
     )
   )
 
+  it.live("asks for news only while somebody sees it", () =>
+    withPage(async (page, url) => {
+      const turn = (hidden: boolean) =>
+        page.evaluate(`
+          Object.defineProperty(document, "hidden", { value: ${hidden}, configurable: true })
+          document.dispatchEvent(new Event("visibilitychange"))
+        `)
+      await page.locator("#summary", { hasText: "all 4 nodes run" }).waitFor()
+      await turn(true)
+      await page.request.post(`${url}/nodes/tls/kill`)
+      await page.waitForTimeout(1000)
+      expect(await page.locator("#summary").textContent()).toBe("all 4 nodes run")
+      await turn(false)
+      await page.locator("#summary", { hasText: "3 of 4 nodes run" }).waitFor()
+    })
+  )
+
   it.live("says that the app is gone", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()

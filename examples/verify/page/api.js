@@ -48,19 +48,23 @@ const visibilityChange = () =>
  */
 export const followNodes = async (onNodes, onLost) => {
   let since
+  let shown = new AbortController()
+  document.addEventListener("visibilitychange", () => {
+    shown.abort()
+    shown = new AbortController()
+  })
   for (;;) {
     while (document.hidden) {
       await visibilityChange()
     }
-    const hidden = new AbortController()
-    visibilityChange().then(() => hidden.abort())
+    const { signal } = shown
     try {
       const path = since === undefined ? "/nodes" : `/nodes?since=${since}`
-      const view = await request(path, { signal: hidden.signal })
+      const view = await request(path, { signal })
       since = view.version
       onNodes(view.nodes)
     } catch (error) {
-      if (!hidden.signal.aborted) {
+      if (!signal.aborted) {
         onLost(error)
         since = undefined
         await wait(1000)
