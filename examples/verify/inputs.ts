@@ -53,7 +53,11 @@ export const EchoBody = Schema.Struct({
   msg: message(limits.bodyMessage),
   delayMillis: Schema.optional(whole("delayMillis", 0, limits.delayMillis).schema),
   timeoutMillis: Schema.optional(whole("timeoutMillis", 1, limits.timeoutMillis).schema)
-}).annotations({ identifier: "EchoRequest", ...all })
+}).annotations({
+  identifier: "EchoRequest",
+  message: () => "the body is a JSON object with msg",
+  ...all
+})
 
 export type EchoInput = typeof EchoBody.Type
 
@@ -90,7 +94,11 @@ export const RetryBody = Schema.Struct({
     description: "Default false, so that delays are the formula's"
   }),
   transport: Schema.optional(TransportName).annotations({ description: "Default grpc" })
-}).annotations({ identifier: "RetryRequest", ...all })
+}).annotations({
+  identifier: "RetryRequest",
+  message: () => "the body is a JSON object with failures, maxAttempts and initialBackoff",
+  ...all
+})
 
 export type RetryInput = typeof RetryBody.Type
 
