@@ -73,6 +73,8 @@ describe("npm run verify", () => {
   it("ends in time while echoes, retries and the poll of a page go on", { timeout: 60_000 }, async () => {
     using app = run(process.execPath, ...tsx, ...program)
     const url = await app.url()
+    // The first call over each transport is news of its own.
+    await Promise.all(["grpc", "tls", "quic", "memory"].map((each) => fetch(`${url}/echo/${each}?msg=x`)))
     const { version } = JSON.parse(await (await fetch(`${url}/nodes`)).text())
     const json = { method: "POST", headers: { "content-type": "application/json" } }
     const retry = JSON.stringify({ failures: 9, maxAttempts: 10, initialBackoff: 2000 })
