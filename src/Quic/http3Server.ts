@@ -72,7 +72,7 @@ export const serve = (
       stream.write(Varint.take(writer), false)
       await write(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length), false)
     }
-    stream.write(Buffer.alloc(0), true)
+    stream.write(Frames.lastData, true)
   }
 
   const answer = async () => {
