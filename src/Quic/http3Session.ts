@@ -259,9 +259,11 @@ export const make = (quic: Connection, options: Options, handlers: Handlers): Ht
         }
       },
       stop,
-      sendDatagram: (payload) => !isClosed && quic.sendDatagram(Http3Datagram.encode(id, payload)),
+      // Not before the peer's settings have come, which a lost packet may hold up (RFC 9297, section 2.1.1).
+      sendDatagram: (payload) =>
+        !isClosed && http3.peerSettings() !== undefined && quic.sendDatagram(Http3Datagram.encode(id, payload)),
       maxDatagramSize: () => {
-        const most = http3.peerSettings()?.datagrams === true ? quic.maxDatagramSize() : undefined
+        const most = http3.peerSettings()?.datagrams === false ? undefined : quic.maxDatagramSize()
         return most === undefined ? undefined : most - Http3Datagram.overhead(id)
       },
       cancel

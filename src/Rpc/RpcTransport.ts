@@ -5,24 +5,20 @@
  * @since 0.1.0
  */
 import * as RpcClient from "@effect/rpc/RpcClient"
-import type { FromClientEncoded, FromServerEncoded } from "@effect/rpc/RpcMessage"
 import * as RpcMiddleware from "@effect/rpc/RpcMiddleware"
-import * as RpcSerialization from "@effect/rpc/RpcSerialization"
+import type * as RpcSerialization from "@effect/rpc/RpcSerialization"
 import * as RpcServer from "@effect/rpc/RpcServer"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
-import * as Mailbox from "effect/Mailbox"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
-import type { Call } from "../Transport/Call.js"
 import { CurrentPeer, type Peer } from "../Transport/Peer.js"
-import { type BindError, type ConnectError, InvalidArgument, type StatusError } from "../Transport/TransportError.js"
+import type { BindError, ConnectError } from "../Transport/TransportError.js"
 import * as Transport from "../Transport.js"
 import * as Carrier from "./internal/carrier.js"
 import * as ProtocolClient from "./internal/protocolClient.js"
+import * as ServerProtocol from "./internal/protocolServer.js"
 
 /**
  * Which of several protocols on one listener is meant.
@@ -33,6 +29,18 @@ import * as ProtocolClient from "./internal/protocolClient.js"
 export interface ProtocolOptions {
   /** Letters and digits; the path of the call that carries the requests ends with it. Default `Connect`. */
   readonly name?: string | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface ProtocolServerOptions extends ProtocolOptions {
+  /**
+   * Requests that a client may have in flight on its connection; more wait at the client. One that sends more all the
+   * same loses the connection. Default 10,000.
+   */
+  readonly maxConcurrentRequests?: number | undefined
 }
 
 /**
@@ -87,11 +95,6 @@ export interface ProtocolServer {
   readonly handlers: Transport.Handlers<never>
 }
 
-interface Client {
-  readonly peer: Peer
-  readonly send: (response: FromServerEncoded) => Effect.Effect<void>
-}
-
 /**
  * A server protocol for a listener that the program opens itself.
  *
@@ -99,108 +102,13 @@ interface Client {
  * @category server
  */
 export const makeProtocolServer = (
-  options: ProtocolOptions = {}
+  options: ProtocolServerOptions = {}
 ): Effect.Effect<ProtocolServer, never, RpcSerialization.RpcSerialization | Scope.Scope> =>
-  Effect.gen(function* () {
-    const serialization = yield* RpcSerialization.RpcSerialization
-    const disconnects = yield* Effect.acquireRelease(Mailbox.make<number>(), (mailbox) => mailbox.shutdown)
-    const clients = new Map<number, Client>()
-    const clientIds = new Set<number>()
-    let lastId = 0
-    let onRequest: (clientId: number, request: FromClientEncoded) => Effect.Effect<void> = () => Effect.void
-
-    const connect = (requests: Stream.Stream<Uint8Array, StatusError>, call: Call) =>
-      Stream.unwrapScoped(
-        Effect.gen(function* () {
-          lastId += 1
-          const id = lastId
-          const parser = serialization.unsafeMake()
-          const outbox = yield* Effect.acquireRelease(
-            Mailbox.make<Uint8Array, StatusError>(Carrier.waiting),
-            (mailbox) => mailbox.shutdown
-          )
-          const unanswered = new Set<string>()
-          let isDraining = false
-          const settle = Effect.suspend(() => (isDraining && unanswered.size === 0 ? outbox.end : Effect.void))
-
-          const send = (response: FromServerEncoded) =>
-            Effect.suspend(() => {
-              if (response._tag === "Exit") {
-                unanswered.delete(response.requestId)
-              }
-              const bytes = Carrier.encode(parser, response)
-              return Effect.zipRight(bytes === undefined ? Effect.void : outbox.offer(bytes), settle)
-            }).pipe(
-              // What can't be encoded is the handler's mistake, and its alone.
-              Effect.catchAllDefect((defect) =>
-                response._tag === "Exit" || response._tag === "Chunk"
-                  ? Effect.zipRight(
-                      Effect.logError("an RPC's response can't be encoded", defect),
-                      Effect.asVoid(outbox.offer(Carrier.encodeDefect(parser, response.requestId)))
-                    )
-                  : Effect.die(defect)
-              )
-            )
-          yield* Effect.acquireRelease(
-            Effect.sync(() => {
-              clients.set(id, { peer: call.peer, send })
-              clientIds.add(id)
-            }),
-            () =>
-              Effect.suspend(() => {
-                clients.delete(id)
-                clientIds.delete(id)
-                return disconnects.offer(id)
-              })
-          )
-          const handle = (request: FromClientEncoded) => {
-            if (request._tag === "Request") {
-              unanswered.add(request.id)
-            }
-            return onRequest(id, request)
-          }
-          const receive = (bytes: Uint8Array) =>
-            Carrier.decode<FromClientEncoded>(parser, bytes).pipe(
-              Either.mapLeft((message) => new InvalidArgument({ message })),
-              Effect.flatMap((frames) => Effect.forEach(frames, handle, { discard: true }))
-            )
-          yield* Stream.runForEach(requests, receive).pipe(
-            Effect.matchCauseEffect({ onFailure: outbox.failCause, onSuccess: () => outbox.end }),
-            Effect.forkScoped
-          )
-          // Requests in flight are answered before a listener that closes lets go of its client.
-          yield* call.draining.pipe(
-            Effect.zipRight(
-              Effect.sync(() => {
-                isDraining = true
-              })
-            ),
-            Effect.zipRight(settle),
-            Effect.forkScoped
-          )
-          return Stream.concat(Stream.succeed(Carrier.hello), Carrier.batched(serialization, Mailbox.toStream(outbox)))
-        })
-      )
-
-    const protocol = yield* RpcServer.Protocol.make((writeRequest) => {
-      onRequest = writeRequest
-      return Effect.succeed({
-        disconnects,
-        send: (clientId, response) => clients.get(clientId)?.send(response) ?? Effect.void,
-        end: () => Effect.void,
-        clientIds: Effect.sync(() => clientIds),
-        initialMessage: Effect.succeedNone,
-        supportsAck: true,
-        supportsTransferables: false,
-        supportsSpanPropagation: true
-      })
-    })
-    return {
-      protocol,
-      peers: { get: (clientId) => Option.map(Option.fromNullable(clients.get(clientId)), ({ peer }) => peer) },
-      handlers: Transport.handlers(Carrier.service(options.name), { connect })
-    }
-  })
+  Effect.map(ServerProtocol.make(options.maxConcurrentRequests ?? 10_000), ({ connect, peerOf, protocol }) => ({
+    protocol,
+    peers: { get: (clientId) => Option.fromNullable(peerOf(clientId)) },
+    handlers: Transport.handlers(Carrier.service(options.name), { connect })
+  }))
 
 /**
  * Where to listen, and what else to serve there.
@@ -209,7 +117,7 @@ export const makeProtocolServer = (
  * @category models
  */
 export interface ServerOptions<H extends ReadonlyArray<Transport.Handlers<unknown>>>
-  extends ProtocolOptions,
+  extends ProtocolServerOptions,
     Transport.ListenOptions {
   /** Services of other contracts, on the same listener. */
   readonly handlers?: H | undefined

@@ -1,10 +1,17 @@
 import * as Layer from "effect/Layer"
-import { Credentials, Grpc, Memory, Tls } from "effect-transport"
+import { Credentials, Grpc, Memory, Quic, Tls, type Transport } from "effect-transport"
+import { connectionSuite } from "./connectionSuite.js"
 import { rpcSuite } from "./rpcSuite.js"
 
 /** One layer, so that all that a test opens trusts one CA. */
 const dev = Credentials.layerDev()
 
-rpcSuite("MemoryLive", Memory.layer())
-rpcSuite("GrpcLive", Layer.provide(Grpc.layer({ initialReconnectBackoff: "100 millis" }), dev))
-rpcSuite("TlsLive", Layer.provide(Tls.layer({ initialReconnectBackoff: "100 millis" }), dev))
+const on = <E>(name: string, transport: Layer.Layer<Transport.Transport, E>, provesIdentity?: boolean) => {
+  rpcSuite(name, transport, { provesIdentity })
+  connectionSuite(name, transport)
+}
+
+on("MemoryLive", Memory.layer(), false)
+on("GrpcLive", Layer.provide(Grpc.layer({ initialReconnectBackoff: "100 millis" }), dev))
+on("TlsLive", Layer.provide(Tls.layer({ initialReconnectBackoff: "100 millis" }), dev))
+on("QuicLive", Layer.provide(Quic.layer({ initialReconnectBackoff: "100 millis" }), dev))

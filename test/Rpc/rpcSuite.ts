@@ -1,171 +1,35 @@
-import * as Headers from "@effect/platform/Headers"
-import * as Rpc from "@effect/rpc/Rpc"
 import * as RpcClient from "@effect/rpc/RpcClient"
-import { RpcClientError } from "@effect/rpc/RpcClientError"
-import * as RpcGroup from "@effect/rpc/RpcGroup"
-import * as RpcMiddleware from "@effect/rpc/RpcMiddleware"
-import * as RpcSerialization from "@effect/rpc/RpcSerialization"
-import * as RpcServer from "@effect/rpc/RpcServer"
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
-import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Layer from "effect/Layer"
-import * as Mailbox from "effect/Mailbox"
-import * as Option from "effect/Option"
-import * as Schema from "effect/Schema"
-import * as Scope from "effect/Scope"
+import type * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
-import { Peer, RpcTransport, Transport } from "effect-transport"
-import { EchoService, echo } from "../fixtures/echo.js"
-import { eventually, leavesNothing, soon } from "../fixtures/expect.js"
+import { Transport } from "effect-transport"
+import { EchoService } from "../fixtures/echo.js"
+import { eventually, soon } from "../fixtures/expect.js"
+import { both, Forbidden, formats, TooLong, testOn } from "./rpcSupport.js"
 
-class TooLong extends Schema.TaggedError<TooLong>()("TooLong", { most: Schema.Number }) {}
+const isDeath = (exit: Exit.Exit<unknown, unknown>) => Exit.isFailure(exit) && Cause.isDie(exit.cause)
 
-/** What happens to the handlers of one test. */
-class Events extends Context.Tag("test/Events")<
-  Events,
-  { readonly log: Array<string>; readonly started: Mailbox.Mailbox<string> }
->() {}
-
-class Forbidden extends Schema.TaggedError<Forbidden>()("Forbidden", {}) {}
-
-/** Lets through who asks for it in the headers. */
-class Polite extends RpcMiddleware.Tag<Polite>()("test/Polite", { failure: Forbidden }) {}
-
-const Group = RpcGroup.make(
-  Rpc.make("Shout", { payload: { text: Schema.String }, success: Schema.String, error: TooLong }),
-  Rpc.make("Tomorrow", { payload: { date: Schema.Date }, success: Schema.Date }),
-  Rpc.make("Broken"),
-  Rpc.make("Never"),
-  Rpc.make("Blob", { payload: { size: Schema.Number }, success: Schema.String }),
-  Rpc.make("Count", { payload: { to: Schema.Number }, success: Schema.Number, error: TooLong, stream: true }),
-  Rpc.make("WhoAmI", { success: Schema.String }).middleware(RpcTransport.PeerMiddleware),
-  Rpc.make("Please", { success: Schema.String }).middleware(Polite)
-)
-
-const Other = RpcGroup.make(Rpc.make("Ping", { success: Schema.String }), Rpc.make("Wait"))
-
-const handlers = Group.toLayer(
-  Effect.gen(function* () {
-    const { log, started } = yield* Events
-    const follow = <A, E, R>(name: string, effect: Effect.Effect<A, E, R>) =>
-      Effect.zipRight(
-        started.offer(name),
-        Effect.onExit(effect, (exit) =>
-          Effect.sync(() => log.push(`${name} ${Exit.isInterrupted(exit) ? "interrupted" : exit._tag}`))
-        )
-      )
-    return {
-      Shout: ({ text }) => (text.length > 100 ? new TooLong({ most: 100 }) : Effect.succeed(text.toUpperCase())),
-      Tomorrow: ({ date }) => Effect.succeed(new Date(date.getTime() + 86_400_000)),
-      Broken: () => Effect.dieMessage("broken"),
-      Never: () => follow("Never", Effect.never),
-      Blob: ({ size }) => Effect.succeed("x".repeat(size)),
-      Count: ({ to }) =>
-        to < 0
-          ? Stream.concat(Stream.make(1, 2), Stream.fail(new TooLong({ most: 0 })))
-          : Stream.range(1, to).pipe(
-              Stream.rechunk(1),
-              Stream.tap((n) => Effect.sync(() => log.push(`sent ${n}`))),
-              Stream.ensuring(Effect.sync(() => log.push("Count ended")))
-            ),
-      WhoAmI: () =>
-        Effect.map(Peer.CurrentPeer, ({ address, identity }) =>
-          Option.match(identity, { onNone: () => address, onSome: ({ subject }) => subject })
-        ),
-      Please: () => Effect.succeed("here you are")
-    }
-  })
-)
-
-const polite = Layer.succeed(
-  Polite,
-  Polite.of(({ headers }) => (Option.isSome(Headers.get(headers, "please")) ? Effect.void : new Forbidden()))
-)
-
-/** The cases of `@effect/rpc`'s own end-to-end tests, and what a connection adds to them. */
-export const rpcSuite = <E>(name: string, transport: Layer.Layer<Transport.Transport, E>): void => {
-  const test = (title: string, body: Effect.Effect<void, unknown, Transport.Transport | Scope.Scope>) =>
-    it.live(
-      title,
-      () => leavesNothing(Effect.flatMap(Layer.build(transport), (context) => Effect.provide(body, context))),
-      20_000
-    )
-
-  const serialization = RpcSerialization.layerMsgPack
-
-  /** A listener of both groups and a protobuf service, and what its handlers tell. */
-  const serve = (
-    format: Layer.Layer<RpcSerialization.RpcSerialization> = serialization
-  ): Effect.Effect<
-    {
-      readonly target: string
-      readonly log: Array<string>
-      readonly started: Mailbox.Mailbox<string>
-    },
-    unknown,
-    Transport.Transport | Scope.Scope
-  > =>
-    Effect.gen(function* () {
-      const log: Array<string> = []
-      const started = yield* Mailbox.make<string>()
-      const context = yield* Layer.build(
-        RpcServer.layer(Group.merge(Other)).pipe(
-          Layer.provide([
-            handlers,
-            Other.toLayer({ Ping: () => Effect.succeed("pong"), Wait: () => Effect.never }),
-            RpcTransport.layerPeerMiddleware,
-            polite
-          ]),
-          Layer.provideMerge(
-            RpcTransport.layerProtocolServer({
-              handlers: [Transport.handlers(EchoService, echo)],
-              gracePeriod: "1 second"
-            })
-          ),
-          Layer.provide([format, Layer.succeed(Events, { log, started })])
-        )
-      )
-      const { target } = Context.get(context, Transport.Listener)
-      return { log, started, target }
-    })
-
-  const connect = (target: string, format: Layer.Layer<RpcSerialization.RpcSerialization> = serialization) =>
-    Effect.gen(function* () {
-      const context = yield* Layer.build(Layer.provide(RpcTransport.layerProtocolClient(target), format))
-      return yield* Effect.provide(RpcClient.make(Group.merge(Other)), context)
-    })
-
-  const both = (format?: Layer.Layer<RpcSerialization.RpcSerialization>) =>
-    Effect.gen(function* () {
-      const server = yield* serve(format)
-      return { ...server, client: yield* connect(server.target, format) }
-    })
-
-  const closable = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-    Effect.gen(function* () {
-      const scope = yield* Effect.flatMap(Effect.scope, (parent) => Scope.fork(parent, ExecutionStrategy.sequential))
-      return [yield* Scope.extend(effect, scope), Scope.close(scope, Exit.void)] as const
-    })
+/** What requests and streams do, with any serialization. */
+export const rpcSuite = <E>(
+  name: string,
+  transport: Layer.Layer<Transport.Transport, E>,
+  { provesIdentity = true } = {}
+): void => {
+  const test = testOn(transport)
 
   describe(`${name}, @effect/rpc`, () => {
-    for (const [title, format] of Object.entries({
-      MessagePack: RpcSerialization.layerMsgPack,
-      NDJSON: RpcSerialization.layerNdjson,
-      JSON: RpcSerialization.layerJson
-    })) {
+    for (const [title, format] of Object.entries(formats)) {
       test(
-        `values, typed errors and streams in ${title}`,
+        `values, typed errors, defects and streams in ${title}`,
         Effect.gen(function* () {
-          const { client } = yield* both(format)
+          const { client } = yield* both({ format })
           expect(yield* client.Shout({ text: "hello" })).toBe("HELLO")
-          const date = new Date("2026-11-23")
-          expect(yield* client.Tomorrow({ date })).toEqual(new Date("2026-11-24"))
           expect(yield* Effect.flip(client.Shout({ text: "x".repeat(101) }))).toEqual(new TooLong({ most: 100 }))
           expect(Chunk.toReadonlyArray(yield* Stream.runCollect(client.Count({ to: 30 })))).toEqual(
             Array.from({ length: 30 }, (_, i) => i + 1)
@@ -174,6 +38,8 @@ export const rpcSuite = <E>(name: string, transport: Layer.Layer<Transport.Trans
           const failing = Stream.runForEach(client.Count({ to: -1 }), (n) => Effect.sync(() => seen.push(n)))
           expect(yield* Effect.flip(failing)).toEqual(new TooLong({ most: 0 }))
           expect(seen).toEqual([1, 2])
+          expect(isDeath(yield* Effect.exit(client.Broken()))).toBe(true)
+          expect(yield* client.Ping()).toBe("pong")
         })
       )
     }
@@ -192,12 +58,51 @@ export const rpcSuite = <E>(name: string, transport: Layer.Layer<Transport.Trans
     )
 
     test(
-      "defects are the caller's too, and harm no other request",
+      "what wants to be more than the server takes waits for its turn",
       Effect.gen(function* () {
-        const { client } = yield* both()
+        const { client, started } = yield* both({ maxConcurrentRequests: 2 })
+        const never = yield* Effect.fork(client.Never())
+        const [, , second] = yield* Effect.all([started.take, Effect.yieldNow(), Effect.fork(client.Never())])
+        yield* started.take
+        const waiting = yield* Effect.fork(client.Ping())
+        const givesUp = yield* Effect.fork(client.Never())
+        yield* Effect.yieldNow()
+        yield* soon(Fiber.interrupt(givesUp))
+        expect(waiting.unsafePoll()).toBe(null)
+        yield* Fiber.interrupt(never)
+        expect(yield* soon(Fiber.join(waiting))).toBe("pong")
+        yield* Fiber.interrupt(second)
+        expect(
+          yield* Effect.forEach(Array.from({ length: 50 }), () => client.Ping(), { concurrency: "unbounded" })
+        ).toHaveLength(50)
+      })
+    )
+
+    test(
+      "a defect that is fatal fails all requests of its client and ends their handlers; the next one works",
+      Effect.gen(function* () {
+        const { client, log, started } = yield* both()
+        const never = yield* Effect.fork(Effect.exit(client.Never()))
+        yield* started.take
         const exit = yield* Effect.exit(client.Broken())
-        expect(Exit.isFailure(exit) && Cause.isDie(exit.cause)).toBe(true)
+        expect(Exit.isFailure(exit) && Cause.squash(exit.cause)).toMatchObject({ message: "broken" })
+        expect(isDeath(yield* soon(Fiber.join(never)))).toBe(true)
+        expect(yield* soon(client.Ping())).toBe("pong")
+        yield* eventually(Effect.sync(() => expect(log).toEqual(["Never interrupted"])))
+      })
+    )
+
+    test(
+      "other failures of a request are its own: a defect that is not fatal, a response that can't be encoded, an unknown tag",
+      Effect.gen(function* () {
+        const { client, started } = yield* both({ disableFatalDefects: true })
+        const never = yield* Effect.fork(client.Never())
+        yield* started.take
+        expect(isDeath(yield* Effect.exit(client.Broken()))).toBe(true)
+        expect(isDeath(yield* Effect.exit(client.Lies()))).toBe(true)
+        expect(isDeath(yield* soon(Effect.exit(client.Ghost())))).toBe(true)
         expect(yield* client.Ping()).toBe("pong")
+        expect(never.unsafePoll()).toBe(null)
       })
     )
 
@@ -210,38 +115,50 @@ export const rpcSuite = <E>(name: string, transport: Layer.Layer<Transport.Trans
     )
 
     test(
-      "a caller that is interrupted interrupts the handler",
+      "interrupts go both ways",
       Effect.gen(function* () {
         const { client, log, started } = yield* both()
         const fiber = yield* Effect.fork(client.Never())
         yield* started.take
         yield* Fiber.interrupt(fiber)
         yield* eventually(Effect.sync(() => expect(log).toEqual(["Never interrupted"])))
+        const exit = yield* soon(Effect.exit(client.GiveUp()))
+        expect(Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause)).toBe(true)
       })
     )
 
     test(
-      "a client that disconnects ends all that it asked for",
-      Effect.gen(function* () {
-        const { log, started, target } = yield* serve()
-        const [client, close] = yield* closable(connect(target))
-        yield* Effect.fork(Effect.exit(client.Never()))
-        yield* started.take
-        yield* soon(close)
-        yield* eventually(Effect.sync(() => expect(log).toEqual(["Never interrupted"])))
-      })
-    )
-
-    test(
-      "a slow consumer holds up the stream, and one that has enough ends it",
+      "a consumer that stops reading stops the producer, and ends it when it leaves",
       Effect.gen(function* () {
         const { client, log } = yield* both()
-        const first = Stream.runForEachWhile(client.Count({ to: 100_000 }, { streamBufferSize: 4 }), (n) =>
-          Effect.as(Effect.sleep("5 millis"), n < 10)
-        )
-        yield* first
+        const first = yield* Deferred.make<void>()
+        const consumer = yield* Stream.runForEach(client.Count({ to: 100_000 }, { streamBufferSize: 4 }), () =>
+          Effect.zipRight(Deferred.succeed(first, undefined), Effect.never)
+        ).pipe(Effect.fork)
+        yield* Deferred.await(first)
+        // Each takes a turn of both ends, in which the producer could go on.
+        yield* Effect.repeatN(client.Ping(), 100)
+        // One is with the consumer, four wait for it, one waits for room, and one waits for that one's ack.
+        expect(log.length).toBeLessThanOrEqual(7)
+        yield* Fiber.interrupt(consumer)
         yield* eventually(Effect.sync(() => expect(log.at(-1)).toBe("Count ended")))
-        expect(log.length).toBeLessThan(500)
+        expect(log.length).toBeLessThanOrEqual(8)
+      })
+    )
+
+    test(
+      "a stream that nobody reads from holds up nothing else, also when its consumer has left",
+      Effect.gen(function* () {
+        const { client } = yield* both()
+        // Chunks that do not fit what waits for the consumer.
+        const unread = yield* client.Burst({ size: 1000 }, { asMailbox: true })
+        expect(yield* unread.take).toBe(1)
+        expect(yield* soon(client.Ping())).toBe("pong")
+        const some = Stream.take(client.Burst({ size: 1000 }), 5)
+        expect(Chunk.toReadonlyArray(yield* soon(Stream.runCollect(some)))).toEqual([1, 2, 3, 4, 5])
+        expect(yield* soon(client.Ping())).toBe("pong")
+        const all = yield* soon(Stream.runCount(client.Burst({ size: 1000 })))
+        expect(all).toBe(1000)
       })
     )
 
@@ -251,6 +168,22 @@ export const rpcSuite = <E>(name: string, transport: Layer.Layer<Transport.Trans
         const { client } = yield* both()
         expect(yield* Effect.flip(client.Please())).toEqual(new Forbidden())
         expect(yield* client.Please(undefined, { headers: { please: "yes" } })).toBe("here you are")
+        expect(yield* RpcClient.withHeaders(client.Please(), { please: "yes" })).toBe("here you are")
+      })
+    )
+
+    test(
+      "a handler's span continues the caller's trace",
+      Effect.gen(function* () {
+        const { client } = yield* both()
+        const [mine, theirs] = yield* Effect.withSpan(
+          Effect.all([Effect.orDie(Effect.currentSpan), client.Span()]),
+          "caller"
+        )
+        expect(theirs.traceId).toBe(mine.traceId)
+        // The client's own span of the request is between the two.
+        expect(theirs.parentId).not.toBe("")
+        expect(theirs.parentId).not.toBe(mine.spanId)
       })
     )
 
@@ -258,45 +191,7 @@ export const rpcSuite = <E>(name: string, transport: Layer.Layer<Transport.Trans
       "handlers know who asks",
       Effect.gen(function* () {
         const { client } = yield* both()
-        expect(yield* client.WhoAmI()).not.toBe("")
-      })
-    )
-
-    test(
-      "calls in flight when the server goes fail with its error as the cause, and later ones work when it is back",
-      Effect.gen(function* () {
-        // The listener goes alone: an `RpcServer` that closes tells its clients that their requests are interrupted.
-        const server = yield* Effect.provide(RpcTransport.makeProtocolServer(), serialization)
-        yield* Layer.build(
-          RpcServer.layer(Other).pipe(
-            Layer.provide(Other.toLayer({ Ping: () => Effect.succeed("pong"), Wait: () => Effect.never })),
-            Layer.provide(Layer.succeed(RpcServer.Protocol, server.protocol))
-          )
-        )
-        const listen = (port: number) => Transport.listen([server.handlers], { port, gracePeriod: 0 })
-        const [{ address, target }, close] = yield* closable(listen(0))
-        const client = yield* connect(target)
-        expect(yield* client.Ping()).toBe("pong")
-        const fiber = yield* Effect.fork(Effect.flip(client.Wait()))
-        yield* Effect.yieldNow()
-        yield* client.Ping()
-        yield* close
-        const error = yield* soon(Fiber.join(fiber))
-        expect(error).toBeInstanceOf(RpcClientError)
-        expect(error.cause).toMatchObject({ _tag: "Unavailable" })
-        expect(yield* Effect.flip(client.Ping())).toBeInstanceOf(RpcClientError)
-        yield* listen(address.port)
-        yield* eventually(Effect.orDie(Effect.map(client.Ping(), (pong) => expect(pong).toBe("pong"))), "10 seconds")
-      })
-    )
-
-    test(
-      "a server that closes answers what it was asked",
-      Effect.gen(function* () {
-        const [{ target }, close] = yield* closable(serve())
-        const client = yield* connect(target)
-        expect(yield* client.Ping()).toBe("pong")
-        yield* soon(close)
+        expect(yield* client.WhoAmI()).toBe(provesIdentity)
       })
     )
   })

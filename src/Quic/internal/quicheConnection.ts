@@ -454,8 +454,10 @@ export const make = (options: Options): Driven => {
 
   const isFlushed = () =>
     closed !== undefined ||
-    // Where something is not acknowledged, a timer runs that is shorter than what is left to the idle timeout.
-    (blocked.size === 0 &&
+    // What was just written leaves at the end of the turn; where something is not acknowledged, a timer runs that is
+    // shorter than what is left to the idle timeout.
+    (!isScheduled &&
+      blocked.size === 0 &&
       (state.timeout() ?? Number.POSITIVE_INFINITY) > Math.min(settings.keepaliveTimeout + 500, keepaliveTime))
 
   const open = (id: number, events: StreamEvents): number => {

@@ -12,8 +12,19 @@ export const waiting = 64
 /** The largest message: a longer frame goes in several, short ones share one. */
 const maxMessage = 256 * 1024
 
-/** The server's first message: the client is connected. */
-export const hello = new Uint8Array(0)
+/** The server's first message: the client is connected, and may have so many requests in flight. */
+export const hello = (maxRequests: number): Uint8Array => {
+  const message = new Uint8Array(4)
+  new DataView(message.buffer).setUint32(0, maxRequests)
+  return message
+}
+
+/** How many requests a first message allows, or undefined where it is no hello. */
+export const readHello = (message: Uint8Array): number | undefined =>
+  message.length === 4 ? new DataView(message.buffer, message.byteOffset).getUint32(0) : undefined
+
+/** What a server says that takes no further requests: the empty message. */
+export const goodbye = new Uint8Array(0)
 
 const bytes: Method.Codec<Uint8Array, Uint8Array> = { encode: (bytes) => bytes, decode: (bytes) => bytes }
 
@@ -32,23 +43,32 @@ export const encode = (parser: RpcSerialization.Parser, frame: unknown): Uint8Ar
   return typeof encoded === "string" ? text.encode(encoded) : encoded
 }
 
-/** What is sent instead of a response that can't be encoded: its request has failed, and no other. */
-export const encodeDefect = (parser: RpcSerialization.Parser, requestId: string): Uint8Array => {
-  const { defect } = ResponseDefectEncoded(new Error("the response can't be encoded"))
-  const exit = { _tag: "Failure", cause: { _tag: "Die", defect } }
-  return encode(parser, { _tag: "Exit", requestId, exit }) ?? hello
-}
+/** The response to a request that has failed with a defect, and no other request with it. */
+export const died = (requestId: string, defect: unknown) => ({
+  _tag: "Exit" as const,
+  requestId,
+  exit: { _tag: "Failure" as const, cause: { _tag: "Die" as const, defect } }
+})
+
+/** What is sent instead of a response that can't be encoded. */
+export const unencodable = (requestId: string) =>
+  died(requestId, ResponseDefectEncoded(new Error("the response can't be encoded")).defect)
+
+const isFrame = (frame: unknown) => typeof frame === "object" && frame !== null && "_tag" in frame
 
 /** The frames in a message, or why there are none. */
 export const decode = <A>(
   parser: RpcSerialization.Parser,
   message: Uint8Array
-): Either.Either<ReadonlyArray<A>, string> =>
-  Either.try({
+): Either.Either<ReadonlyArray<A>, string> => {
+  try {
+    const frames = parser.decode(message)
     // The other end speaks the same protocol, or what it says means nothing to `@effect/rpc`.
-    try: () => parser.decode(message) as ReadonlyArray<A>,
-    catch: (cause) => `frames that can't be decoded: ${cause instanceof Error ? cause.message : cause}`
-  })
+    return frames.every(isFrame) ? Either.right(frames as ReadonlyArray<A>) : Either.left("frames that are none")
+  } catch (cause) {
+    return Either.left(`frames that can't be decoded: ${cause instanceof Error ? cause.message : cause}`)
+  }
+}
 
 const join = (frames: ReadonlyArray<Uint8Array>): ReadonlyArray<Uint8Array> => {
   if (frames.length === 1 && (frames[0]?.length ?? 0) <= maxMessage) {
@@ -68,5 +88,10 @@ export const batched = <E>(
   frames: Stream.Stream<Uint8Array, E>
 ): Stream.Stream<Uint8Array, E> =>
   includesFraming
-    ? Stream.mapChunks(frames, (chunk) => Chunk.unsafeFromArray(join(Chunk.toReadonlyArray(chunk))))
+    ? Stream.mapChunks(frames, (chunk) => {
+        const waiting = Chunk.toReadonlyArray(chunk)
+        return Chunk.unsafeFromArray(
+          waiting.includes(goodbye) ? [goodbye, ...join(waiting.filter((frame) => frame !== goodbye))] : join(waiting)
+        )
+      })
     : frames

@@ -1,20 +1,34 @@
 import * as RpcClient from "@effect/rpc/RpcClient"
 import { RpcClientError } from "@effect/rpc/RpcClientError"
-import type { FromServerEncoded } from "@effect/rpc/RpcMessage"
+import type { FromClientEncoded, FromServerEncoded } from "@effect/rpc/RpcMessage"
 import * as RpcSerialization from "@effect/rpc/RpcSerialization"
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Mailbox from "effect/Mailbox"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { ConnectError } from "../../Transport/TransportError.js"
+import { type ConnectError, DeadlineExceeded, Unavailable } from "../../Transport/TransportError.js"
 import type * as Transport from "../../Transport.js"
 import * as Carrier from "./carrier.js"
+import * as Delivery from "./delivery.js"
+import * as Session from "./session.js"
 
-const again = Schedule.union(Schedule.exponential("100 millis", 1.6), Schedule.spaced("5 seconds"))
+const pause = Duration.millis(100)
+
+const again = Schedule.exponential(pause, 1.6).pipe(Schedule.union(Schedule.spaced("5 seconds")), Schedule.jittered)
+
+/** How long a server that has taken the call may take to greet. */
+const helloTimeout = Duration.seconds(10)
+
+/** What becomes of a request. */
+type State =
+  | { readonly _tag: "Opening" }
+  | { readonly _tag: "Open"; readonly session: Session.Session }
+  | { readonly _tag: "Lost"; readonly error: RpcClientError }
+
+const protocolError = (message: string, cause?: unknown) => new RpcClientError({ reason: "Protocol", message, cause })
 
 /**
  * A client protocol on a client that is asked for whenever the protocol begins again. It is there after the first attempt,
@@ -30,71 +44,124 @@ export const make = <R>(
 > =>
   Effect.gen(function* () {
     const serialization = yield* RpcSerialization.RpcSerialization
+    const runtime = yield* Effect.runtime<never>()
     return yield* RpcClient.Protocol.make((writeResponse) =>
       Effect.gen(function* () {
-        let session:
-          | { readonly parser: RpcSerialization.Parser; readonly outbox: Mailbox.Mailbox<Uint8Array> }
-          | undefined
-        let failure = new RpcClientError({ reason: "Protocol", message: `no connection to ${peer} yet` })
-        const tried = Effect.unsafeMakeLatch()
+        let state: State = { _tag: "Opening" }
+        /** The call that is there: it goes on for a while when it takes no further requests. */
+        let current: Session.Session | undefined
+        const settled = Effect.unsafeMakeLatch()
 
-        const open = Effect.gen(function* () {
+        const become = (next: State) => {
+          state = next
+          if (next._tag === "Opening") {
+            settled.unsafeClose()
+          } else {
+            settled.unsafeOpen()
+          }
+        }
+
+        const lose = (cause: Cause.Cause<unknown>) => {
+          const reason = Cause.squash(cause)
+          const error =
+            reason instanceof RpcClientError ? reason : protocolError(`the connection to ${peer} was lost`, reason)
+          const wasOpen = current !== undefined
+          current = undefined
+          become({ _tag: "Lost", error })
+          return Effect.as(writeResponse({ _tag: "ClientProtocolError", error }), wasOpen)
+        }
+
+        /** One call, from its greeting to its end. */
+        const call = Effect.gen(function* () {
           const client = yield* connect
           const parser = serialization.unsafeMake()
           const outbox = yield* Effect.acquireRelease(
             Mailbox.make<Uint8Array>(Carrier.waiting),
             (mailbox) => mailbox.shutdown
           )
-          const requests = Carrier.batched(serialization, Mailbox.toStream(outbox))
-          const opened = Effect.suspend(() => {
-            session = { parser, outbox }
-            return tried.open
-          })
-          const receive = (bytes: Uint8Array) =>
-            bytes.length === 0
-              ? opened
-              : Carrier.decode<FromServerEncoded>(parser, bytes).pipe(
-                  Either.mapLeft((message) => new RpcClientError({ reason: "Protocol", message })),
-                  Effect.flatMap((frames) => Effect.forEach(frames, writeResponse, { discard: true }))
-                )
-          yield* Stream.runForEach(
-            client.connect(requests, { timeout: Duration.infinity, inheritDeadline: false, waitForReady: true }),
-            receive
-          )
-          return yield* new RpcClientError({ reason: "Protocol", message: `${peer} ended the connection` })
-        }).pipe(
-          Effect.scoped,
-          Effect.tapErrorCause((cause) => {
-            const error = Cause.squash(cause)
-            session = undefined
-            failure =
-              error instanceof RpcClientError
-                ? error
-                : new RpcClientError({
-                    reason: "Protocol",
-                    message: `the connection to ${peer} was lost`,
-                    cause: error
-                  })
-            return Effect.zipRight(writeResponse({ _tag: "ClientProtocolError", error: failure }), tried.open)
-          }),
-          Effect.sandbox,
-          Effect.retry(again)
-        )
-        yield* Effect.forkScoped(Effect.interruptible(open))
-        yield* tried.await
+          const deliver = Delivery.make(runtime, writeResponse)
+          const greeted = Effect.unsafeMakeLatch()
+          let isOver = false
 
-        return {
-          send: (request) =>
-            Effect.suspend((): Effect.Effect<void, RpcClientError> => {
-              if (session === undefined) {
-                return Effect.fail(failure)
+          const onFrame = (response: FromServerEncoded) => {
+            if (response._tag === "Exit") {
+              current?.answered(response.requestId)
+            } else if (response._tag === "Defect") {
+              // It has failed all requests. What is asked from now on goes on another call.
+              isOver = true
+              current = undefined
+              become({ _tag: "Opening" })
+            }
+            return deliver(response)
+          }
+
+          const receive = (bytes: Uint8Array): Effect.Effect<boolean, RpcClientError> => {
+            if (current === undefined) {
+              const maxRequests = Carrier.readHello(bytes)
+              if (maxRequests === undefined) {
+                return protocolError(`${peer} does not greet as it should`)
               }
-              const bytes = Carrier.encode(session.parser, request)
-              return bytes === undefined ? Effect.void : Effect.asVoid(session.outbox.offer(bytes))
+              current = Session.make(maxRequests, parser, outbox)
+              become({ _tag: "Open", session: current })
+              return Effect.as(greeted.open, true)
+            }
+            if (bytes.length === 0) {
+              const cause = new Unavailable({ message: "the peer is closing", peer, processed: "no" })
+              become({ _tag: "Lost", error: protocolError(`${peer} takes no further requests`, cause) })
+              return Effect.succeed(true)
+            }
+            return Carrier.decode<FromServerEncoded>(parser, bytes).pipe(
+              Effect.mapError((message) => protocolError(message)),
+              Effect.flatMap((frames) => Effect.forEach(frames, onFrame, { discard: true })),
+              Effect.map(() => !isOver)
+            )
+          }
+
+          const silence = new DeadlineExceeded({ message: "the server does not greet", peer })
+          yield* Stream.runForEachWhile(
+            client.connect(Carrier.batched(serialization, Mailbox.toStream(outbox)), {
+              timeout: Duration.infinity,
+              inheritDeadline: false,
+              waitForReady: true
             }),
-          supportsAck: true,
-          supportsTransferables: false
-        }
+            receive
+          ).pipe(
+            Effect.raceFirst(
+              Effect.zipRight(
+                Effect.timeoutFail(greeted.await, { duration: helloTimeout, onTimeout: () => silence }),
+                Effect.never
+              )
+            )
+          )
+          if (!isOver) {
+            return yield* new Unavailable({ message: "the peer ended the connection", peer })
+          }
+        }).pipe(
+          Effect.catchAllCause((cause) =>
+            Effect.flatMap(lose(cause), (wasOpen) => (wasOpen ? Effect.sleep(pause) : Effect.fail(cause)))
+          ),
+          Effect.scoped,
+          // Requests have spans of their own. This one's would last for days.
+          Effect.withTracerEnabled(false)
+        )
+        yield* Effect.forkScoped(Effect.interruptible(Effect.forever(Effect.retry(call, again))))
+        yield* settled.await
+
+        const send = (frame: FromClientEncoded): Effect.Effect<void, RpcClientError> =>
+          Effect.suspend(() => {
+            if (frame._tag !== "Request") {
+              return current?.send(frame) ?? Effect.void
+            }
+            switch (state._tag) {
+              case "Open":
+                return state.session.send(frame)
+              case "Opening":
+                return Effect.zipRight(settled.await, send(frame))
+              case "Lost":
+                return Effect.fail(state.error)
+            }
+          })
+        return { send, supportsAck: true, supportsTransferables: false }
       })
     )
   })

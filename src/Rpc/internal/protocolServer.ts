@@ -1,0 +1,178 @@
+import type { FromClientEncoded, FromServerEncoded } from "@effect/rpc/RpcMessage"
+import * as RpcSerialization from "@effect/rpc/RpcSerialization"
+import * as RpcServer from "@effect/rpc/RpcServer"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import type * as Fiber from "effect/Fiber"
+import * as FiberRef from "effect/FiberRef"
+import * as Mailbox from "effect/Mailbox"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { type Call, CurrentCall } from "../../Transport/Call.js"
+import type { Peer } from "../../Transport/Peer.js"
+import { InvalidArgument, ResourceExhausted, type StatusError } from "../../Transport/TransportError.js"
+import * as Carrier from "./carrier.js"
+
+/** A client that is connected. */
+interface Client {
+  readonly peer: Peer
+  readonly send: (response: FromServerEncoded) => Effect.Effect<void>
+  readonly end: Effect.Effect<void>
+}
+
+/** A server protocol, and the handler of the call that carries it. */
+export interface ProtocolServer {
+  readonly protocol: RpcServer.Protocol["Type"]
+  readonly peerOf: (clientId: number) => Peer | undefined
+  readonly connect: (
+    requests: Stream.Stream<Uint8Array, StatusError>,
+    call: Call
+  ) => Stream.Stream<Uint8Array, StatusError>
+}
+
+export const make = (
+  maxRequests: number
+): Effect.Effect<ProtocolServer, never, RpcSerialization.RpcSerialization | Scope.Scope> =>
+  Effect.gen(function* () {
+    const serialization = yield* RpcSerialization.RpcSerialization
+    const disconnects = yield* Effect.acquireRelease(Mailbox.make<number>(), (mailbox) => mailbox.shutdown)
+    const clients = new Map<number, Client>()
+    const clientIds = new Set<number>()
+    let lastId = 0
+    let onRequest: (clientId: number, request: FromClientEncoded) => Effect.Effect<void> = () => Effect.void
+
+    const connect = (requests: Stream.Stream<Uint8Array, StatusError>, call: Call) =>
+      Stream.unwrapScoped(
+        Effect.gen(function* () {
+          lastId += 1
+          const id = lastId
+          const parser = serialization.unsafeMake()
+          const outbox = yield* Effect.acquireRelease(
+            Mailbox.make<Uint8Array, StatusError>(Carrier.waiting),
+            (mailbox) => mailbox.shutdown
+          )
+          const unanswered = new Set<string>()
+          let isDraining = false
+          const settle = Effect.suspend(() => (isDraining && unanswered.size === 0 ? outbox.end : Effect.void))
+
+          /** The fiber that takes the requests, and the request that it is passing on. */
+          let receiver: Fiber.RuntimeFiber<unknown, unknown> | undefined
+          let passing: string | undefined
+
+          const offer = (response: FromServerEncoded) =>
+            Effect.suspend(() => {
+              const bytes = Carrier.encode(parser, response)
+              return bytes === undefined || outbox.unsafeOffer(bytes) ? Effect.void : outbox.offer(bytes)
+            })
+
+          const answer = (response: FromServerEncoded & { readonly requestId: string }) =>
+            offer(response).pipe(
+              // What can't be encoded is the handler's mistake, and its alone.
+              Effect.catchAllDefect((defect) => {
+                unanswered.delete(response.requestId)
+                return Effect.zipRight(
+                  Effect.logError("an RPC's response can't be encoded", defect),
+                  offer(Carrier.unencodable(response.requestId))
+                )
+              }),
+              Effect.zipRight(settle)
+            )
+
+          const send = (response: FromServerEncoded): Effect.Effect<void> =>
+            Effect.withFiberRuntime((fiber) => {
+              switch (response._tag) {
+                case "Exit":
+                  unanswered.delete(response.requestId)
+                  return answer(response)
+                case "Chunk":
+                  return answer(response)
+                case "Defect":
+                  // A request that reaches no handler, as one with an unknown tag, is at fault alone.
+                  if (fiber === receiver && passing !== undefined) {
+                    unanswered.delete(passing)
+                    return answer(Carrier.died(passing, response.defect))
+                  }
+                  // To its client it is the end of all that it asked for, and nobody would end their handlers.
+                  return Effect.zipRight(offer(response), outbox.end)
+                default:
+                  return offer(response)
+              }
+            })
+
+          yield* Effect.acquireRelease(
+            Effect.sync(() => {
+              clients.set(id, { peer: call.peer, send, end: Effect.asVoid(outbox.end) })
+              clientIds.add(id)
+            }),
+            () =>
+              Effect.suspend(() => {
+                clients.delete(id)
+                clientIds.delete(id)
+                return disconnects.offer(id)
+              })
+          )
+
+          const take = (request: FromClientEncoded): Effect.Effect<void, ResourceExhausted> => {
+            passing = undefined
+            if (request._tag === "Request") {
+              if (unanswered.size >= maxRequests) {
+                return new ResourceExhausted({ message: `more than ${maxRequests} requests in flight` })
+              }
+              // As it will stand in the response.
+              passing = String(BigInt(request.id))
+              unanswered.add(passing)
+            }
+            return onRequest(id, request)
+          }
+          const receive = (bytes: Uint8Array) =>
+            Effect.withFiberRuntime<void, StatusError>((fiber) => {
+              receiver = fiber
+              const frames = Carrier.decode<FromClientEncoded>(parser, bytes)
+              return Either.isLeft(frames)
+                ? new InvalidArgument({ message: frames.left })
+                : Effect.forEach(frames.right, take, { discard: true })
+            })
+          yield* Stream.runForEach(requests, receive).pipe(
+            // What `@effect/rpc` stumbles over: ids and headers that are none.
+            Effect.catchAllDefect(
+              (defect) => new InvalidArgument({ message: "a frame that is malformed", cause: defect })
+            ),
+            Effect.matchCauseEffect({ onFailure: (cause) => outbox.failCause(cause), onSuccess: () => outbox.end }),
+            // Handlers inherit this context, and would find there what was provided to the listener.
+            Effect.locally(FiberRef.currentContext, Context.make(CurrentCall, call)),
+            Effect.forkScoped
+          )
+          // Requests in flight are answered before a listener that closes lets go of its client.
+          yield* call.draining.pipe(
+            Effect.zipRight(
+              Effect.sync(() => {
+                isDraining = true
+              })
+            ),
+            Effect.zipRight(outbox.offer(Carrier.goodbye)),
+            Effect.zipRight(settle),
+            Effect.forkScoped
+          )
+          return Stream.concat(
+            Stream.succeed(Carrier.hello(maxRequests)),
+            Carrier.batched(serialization, Mailbox.toStream(outbox))
+          )
+        })
+      )
+
+    const protocol = yield* RpcServer.Protocol.make((writeRequest) => {
+      onRequest = writeRequest
+      return Effect.succeed({
+        disconnects,
+        send: (clientId, response) => clients.get(clientId)?.send(response) ?? Effect.void,
+        end: (clientId) => clients.get(clientId)?.end ?? Effect.void,
+        clientIds: Effect.sync(() => clientIds),
+        initialMessage: Effect.succeedNone,
+        supportsAck: true,
+        supportsTransferables: false,
+        supportsSpanPropagation: true
+      })
+    })
+    return { protocol, peerOf: (clientId) => clients.get(clientId)?.peer, connect }
+  })
