@@ -76,7 +76,7 @@ export const serve = (
       await write(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length))
     }
     await reader.cancel()
-    stream.write(Buffer.alloc(0), true)
+    stream.write(Frames.lastData, true)
   }
 
   const answer = async () => {

@@ -120,11 +120,20 @@ export const make = (quic: Connection, options: Options, handlers: Handlers): Ht
   let isClosed = false
   let control = -1
   let nextRequest = 0
+  let isConfirmed = false
+  let isReady = false
+
+  const lookForReady = () => {
+    if (!isReady && isConfirmed && http3.peerSettings() !== undefined) {
+      isReady = true
+      handlers.onReady()
+    }
+  }
 
   const http3 = Http3Connection.make(
     options.role,
     { maxFieldSectionSize: options.maxFieldSectionSize, datagrams: options.datagrams },
-    { onSettings: handlers.onReady, onGoaway: handlers.onGoaway }
+    { onSettings: lookForReady, onGoaway: handlers.onGoaway }
   )
 
   const close = (code: Http3Code, text: string) => quic.close(true, codes[code], text)
@@ -352,6 +361,11 @@ export const make = (quic: Connection, options: Options, handlers: Handlers): Ht
     close,
     events: {
       onEstablished: handlers.onEstablished,
+      // A server may say its settings before it has looked at the client's certificate (quic-go does).
+      onConfirmed: () => {
+        isConfirmed = true
+        lookForReady()
+      },
       onStream: (id) => (isUni(id) ? onUni(id) : onRequest(id)),
       // For a stream that is over, or has not come yet, it is dropped (RFC 9297, section 2.1).
       onDatagram: (datagram) =>

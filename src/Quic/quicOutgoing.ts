@@ -339,7 +339,7 @@ export const make = (link: Link): Outgoing => {
                 inbox.end(Exit.failCause(cause))
                 opened?.breakOff(Exit.void)
               }),
-            onSuccess: () => Effect.sync(() => stream.write(Buffer.alloc(0), true))
+            onSuccess: () => Effect.sync(() => stream.write(Frames.lastData, true))
           }),
           Effect.forkScoped
         )

@@ -8,6 +8,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Credentials from "../../src/Tls/Credentials.js"
 import * as DevCa from "../../src/Tls/DevCa.js"
+import { directory } from "../fixtures/command.js"
 import * as OpenSsl from "./openssl.js"
 import { tlsOf } from "./support.js"
 
@@ -74,7 +75,7 @@ const passphrase = "pässwörd 🔑"
 /** A key and its certificates as openssl puts them into a PKCS#12, with the arguments that say how. */
 const exported = (...args: ReadonlyArray<string>) =>
   Effect.gen(function* () {
-    const dir = yield* OpenSsl.directory
+    const dir = yield* directory
     const { ca, issue } = yield* DevCa.make()
     const { cert, key } = yield* issue({ names: ["localhost"] })
     yield* Effect.promise(() => writeFile(join(dir, "all.pem"), cert + ca + Redacted.value(key)))
