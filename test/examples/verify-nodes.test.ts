@@ -46,7 +46,10 @@ describe("the nodes of the verification app", () => {
       const before = yield* callsInFlight
       for (const name of names) {
         const held = yield* Effect.fork(get(`/echo/${name}?msg=x&delayMillis=9000`))
-        yield* eventually(Effect.map(callsInFlight, (calls) => expect(calls).toBe(before + 1)))
+        yield* eventually(
+          Effect.map(callsInFlight, (calls) => expect(calls).toBe(before + 1)),
+          "10 seconds"
+        )
         yield* post(`/nodes/${name}/kill`)
         expect((yield* within(Fiber.join(held), "2 seconds")).status).toBe(503)
       }
@@ -59,7 +62,10 @@ describe("the nodes of the verification app", () => {
       const before = yield* callsInFlight
       for (const name of names) {
         const held = yield* Effect.fork(get(`/echo/${name}?msg=x&delayMillis=9000`))
-        yield* eventually(Effect.map(callsInFlight, (calls) => expect(calls).toBe(before + 1)))
+        yield* eventually(
+          Effect.map(callsInFlight, (calls) => expect(calls).toBe(before + 1)),
+          "10 seconds"
+        )
         yield* Fiber.interrupt(held)
         yield* eventually(Effect.map(callsInFlight, (calls) => expect(calls).toBe(before)))
       }
@@ -162,7 +168,10 @@ describe("the nodes of the verification app", () => {
           const before = yield* callsInFlight
           const poll = ask(`${url}/nodes?since=${json.version}`)
           const echoes = names.map((name) => ask(`${url}/echo/${name}?msg=x&delayMillis=9000`))
-          yield* eventually(Effect.map(callsInFlight, (calls) => expect(calls).toBe(before + names.length)))
+          yield* eventually(
+            Effect.map(callsInFlight, (calls) => expect(calls).toBe(before + names.length)),
+            "10 seconds"
+          )
           return { poll, echoes, start: performance.now() }
         })
       )
