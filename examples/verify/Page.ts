@@ -11,6 +11,7 @@ import * as Layer from "effect/Layer"
 const files = {
   "/": "index.html",
   "/style.css": "style.css",
+  "/sections.css": "sections.css",
   "/main.js": "main.js",
   "/api.js": "api.js",
   "/dom.js": "dom.js",

@@ -2,12 +2,24 @@ import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import { expect } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
+import * as Metric from "effect/Metric"
+import { TransportMetrics } from "effect-transport"
 import * as App from "../../examples/verify/App.js"
-import type { Choice } from "../../examples/verify/transports.js"
+import { type Choice, transports } from "../../examples/verify/transports.js"
+
+export const names = transports.map(({ name }) => name)
+
+export const only = (...chosen: ReadonlyArray<string>) => transports.filter(({ name }) => chosen.includes(name))
+
+/** What an answer that is not a success says, and how. */
+export const failure = (status: number, _tag: string) => ({ status, json: expect.objectContaining({ _tag }) })
+
+export const callsInFlight = Effect.map(Metric.value(TransportMetrics.callsInFlight), ({ value }) => value)
 
 export interface Answer {
   readonly status: number

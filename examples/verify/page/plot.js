@@ -76,7 +76,7 @@ export const makePlot = (container, series) => {
           points: line.map((point) => `${x(point.at).toFixed(1)},${y(point[measure]).toFixed(1)}`).join(" ")
         }),
         svg("circle", {
-          class: `dot fill-${name}`,
+          class: `dot line-${name}`,
           cx: x(line.at(-1).at).toFixed(1),
           cy: y(line.at(-1)[measure]).toFixed(1),
           r: 3
