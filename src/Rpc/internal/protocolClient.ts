@@ -119,7 +119,7 @@ export const make = <R>(
 
           const silence = new DeadlineExceeded({ message: "the server does not greet", peer })
           yield* Stream.runForEachWhile(
-            client.connect(Carrier.batched(serialization, Mailbox.toStream(outbox)), {
+            client.connect(Carrier.messages(serialization, outbox), {
               timeout: Duration.infinity,
               inheritDeadline: false,
               waitForReady: true
