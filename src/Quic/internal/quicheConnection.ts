@@ -566,7 +566,11 @@ export const make = (options: Options): Driven => {
         return true
       }
       // Where something is not acknowledged, a timer runs that is shorter than what is left to the idle timeout.
-      return !isScheduled && blocked.size === 0 && (state.timeout() ?? Number.POSITIVE_INFINITY) > settings.keepaliveTimeout + 500
+      return (
+        !isScheduled &&
+        blocked.size === 0 &&
+        (state.timeout() ?? Number.POSITIVE_INFINITY) > settings.keepaliveTimeout + 500
+      )
     },
     close
   }
