@@ -17,7 +17,8 @@ const usage = `npm run bench:bulk -- [options]
   --only a,b   these and the pipe: bare-tls, tls-live, grpc-live, grpc-js
   --rounds n   default 3; each with processes of its own
   --mib n      size of the stream; default 1024
-  --message n  size of a message in KiB; default 64`
+  --message n  size of a message in KiB; default 64
+  --profile d  write CPU profiles of the last round there, and print what costs most`
 
 /** What is sent: so many messages of a size. */
 type Load = Pick<EchoRequest, "repeat" | "payloadSize">
@@ -155,15 +156,31 @@ const runPlain = async (name: string, certificates: Certificates, load: Load) =>
   return client.result
 }
 
-const runContestant = (name: string, certificates: Certificates, { payloadSize: bytes, repeat }: Load) =>
+const runContestant = (
+  name: string,
+  certificates: Certificates,
+  { payloadSize: bytes, repeat }: Load,
+  profile: string | undefined
+) =>
   Harness.withPair(name, async (server, client) => {
     const port = await server.ask("serve", { certificates })
     await client.ask("connect", { certificates, port, count: 1 })
     const pace = { slowSeconds: 0, pauseMillis: 0 }
-    return timed(async () => {
+    const sides = Object.entries({ client, server })
+    if (profile !== undefined) {
+      await Promise.all(sides.map(([, child]) => child.ask("startProfile")))
+    }
+    const speed = await timed(async () => {
       await client.ask("download", { bytes, repeat, pace })
       return bytes * repeat
     })
+    if (profile !== undefined) {
+      for (const [side, child] of sides) {
+        const title = `${name}-bulk-${side}`
+        console.log(Report.profile(title, await child.ask("stopProfile", { file: `${profile}/${title}.cpuprofile` })))
+      }
+    }
+    return speed
   })
 
 const others = ["bare-tls", "tls-live", "grpc-live", "grpc-js"]
@@ -175,6 +192,7 @@ const main = async () => {
       rounds: { type: "string", default: "3" },
       mib: { type: "string", default: "1024" },
       message: { type: "string", default: "64" },
+      profile: { type: "string" },
       help: { type: "boolean", default: false }
     }
   })
@@ -190,7 +208,8 @@ const main = async () => {
   for (let round = 0; round < Number(values.rounds); round++) {
     for (const name of names) {
       const run = name in plain ? runPlain : runContestant
-      const speed = (await run(name, certificates, load)) / 1024 / 1024
+      const profile = round === Number(values.rounds) - 1 ? values.profile : undefined
+      const speed = (await run(name, certificates, load, profile)) / 1024 / 1024
       console.error(`round ${round + 1}/${values.rounds} ${name}: ${Report.number(speed)} MiB/s`)
       speeds.get(name)?.push(speed)
     }

@@ -262,11 +262,7 @@ const present = (results: ReadonlyArray<ReadonlyArray<Result>>): string => {
     `from nothing to the first reply, and KiB for each of ${connections} connections\n\n${Report.table(heads, rows)}`
   )
   for (const { summary, title } of profiles) {
-    const lines = (shares: Summary["packages"], count: number) =>
-      shares.slice(0, count).map(([name, share]) => `${Report.number(share * 100, 1).padStart(5)} %  ${name}`)
-    parts.push(
-      `${title}: self time\n${[...lines(summary.packages, 14), "", ...lines(summary.functions, 30)].join("\n")}`
-    )
+    parts.push(Report.profile(title, summary))
   }
   return parts.join("\n\n")
 }

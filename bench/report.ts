@@ -1,4 +1,5 @@
 /** Numbers into tables. */
+import type { Summary } from "./profile.js"
 
 export const median = (values: ReadonlyArray<number>): number => {
   const sorted = values.toSorted((a, b) => a - b)
@@ -22,4 +23,11 @@ export const table = (heads: ReadonlyArray<string>, rows: ReadonlyArray<Readonly
   const line = (cells: ReadonlyArray<string>) =>
     cells.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join("  ")
   return [line(heads), line(widths.map((width) => "-".repeat(width))), ...rows.map(line)].join("\n")
+}
+
+/** What costs most of a process, by self time. */
+export const profile = (title: string, summary: Summary): string => {
+  const lines = (shares: Summary["packages"], count: number) =>
+    shares.slice(0, count).map(([name, share]) => `${number(share * 100, 1).padStart(5)} %  ${name}`)
+  return `${title}: self time\n${[...lines(summary.packages, 14), "", ...lines(summary.functions, 30)].join("\n")}`
 }

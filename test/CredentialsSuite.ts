@@ -17,6 +17,7 @@ import {
   Credentials,
   type CredentialsError,
   DevCa,
+  HandshakeFailed,
   type HandshakeReason,
   Pins,
   Transport,
@@ -136,6 +137,7 @@ interface Meeting {
   readonly client: Effect.Effect<Transport.Client<typeof EchoService>, unknown, Scope.Scope>
   readonly target: string
   readonly log: ReadonlyArray<Line>
+  readonly shown: { readonly [side in "client" | "server"]: Credentials.Tls["certificate"] }
 }
 
 /** What transports say of rotations. */
@@ -173,8 +175,9 @@ export const credentialsSuite = <E>(
     Effect.gen(function* () {
       const { layer, lines } = yield* captureLog
       const known = yield* pki
-      const there = yield* build(fixed(yield* server(known)))
-      const here = yield* build(fixed(yield* client(known)))
+      const [ours, theirs] = [yield* client(known), yield* server(known)]
+      const there = yield* build(fixed(theirs))
+      const here = yield* build(fixed(ours))
       const handlers = Transport.handlers(EchoService, echo, options.handlers)
       const { target } = yield* Transport.listen([handlers], options.listen).pipe(
         Effect.provide(there),
@@ -184,6 +187,7 @@ export const credentialsSuite = <E>(
       return {
         target,
         log: lines,
+        shown: { client: ours.certificate, server: theirs.certificate },
         client: connect,
         call: Effect.flatMap(connect, (client) =>
           Effect.map(client.echo({ message: "hello" }), ({ message }) => message)
@@ -208,6 +212,13 @@ export const credentialsSuite = <E>(
       const before = yield* refusals(reason)
       const error = yield* Effect.flip(meeting.call)
       expect(error).toMatchObject({ _tag: "HandshakeFailed", reason, refusedBy, peer: meeting.target })
+      // Both sides can say which certificate it is about, where there is one.
+      if (!(error instanceof HandshakeFailed) || reason === "CertificateRequired") {
+        expect(error).not.toHaveProperty("fingerprint")
+      } else {
+        const { identity } = Option.getOrThrow(refusedBy === "remote" ? meeting.shown.client : meeting.shown.server)
+        expect(error).toMatchObject({ fingerprint: identity.fingerprint, notAfter: identity.notAfter })
+      }
       if (refusedBy === "remote") {
         yield* eventually(
           Effect.map(refusals(reason), (after) => {

@@ -64,6 +64,7 @@ const stream = (connection: QuicEngine.Connection, id: number, repeat: number, p
 
 const serve = (connection: QuicEngine.Connection): QuicEngine.Events => ({
   onEstablished: connection.accept,
+  onConfirmed: constVoid,
   onStream: (id) => {
     let onDrain: () => void = constVoid
     const onMessage = (bytes: Buffer) => {
@@ -166,6 +167,7 @@ export default {
           connect(
             { remote: { host, port }, serverName: "localhost", tls: tls(certificates), settings },
             (connection) => ({
+              onConfirmed: constVoid,
               onEstablished: () => {
                 connection.accept()
                 resolve(wrap(connection))

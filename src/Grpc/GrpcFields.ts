@@ -3,6 +3,7 @@
  *
  * Source: "PROTOCOL-HTTP2.md" and "http-grpc-status-mapping.md" of gRPC.
  */
+import { isUtf8 } from "node:buffer"
 import * as ErrorDetails from "../Transport/ErrorDetails.js"
 import * as Metadata from "../Transport/Metadata.js"
 import { fromCode, type StatusError } from "../Transport/TransportError.js"
@@ -87,7 +88,7 @@ const encodeText = (text: string): string => {
   return encoded
 }
 
-/** What is no percent encoding stands for itself. */
+/** What is no percent encoding stands for itself, and so does a text whose bytes are no UTF-8. */
 const decodeText = (text: string): string => {
   if (!text.includes("%")) {
     return text
@@ -102,7 +103,8 @@ const decodeText = (text: string): string => {
       bytes.push(text.charCodeAt(at))
     }
   }
-  return Buffer.from(bytes).toString("utf8")
+  const decoded = Buffer.from(bytes)
+  return isUtf8(decoded) ? decoded.toString("utf8") : text
 }
 
 /** The trailers of an error. Details larger than the limit are left out. */

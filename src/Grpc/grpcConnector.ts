@@ -31,7 +31,7 @@ const checkFirstBytes = (
   peer: string,
   period: Duration.Duration,
   hasCertificate: boolean,
-  alert: () => Option.Option<HandshakeFailed> = Option.none
+  secured?: TlsHandshake.SecureSocket
 ) => {
   const refused = (reason: HandshakeFailed["reason"], message: string) =>
     Effect.fail(new HandshakeFailed({ reason, refusedBy: "remote", message, peer }))
@@ -63,7 +63,7 @@ const checkFirstBytes = (
       return Effect.void
     }
     if (read.value === undefined) {
-      return Option.getOrElse(alert(), () =>
+      return Option.getOrElse(secured?.refusal() ?? Option.none(), () =>
         hasCertificate
           ? refused("Refused", `${peer} closed the connection right after the handshake`)
           : refused("CertificateRequired", `${peer} closed the connection, to which no certificate was presented`)
@@ -71,7 +71,9 @@ const checkFirstBytes = (
     }
     const reason = GrpcRefusal.decode(read.value)
     if (Option.isSome(reason)) {
-      return refused(reason.value, `${peer} refused the connection: ${reason.value}`)
+      return secured === undefined
+        ? refused(reason.value, `${peer} refused the connection: ${reason.value}`)
+        : Effect.fail(secured.refusedWith(reason.value))
     }
     if (!GrpcRefusal.isHttp2(read.value)) {
       return refused("NoCommonProtocol", `${peer} does not speak HTTP/2`)
@@ -101,7 +103,7 @@ export const secure = (
     }
     const secured = yield* TlsHandshake.connectSecure(socket, { material, nameWanted, alpnProtocols: ["h2"], peer })
     const hasCertificate = Option.isSome(material.certificate)
-    yield* checkFirstBytes(secured.socket, peer, firstBytesPeriod, hasCertificate, secured.refusal)
+    yield* checkFirstBytes(secured.socket, peer, firstBytesPeriod, hasCertificate, secured)
     return { socket: secured.socket, secure: true }
   })
 

@@ -97,6 +97,12 @@ export interface Handler {
   readonly onPass: (chunk: Buffer) => void
 }
 
+/**
+ * A DATA frame without content, to end a stream with of which all else was sent before. An end that comes without any
+ * bytes is not sent again by quiche where its packet is lost: it takes a stream for complete whose bytes have arrived.
+ */
+export const lastData = Buffer.of(0, 0)
+
 /** Where a stream of frames is. */
 export interface Decoder extends Varint.Reader {
   /** The type of the frame, -1 before it is known. */

@@ -92,6 +92,8 @@ export interface Events {
    * sends is told before `accept`.
    */
   readonly onEstablished: () => void
+  /** The peer has acknowledged what was sent behind the handshake, which it can't read before it accepts this end. */
+  readonly onConfirmed: () => void
   /** The peer has opened a stream; gives what hears of it. */
   readonly onStream: (id: number) => StreamEvents
   /** A view, to be copied by who keeps it. */
@@ -131,7 +133,10 @@ export interface Connection {
   /** Opens a stream. It counts as open when something has been written to it; the peer has to allow it by then. */
   readonly openBidi: (events: StreamEvents) => number
   readonly openUni: (events: StreamEvents) => number
-  /** Writes, and keeps what can't be sent yet; false says that something waits, and that `onDrain` comes. */
+  /**
+   * Writes, and keeps what can't be sent yet; false says that something waits, and that `onDrain` comes. The end of a stream
+   * has to come with bytes: alone it can be lost for ever.
+   */
   readonly write: (id: number, bytes: Buffer, fin: boolean) => boolean
   readonly read: (id: number) => Read | undefined
   /** Breaks off this side of a stream, behind what there is room to send. */

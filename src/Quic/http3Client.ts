@@ -114,7 +114,7 @@ export const send = (
       ).pipe(
         Effect.matchCause({
           onFailure: (cause) => fail("the request's content failed", cause, "Encode"),
-          onSuccess: () => to.write(Buffer.alloc(0), true)
+          onSuccess: () => to.write(Frames.lastData, true)
         })
       )
 

@@ -1,4 +1,5 @@
 /** Requests that are no calls, answered by a web handler. */
+import { constVoid } from "effect/Function"
 import * as GrpcFields from "../Grpc/GrpcFields.js"
 import * as Fields from "./Http3Fields.js"
 import * as Frames from "./Http3Frames.js"
@@ -18,7 +19,7 @@ export const refuse = ({ writer }: Link, stream: Http3Stream, status: number): B
   Frames.writeHeaders(writer, Fields.responseSection({ status, fields: [["content-length", "0"]] }))
   stream.write(Varint.take(writer), true)
   stream.stop("H3_NO_ERROR")
-  return { onData: () => {}, onEnd: () => {}, onGone: () => {} }
+  return { onData: constVoid, onEnd: constVoid, onGone: constVoid }
 }
 
 /** The status for a request that nothing answers: gRPC's own (415) where only the content-type is wrong. */
@@ -40,6 +41,9 @@ export const serve = (
     () => stream.stop("H3_NO_ERROR")
   )
   let isDone = false
+  let reader: ReadableStreamDefaultReader<Uint8Array> | undefined
+  /** Ends the wait for what was written last to be taken. */
+  let resume = constVoid
 
   const done = () => {
     if (!isDone) {
@@ -49,10 +53,10 @@ export const serve = (
     }
   }
 
-  const write = (bytes: Buffer, fin: boolean) =>
+  const write = (bytes: Buffer) =>
     new Promise<void>((resolve) => {
-      gone.signal.addEventListener("abort", () => resolve(), { once: true })
-      stream.write(bytes, fin, resolve)
+      resume = resolve
+      stream.write(bytes, false, resolve)
     })
 
   const respond = async (response: Response) => {
@@ -64,15 +68,15 @@ export const serve = (
       return stream.write(Varint.take(writer), true)
     }
     stream.write(Varint.take(writer), false)
-    for await (const chunk of response.body) {
-      if (gone.signal.aborted) {
-        return
-      }
+    reader = response.body.getReader()
+    for (let next = await reader.read(); !next.done && !gone.signal.aborted; next = await reader.read()) {
+      const chunk = next.value
       Frames.writeDataHead(writer, chunk.length)
       stream.write(Varint.take(writer), false)
-      await write(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length), false)
+      await write(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length))
     }
-    stream.write(Buffer.alloc(0), true)
+    await reader.cancel()
+    stream.write(Frames.lastData, true)
   }
 
   const answer = async () => {
@@ -101,6 +105,9 @@ export const serve = (
     onEnd: body.end,
     onGone: () => {
       gone.abort()
+      resume()
+      // Also where it waits for more: whoever produces it would never learn that nobody wants it.
+      reader?.cancel().catch(constVoid)
       body.fail(new Error("the client has given the request up"))
       done()
     }

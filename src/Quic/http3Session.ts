@@ -120,11 +120,20 @@ export const make = (quic: Connection, options: Options, handlers: Handlers): Ht
   let isClosed = false
   let control = -1
   let nextRequest = 0
+  let isConfirmed = false
+  let isReady = false
+
+  const lookForReady = () => {
+    if (!isReady && isConfirmed && http3.peerSettings() !== undefined) {
+      isReady = true
+      handlers.onReady()
+    }
+  }
 
   const http3 = Http3Connection.make(
     options.role,
     { maxFieldSectionSize: options.maxFieldSectionSize, datagrams: options.datagrams },
-    { onSettings: handlers.onReady, onGoaway: handlers.onGoaway }
+    { onSettings: lookForReady, onGoaway: handlers.onGoaway }
   )
 
   const close = (code: Http3Code, text: string) => quic.close(true, codes[code], text)
@@ -250,9 +259,11 @@ export const make = (quic: Connection, options: Options, handlers: Handlers): Ht
         }
       },
       stop,
-      sendDatagram: (payload) => !isClosed && quic.sendDatagram(Http3Datagram.encode(id, payload)),
+      // Not before the peer's settings have come, which a lost packet may hold up (RFC 9297, section 2.1.1).
+      sendDatagram: (payload) =>
+        !isClosed && http3.peerSettings() !== undefined && quic.sendDatagram(Http3Datagram.encode(id, payload)),
       maxDatagramSize: () => {
-        const most = http3.peerSettings()?.datagrams === true ? quic.maxDatagramSize() : undefined
+        const most = http3.peerSettings()?.datagrams === false ? undefined : quic.maxDatagramSize()
         return most === undefined ? undefined : most - Http3Datagram.overhead(id)
       },
       cancel
@@ -350,6 +361,11 @@ export const make = (quic: Connection, options: Options, handlers: Handlers): Ht
     close,
     events: {
       onEstablished: handlers.onEstablished,
+      // A server may say its settings before it has looked at the client's certificate (quic-go does).
+      onConfirmed: () => {
+        isConfirmed = true
+        lookForReady()
+      },
       onStream: (id) => (isUni(id) ? onUni(id) : onRequest(id)),
       // For a stream that is over, or has not come yet, it is dropped (RFC 9297, section 2.1).
       onDatagram: (datagram) =>

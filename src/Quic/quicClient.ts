@@ -1,22 +1,33 @@
-import * as Dns from "node:dns/promises"
+import { promises as Dns } from "node:dns"
 import * as Net from "node:net"
+import * as Arr from "effect/Array"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import type { Tls } from "../Tls/Credentials.js"
 import * as PeerVerification from "../Tls/PeerVerification.js"
 import * as Reconnected from "../Transport/internal/reconnected.js"
 import * as Peer from "../Transport/Peer.js"
-import { type ConnectError, HandshakeFailed, InvalidArgument, Unavailable } from "../Transport/TransportError.js"
+import {
+  type ConnectError,
+  type DeadlineExceeded,
+  HandshakeFailed,
+  InvalidArgument,
+  Unavailable
+} from "../Transport/TransportError.js"
 import { alpnProtocol } from "./Http3Connection.js"
 import * as Http3Session from "./http3Session.js"
 import type * as QuicEngine from "./QuicEngine.js"
 import type { Settings } from "./QuicOptions.js"
 import * as QuicConnection from "./quicConnection.js"
 
-type Failure = Unavailable | HandshakeFailed
+type Failure = Unavailable | DeadlineExceeded | HandshakeFailed
 
 /** TLS alerts in codes of QUIC (RFC 9001, section 4.8). */
 const cryptoError = 0x100
@@ -55,14 +66,19 @@ export const alertOf = (close: QuicEngine.Close): number | undefined =>
 export const refuse = (quic: QuicEngine.Connection, error: HandshakeFailed) =>
   Effect.sync(() => quic.close(false, cryptoError + PeerVerification.alertOf(error), error.reason))
 
-const addressesOf = (host: string, peer: string): Effect.Effect<ReadonlyArray<string>, Unavailable> =>
+const addressesOf = (host: string, peer: string): Effect.Effect<Arr.NonEmptyReadonlyArray<string>, Unavailable> =>
   Net.isIP(host) !== 0
     ? Effect.succeed([host])
     : Effect.tryPromise({
         try: async () => (await Dns.lookup(host, { all: true })).map(({ address }) => address),
         catch: (cause) =>
           new Unavailable({ message: `can't look up ${host}: ${String(cause)}`, peer, processed: "no", cause })
-      })
+      }).pipe(
+        Effect.filterOrFail(
+          Arr.isNonEmptyArray,
+          () => new Unavailable({ message: `${host} has no address`, peer, processed: "no" })
+        )
+      )
 
 /** Connects to one address, and is done when the peer has accepted this end. */
 const connectTo = (
@@ -74,6 +90,9 @@ const connectTo = (
   peer: string
 ): Effect.Effect<QuicConnection.Accepted, Failure, Scope.Scope> => {
   const refusal = (close: QuicEngine.Close, quic: QuicEngine.Connection): Failure => {
+    if (close._tag === "Lost" && close.why === "HandshakeTimeout") {
+      return Reconnected.late(peer)
+    }
     const alert = alertOf(close)
     if (alert === undefined || close._tag === "Lost") {
       return new Unavailable({
@@ -145,7 +164,21 @@ const connectTo = (
 
 const ignore: QuicConnection.Serve = () => ({ onData: () => {}, onEnd: () => {}, onGone: () => {} })
 
-/** Tries the addresses of a name one after the other; a refusal ends that, for whoever it was has answered. */
+/** How long an address may be silent until the next is tried beside it (RFC 8305, section 5). */
+const attemptDelay = "250 millis"
+
+/** The first that succeeds. Each begins when the one before has failed or been silent for a while. */
+const firstOf = <A, E>([attempt, ...others]: Arr.NonEmptyReadonlyArray<Effect.Effect<A, E>>): Effect.Effect<A, E> =>
+  Arr.isNonEmptyReadonlyArray(others)
+    ? Effect.flatMap(Deferred.make<void>(), (failed) =>
+        Effect.race(
+          Effect.tapError(attempt, () => Deferred.succeed(failed, undefined)),
+          Deferred.await(failed).pipe(Effect.timeoutOption(attemptDelay), Effect.zipRight(firstOf(others)))
+        )
+      )
+    : attempt
+
+/** Connects to one of the addresses of a name. A refusal ends the search, for whoever it was has answered. */
 const connectOnce = (
   engine: QuicEngine.QuicEngine,
   settings: Settings,
@@ -156,13 +189,18 @@ const connectOnce = (
   const nameWanted = settings.serverName ?? target.host
   return Effect.gen(function* () {
     const material = yield* credentials
-    const [first, ...others] = yield* addressesOf(target.host, peer)
-    const attempt = (host: string | undefined) =>
-      connectTo(engine, settings, material, nameWanted, { host: host ?? target.host, port: target.port }, peer)
-    return yield* others.reduce(
-      (before, host) => Effect.catchTag(before, "Unavailable", () => attempt(host)),
-      attempt(first)
-    )
+    const scope = yield* Effect.scope
+    const attempt = (host: string) =>
+      // In a scope of its own, which ends with the attempt if that comes to nothing.
+      Effect.flatMap(Scope.fork(scope, ExecutionStrategy.sequential), (own) =>
+        connectTo(engine, settings, material, nameWanted, { host, port: target.port }, peer).pipe(
+          Scope.extend(own),
+          Effect.onError((cause) => Scope.close(own, Exit.failCause(cause))),
+          Effect.map(Either.right),
+          Effect.catchTag("HandshakeFailed", (refusal) => Effect.succeed(Either.left(refusal)))
+        )
+      )
+    return yield* yield* firstOf(Arr.map(yield* addressesOf(target.host, peer), attempt))
   }).pipe((connecting) => Reconnected.inTime(connecting, settings.connectTimeout, peer))
 }
 

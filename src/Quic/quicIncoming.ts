@@ -15,6 +15,7 @@ import * as Codec from "../Transport/internal/codec.js"
 import * as IncomingCall from "../Transport/internal/incomingCall.js"
 import type * as InFlight from "../Transport/internal/inFlight.js"
 import type * as Route from "../Transport/internal/route.js"
+import * as Turns from "../Transport/internal/turns.js"
 import { maxTimer } from "../Transport/internal/turnstile.js"
 import * as Metadata from "../Transport/Metadata.js"
 import {
@@ -217,7 +218,7 @@ export const serve = (
       Effect.flatMap(Codec.encode(route.method.output, message, settings.maxSendMessageSize, where), (bytes) =>
         Effect.async<void>((resume) => {
           writeHead(incoming.response)
-          const sent = () => resume(Effect.void)
+          const sent = () => Turns.give(() => resume(Effect.void))
           const rest = QuicMessages.write(writer, bytes)
           stream.write(Varint.take(writer), false, rest === undefined ? sent : undefined)
           if (rest !== undefined) {

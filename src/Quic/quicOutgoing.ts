@@ -8,6 +8,7 @@ import * as GrpcMessage from "../Grpc/GrpcMessage.js"
 import * as GrpcTimeout from "../Grpc/GrpcTimeout.js"
 import * as Codec from "../Transport/internal/codec.js"
 import type { Connection, OutgoingCall } from "../Transport/internal/connection.js"
+import * as Turns from "../Transport/internal/turns.js"
 import * as Turnstile from "../Transport/internal/turnstile.js"
 import * as Metadata from "../Transport/Metadata.js"
 import type * as Method from "../Transport/Method.js"
@@ -108,6 +109,7 @@ export const make = (link: Link): Outgoing => {
   ): Call => {
     let isOver = false
     let hasHeaders = false
+    let hasContent = false
     let error: StatusError | undefined
     let trailers: GrpcFields.Fields | undefined
 
@@ -160,6 +162,7 @@ export const make = (link: Link): Outgoing => {
         },
         onData: (chunk) => {
           if (!isOver) {
+            hasContent = true
             messages.receive(chunk)
           }
         },
@@ -170,7 +173,11 @@ export const make = (link: Link): Outgoing => {
           if (isOver) {
             return
           }
-          error = GrpcFields.toError(trailers ?? [], where)
+          if (trailers === undefined && hasContent) {
+            error = new Internal({ message: "the answer ended without a status", ...where })
+          } else {
+            error = GrpcFields.toError(trailers ?? [], where)
+          }
           if (error === undefined && messages.isMidMessage()) {
             error = new Internal({ message: "the answer ended within a message", ...where })
           }
@@ -197,8 +204,12 @@ export const make = (link: Link): Outgoing => {
           fail(ofReset(code, where))
         }
       },
-      onViolation: ({ text }) =>
-        fail(new Internal({ message: `the answer breaks the rules of HTTP/3: ${text}`, ...where })),
+      onViolation: ({ code, text }) =>
+        fail(
+          code === "H3_EXCESSIVE_LOAD"
+            ? new ResourceExhausted({ message: `the answer has ${text}`, ...where })
+            : new Internal({ message: `the answer breaks the rules of HTTP/3: ${text}`, ...where })
+        ),
       onLost: (why) => end(Exit.fail(new Unavailable({ message: why, ...where })))
     }
 
@@ -319,7 +330,7 @@ export const make = (link: Link): Outgoing => {
         })
         const sendOne = (request: II) =>
           Effect.flatMap(encode(method, request, where), (bytes) =>
-            Effect.async<void>((resume) => send(stream, bytes, false, () => resume(Effect.void)))
+            Effect.async<void>((resume) => send(stream, bytes, false, () => Turns.give(() => resume(Effect.void))))
           )
         yield* Stream.runForEach(requests, sendOne).pipe(
           Effect.matchCauseEffect({
@@ -328,7 +339,7 @@ export const make = (link: Link): Outgoing => {
                 inbox.end(Exit.failCause(cause))
                 opened?.breakOff(Exit.void)
               }),
-            onSuccess: () => Effect.sync(() => stream.write(Buffer.alloc(0), true))
+            onSuccess: () => Effect.sync(() => stream.write(Frames.lastData, true))
           }),
           Effect.forkScoped
         )

@@ -32,6 +32,11 @@ export interface SecureSocket {
    * certificate: a server that does not accept it sends its alert then, just before it hangs up.
    */
   readonly refusal: () => Option.Option<HandshakeFailed>
+  /**
+   * The error of a refusal that the peer has put into the transport's own protocol: what it speaks against is the
+   * certificate that was shown to it.
+   */
+  readonly refusedWith: (reason: HandshakeReason) => HandshakeFailed
 }
 
 /**
@@ -104,7 +109,12 @@ const secureSocket = (
       Option.map(alert, ({ reason }) => refusedByPeer(material, peer, reason, error))
     )
   })
-  return { socket, identity, refusal: () => refusal }
+  return {
+    socket,
+    identity,
+    refusal: () => refusal,
+    refusedWith: (reason) => refusedByPeer(material, peer, reason)
+  }
 }
 
 /** What `connectSecure` takes. */

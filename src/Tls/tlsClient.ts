@@ -5,7 +5,13 @@ import type * as Scope from "effect/Scope"
 import type { Connection } from "../Transport/internal/connection.js"
 import * as Reconnected from "../Transport/internal/reconnected.js"
 import * as Peer from "../Transport/Peer.js"
-import { type ConnectError, HandshakeFailed, HandshakeReason, Unavailable } from "../Transport/TransportError.js"
+import {
+  type ConnectError,
+  type DeadlineExceeded,
+  type HandshakeFailed,
+  HandshakeReason,
+  Unavailable
+} from "../Transport/TransportError.js"
 import type { Tls } from "./Credentials.js"
 import * as TlsHandshake from "./TlsHandshake.js"
 import type { Settings } from "./TlsOptions.js"
@@ -46,13 +52,13 @@ const refusal = (
   hasCertificate: boolean,
   peer: string
 ): Failure => {
-  const failed = (reason: HandshakeReason) =>
-    new HandshakeFailed({ reason, refusedBy: "remote", peer, message: `${peer} refused the connection: ${reason}` })
   if (reason === "Refused" && isReason(text)) {
-    return failed(text)
+    return secured.refusedWith(text)
   }
   if (reason === "Disconnected") {
-    return Option.getOrElse(secured.refusal(), () => failed(hasCertificate ? "Refused" : "CertificateRequired"))
+    return Option.getOrElse(secured.refusal(), () =>
+      secured.refusedWith(hasCertificate ? "Refused" : "CertificateRequired")
+    )
   }
   return new Unavailable({ message: `${peer} ended the connection: ${reason}`, peer, processed: "no" })
 }
@@ -63,7 +69,7 @@ const connectOnce = (
   credentials: Effect.Effect<Tls>,
   target: Peer.Target,
   server: TlsIncoming.Server
-): Effect.Effect<TlsConnection.TlsConnection, Failure, Scope.Scope> => {
+): Effect.Effect<TlsConnection.TlsConnection, Failure | DeadlineExceeded, Scope.Scope> => {
   const peer = Peer.formatTarget(target)
   return Effect.gen(function* () {
     const material = yield* credentials

@@ -14,6 +14,7 @@ import * as Inbox from "../Transport/internal/inbox.js"
 import * as IncomingCall from "../Transport/internal/incomingCall.js"
 import type * as InFlight from "../Transport/internal/inFlight.js"
 import type * as Route from "../Transport/internal/route.js"
+import * as Turns from "../Transport/internal/turns.js"
 import * as Metadata from "../Transport/Metadata.js"
 import {
   Cancelled,
@@ -214,7 +215,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
         Effect.flatMap(encode(message), (bytes) =>
           Effect.async<void>((resume) => {
             sendHeaders(id, incoming.response)
-            wire.sendMessage(id, bytes, false, () => resume(Effect.void))
+            wire.sendMessage(id, bytes, false, () => Turns.give(() => resume(Effect.void)))
             link.flush()
           })
         )

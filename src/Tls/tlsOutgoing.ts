@@ -7,6 +7,7 @@ import * as ErrorDetails from "../Transport/ErrorDetails.js"
 import * as Codec from "../Transport/internal/codec.js"
 import type { Connection, OutgoingCall } from "../Transport/internal/connection.js"
 import * as Inbox from "../Transport/internal/inbox.js"
+import * as Turns from "../Transport/internal/turns.js"
 import * as Turnstile from "../Transport/internal/turnstile.js"
 import * as Metadata from "../Transport/Metadata.js"
 import type * as Method from "../Transport/Method.js"
@@ -221,7 +222,7 @@ export const make = (link: Link): Outgoing => {
         const send = (request: II) =>
           Effect.flatMap(encode(method, request, where), (bytes) =>
             Effect.async<void>((resume) => {
-              wire.sendMessage(id, bytes, false, () => resume(Effect.void))
+              wire.sendMessage(id, bytes, false, () => Turns.give(() => resume(Effect.void)))
               link.flush()
             })
           )

@@ -139,10 +139,9 @@ const respond = (
   if (route === undefined) {
     return Effect.asVoid(sendStatus(Option.some(new Unimplemented({ message: `unknown method ${call.method}` }))))
   }
-  const turn = Turns.make()
   const answer = Stream.runForEach(Route.asStream(route)(requests, call), (message) =>
     Effect.flatMap(Codec.encode(route.method.output, message, listening.settings.maxSendMessageSize, where), (bytes) =>
-      Effect.all([sendHeaders, frames.offer({ _tag: "Message", bytes }), turn], { discard: true })
+      Effect.all([sendHeaders, frames.offer({ _tag: "Message", bytes }), Turns.next], { discard: true })
     )
   )
   return Effect.uninterruptibleMask((restore) =>
@@ -258,7 +257,6 @@ const connect = (
       )
       // The listener reads with its own codec; what it has no method for it does not read.
       const codec = route?.method.input
-      const turn = Turns.make()
       const send = (request: II) =>
         Codec.encode(method.input, request, settings.maxSendMessageSize, where).pipe(
           Either.flatMap((bytes) =>
@@ -266,7 +264,7 @@ const connect = (
               ? Either.right(undefined)
               : Codec.decode(codec, bytes, listening.settings.maxReceiveMessageSize, where)
           ),
-          Effect.flatMap((message) => Effect.zipRight(received.offer(message), turn))
+          Effect.flatMap((message) => Effect.zipRight(received.offer(message), Turns.next))
         )
       yield* Stream.runForEach(requests, send).pipe(
         Effect.matchCauseEffect({ onFailure: breakOff, onSuccess: () => received.end }),

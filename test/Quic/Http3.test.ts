@@ -200,6 +200,25 @@ describe("plain HTTP/3", () => {
   )
 
   test(
+    "a reader that leaves ends an answer that has no more to say for now",
+    Effect.gen(function* () {
+      const { run, target } = yield* meet()
+      const followed = yield* follow
+      const quiet = Stream.concat(Stream.make(numbered(10)), Stream.fromEffect(followed.run(Effect.never)))
+      yield* run(Http3.mount(Effect.succeed(HttpServerResponse.stream(quiet))))
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const response = yield* run(Http3.get(target, "/"))
+          const pull = yield* Stream.toPull(response.stream)
+          yield* pull
+          yield* followed.started
+        })
+      )
+      expect(yield* followed.ended).toBe("interrupted")
+    })
+  )
+
+  test(
     "a closing listener lets requests end within its grace period",
     Effect.gen(function* () {
       const context = yield* build()

@@ -1,7 +1,8 @@
 import * as Dgram from "node:dgram"
+import * as Dns from "node:dns"
 import { once } from "node:events"
 import { create, toBinary } from "@bufbuild/protobuf"
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect, it, vi } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
@@ -16,12 +17,13 @@ import * as QuicheEngine from "../../src/Quic/internal/quicheEngine.js"
 import type * as QuicEngine from "../../src/Quic/QuicEngine.js"
 import { EchoService } from "../fixtures/echo.js"
 import { leavesNothing, within } from "../fixtures/expect.js"
+import { echoHandlers } from "../fixtures/grpc.js"
 import { rawMaterial } from "../Tls/support.js"
 import { control, data, frame, headers, integers, message } from "./http3Support.js"
 import { quiet, settings, silent } from "./quicSupport.js"
 
 const ca = await Effect.runPromise(DevCa.make())
-const issued = await Effect.runPromise(ca.issue({ names: ["127.0.0.1"] }))
+const issued = await Effect.runPromise(ca.issue({ names: ["127.0.0.1", "localhost"] }))
 const material = rawMaterial(issued, ca.ca)
 const engine = QuicheEngine.make(await Quiche.load())
 
@@ -124,7 +126,8 @@ const onControl =
   }
 
 const content = (bytes: Uint8Array) => data(...bytes)
-const hello = content(message(toBinary(EchoResponseSchema, create(EchoResponseSchema, { message: "hello" }))))
+const greeting = message(toBinary(EchoResponseSchema, create(EchoResponseSchema, { message: "hello" })))
+const hello = content(greeting)
 const grpc = (...more: Fields) => headers([":status", "200"], ["content-type", "application/grpc"], ...more)
 const http = (status: string, type = "text/html") => headers([":status", status], ["content-type", type])
 const ok = headers(["grpc-status", "0"])
@@ -158,7 +161,8 @@ describe("a server that speaks HTTP/3 but answers", () => {
     ],
     ["OK without a message", says(grpc(), ok), { _tag: "Unimplemented" }],
     ["OK with two messages", says(grpc(), hello, hello, ok), { _tag: "Unimplemented" }],
-    ["a message that is cut off", says(grpc(), hello.subarray(0, -2), ok), { _tag: "Internal" }],
+    ["a message that is cut off", says(grpc(), content(greeting.subarray(0, -2)), ok), { _tag: "Internal" }],
+    ["a frame that is cut off", says(grpc(), hello.subarray(0, -2), ok), { _tag: "Unavailable", processed: "unknown" }],
     [
       "a message over the limit",
       says(grpc(), content(message(Buffer.alloc(1000), { length: 5_000_000 })), ok),
@@ -242,8 +246,15 @@ describe("a server that speaks HTTP/3 but answers", () => {
     leavesNothing(
       Effect.gen(function* () {
         const { client } = yield* against((connection, id) => {
+          // To a stream that the client has given up, anything can be written: it goes nowhere.
+          let left = 20_000
           const more = () => {
-            while (connection.write(id, headers([":status", "103"], ["x", "x".repeat(1000)]), false)) {}
+            while (left > 0 && connection.write(id, headers([":status", "103"], ["x", "x".repeat(1000)]), false)) {
+              left -= 1
+            }
+            if (left === 0) {
+              clearInterval(pump)
+            }
           }
           const pump = setInterval(more, 1)
           setTimeout(() => clearInterval(pump), 1000)
@@ -268,6 +279,55 @@ describe("a client that connects to what is no server", () => {
       return `127.0.0.1:${socket.address().port}`
     })
 
+  /** Has every name mean these addresses. */
+  const resolving = (...addresses: ReadonlyArray<string>) =>
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        const lookup: unknown = async () => addresses.map((address) => ({ address, family: 4 }))
+        vi.spyOn(Dns.promises, "lookup").mockImplementation(lookup as typeof Dns.promises.lookup)
+      }),
+      () => Effect.sync(() => vi.restoreAllMocks())
+    )
+
+  it.live("at one address of a name, and takes the one at another", () =>
+    leavesNothing(
+      Effect.gen(function* () {
+        const { address } = yield* on()(Transport.listen([echoHandlers()]))
+        let packets = 0
+        const silent = Dgram.createSocket("udp4").bind(address.port, "127.0.0.2")
+        yield* Effect.addFinalizer(() => Effect.sync(() => silent.close()))
+        yield* Effect.promise(() => once(silent, "listening"))
+        silent.on("message", () => {
+          packets += 1
+        })
+        yield* resolving("127.0.0.2", "127.0.0.3", "127.0.0.1")
+        const client = yield* on({ serverName: "localhost", connectTimeout: "2 seconds" })(
+          Transport.client(EchoService, `node:${address.port}`)
+        )
+        expect((yield* client.echo({ message: "hello" })).message).toBe("hello")
+        expect(packets).toBeGreaterThan(0)
+        const before = packets
+        yield* client.echo({ message: "still" })
+        expect(packets).toBe(before)
+      })
+    )
+  )
+
+  it.live("at one address of a name, and is refused at another", () =>
+    leavesNothing(
+      Effect.gen(function* () {
+        const { address } = yield* on()(Transport.listen([echoHandlers()]))
+        yield* resolving("127.0.0.2", "127.0.0.1")
+        const error = yield* Effect.flip(
+          on({ serverName: "somebody-else", connectTimeout: "5 seconds" })(
+            Transport.client(EchoService, `node:${address.port}`)
+          )
+        )
+        expect(error).toMatchObject({ _tag: "HandshakeFailed", reason: "NameMismatch" })
+      })
+    )
+  )
+
   const ids = (packet: Buffer) => {
     const length = packet[5] ?? 0
     const dcid = packet.subarray(6, 6 + length)
@@ -279,8 +339,8 @@ describe("a client that connects to what is no server", () => {
   const cases: ReadonlyArray<
     readonly [title: string, onPacket: (packet: Buffer, reply: (packet: Buffer) => void) => void, expected: object]
   > = [
-    ["but says nothing", () => {}, { _tag: "Unavailable", processed: "no" }],
-    ["but sends everything back", (packet, reply) => reply(packet), { _tag: "Unavailable", processed: "no" }],
+    ["but says nothing", () => {}, { _tag: "DeadlineExceeded" }],
+    ["but sends everything back", (packet, reply) => reply(packet), { _tag: "DeadlineExceeded" }],
     [
       "but answers with noise",
       (_, reply) => {
@@ -288,7 +348,7 @@ describe("a client that connects to what is no server", () => {
           reply(random(i * 25))
         }
       },
-      { _tag: "Unavailable", processed: "no" }
+      { _tag: "DeadlineExceeded" }
     ],
     [
       "but sends it to other places again and again",
@@ -296,7 +356,7 @@ describe("a client that connects to what is no server", () => {
         const { scid } = ids(packet)
         reply(Buffer.concat([Buffer.of(0xf0, 0, 0, 0, 1, scid.length), scid, Buffer.of(8), random(8), random(40)]))
       },
-      { _tag: "Unavailable", processed: "no" }
+      { _tag: "DeadlineExceeded" }
     ],
     [
       "but speaks other versions",
@@ -325,7 +385,7 @@ describe("a client that connects to what is no server", () => {
       Effect.gen(function* () {
         const target = yield* listen((connection) => ({ ...quiet, onEstablished: connection.accept }))
         const error = yield* within(Effect.flip(on()(Transport.client(EchoService, target))), "3 seconds")
-        expect(error).toMatchObject({ _tag: "Unavailable", peer: target, processed: "no" })
+        expect(error).toMatchObject({ _tag: "DeadlineExceeded", peer: target })
       })
     )
   )

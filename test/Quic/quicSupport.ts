@@ -37,6 +37,7 @@ export const silent: QuicEngine.StreamEvents = { onReadable: constVoid, onDrain:
 
 export const quiet: QuicEngine.Events = {
   onEstablished: constVoid,
+  onConfirmed: constVoid,
   onStream: () => silent,
   onDatagram: constVoid,
   onStreamsAvailable: constVoid,

@@ -7,7 +7,7 @@ import * as Option from "effect/Option"
 import * as Credentials from "../../src/Tls/Credentials.js"
 import type * as DevCa from "../../src/Tls/DevCa.js"
 import * as Pins from "../../src/Tls/Pins.js"
-import * as Openssl from "./openssl.js"
+import { isInstalled } from "../fixtures/command.js"
 import { acceptor, authority, eventually, failure, rawMaterial, reasonOf, secure, tlsOf } from "./support.js"
 
 const refusedPins = (pins: Pins.PinsOptions) => Effect.flip(tlsOf(Credentials.layerPem({ pins, ca: "" })))
@@ -34,7 +34,7 @@ describe("Pins", () => {
     FastCheck.assert(FastCheck.property(FastCheck.string(), (text) => void Pins.parse(text)))
   })
 
-  it.scoped.runIf(Openssl.available)("are what OpenSSL computes", () =>
+  it.scoped.runIf(isInstalled("openssl"))("are what OpenSSL computes", () =>
     Effect.gen(function* () {
       const { good } = yield* authority
       const openssl =

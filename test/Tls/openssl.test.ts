@@ -1,7 +1,7 @@
 import { X509Certificate } from "node:crypto"
 import { readFile } from "node:fs/promises"
 import { join } from "node:path"
-import { describe, expect, it } from "@effect/vitest"
+import { expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
@@ -9,10 +9,11 @@ import * as Credentials from "../../src/Tls/Credentials.js"
 import type * as DevCa from "../../src/Tls/DevCa.js"
 import * as TlsHandshake from "../../src/Tls/TlsHandshake.js"
 import { HandshakeFailed, type HandshakeReason } from "../../src/Transport/TransportError.js"
+import { describeWith, directory } from "../fixtures/command.js"
 import * as OpenSsl from "./openssl.js"
 import { authority, connect, event, eventually, listen, rawMaterial, tlsOf } from "./support.js"
 
-describe.skipIf(!OpenSsl.available)("keys that openssl made", () => {
+describeWith(["openssl"], "keys that openssl made", () => {
   const algorithms: ReadonlyArray<readonly [string, ReadonlyArray<string>]> = [
     ["EC P-256", ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]],
     ["EC P-384", ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"]],
@@ -21,7 +22,7 @@ describe.skipIf(!OpenSsl.available)("keys that openssl made", () => {
   ]
   it.scopedLive.each(algorithms)("%s in every form", ([name, generate]) =>
     Effect.gen(function* () {
-      const dir = yield* OpenSsl.directory
+      const dir = yield* directory
       const openssl = (...args: ReadonlyArray<string>) => OpenSsl.run(dir, ...args)
       yield* openssl("genpkey", ...generate, "-out", "key.pem")
       yield* openssl("req", "-x509", "-key", "key.pem", "-subj", "/CN=node", "-days", "2", "-out", "cert.pem")
@@ -67,7 +68,7 @@ describe.skipIf(!OpenSsl.available)("keys that openssl made", () => {
 
   it.scopedLive("a wrong passphrase that happens to unpad is a wrong passphrase too", () =>
     Effect.gen(function* () {
-      const dir = yield* OpenSsl.directory
+      const dir = yield* directory
       yield* OpenSsl.run(dir, "genpkey", "-algorithm", "ED25519", "-out", "key.pem")
       yield* OpenSsl.run(dir, "req", "-x509", "-key", "key.pem", "-subj", "/CN=node", "-days", "2", "-out", "cert.pem")
       const encrypt = ["-topk8", "-in", "key.pem", "-passout", "pass:secret", "-v1", "PBE-SHA1-3DES"]
@@ -84,7 +85,7 @@ describe.skipIf(!OpenSsl.available)("keys that openssl made", () => {
 
   it.scopedLive("a cipher that OpenSSL has given up is malformed, and no question of the passphrase", () =>
     Effect.gen(function* () {
-      const dir = yield* OpenSsl.directory
+      const dir = yield* directory
       yield* OpenSsl.run(dir, "genpkey", "-algorithm", "ED25519", "-out", "key.pem")
       yield* OpenSsl.run(dir, "req", "-x509", "-key", "key.pem", "-subj", "/CN=node", "-days", "2", "-out", "cert.pem")
       const encrypt = ["-topk8", "-in", "key.pem", "-passout", "pass:secret", "-v1", "PBE-MD5-DES"]
@@ -98,7 +99,7 @@ describe.skipIf(!OpenSsl.available)("keys that openssl made", () => {
 
   it.scopedLive("a key for agreement only does not fit, and a key that TLS finds too short is refused at once", () =>
     Effect.gen(function* () {
-      const dir = yield* OpenSsl.directory
+      const dir = yield* directory
       yield* OpenSsl.run(dir, "genpkey", "-algorithm", "X25519", "-out", "x.pem")
       const short = ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:512"]
       yield* OpenSsl.run(dir, "genpkey", ...short, "-out", "key.pem")
@@ -113,7 +114,7 @@ describe.skipIf(!OpenSsl.available)("keys that openssl made", () => {
 
   it.scopedLive("bag attributes before the blocks, as openssl pkcs12 writes them", () =>
     Effect.gen(function* () {
-      const dir = yield* OpenSsl.directory
+      const dir = yield* directory
       const openssl = (...args: ReadonlyArray<string>) => OpenSsl.run(dir, ...args)
       yield* openssl("genpkey", "-algorithm", "ED25519", "-out", "key.pem")
       yield* openssl("req", "-x509", "-key", "key.pem", "-subj", "/CN=node", "-days", "2", "-out", "cert.pem")
@@ -129,7 +130,7 @@ describe.skipIf(!OpenSsl.available)("keys that openssl made", () => {
 
 const versions = ["-tls1_2", "-tls1_3"]
 
-describe.skipIf(!OpenSsl.available)("openssl as the server", () => {
+describeWith(["openssl"], "openssl as the server", () => {
   type Pki = Effect.Effect.Success<typeof authority>
   const table: ReadonlyArray<readonly [string, (pki: Pki) => DevCa.Issued | undefined, HandshakeReason]> = [
     ["no certificate", () => undefined, "CertificateRequired"],
@@ -141,7 +142,7 @@ describe.skipIf(!OpenSsl.available)("openssl as the server", () => {
     it.scopedLive.each(table)(`refuses ${version} %s`, ([_, pick, reason]) =>
       Effect.gen(function* () {
         const pki = yield* authority
-        const dir = yield* OpenSsl.directory
+        const dir = yield* directory
         const shown = yield* OpenSsl.identity(dir, "server", pki.good)
         const ca = yield* OpenSsl.file(dir, "ca.pem", pki.trusted.ca)
         const verify = ["-CAfile", ca, "-Verify", "1", "-verify_return_error"]
@@ -172,7 +173,7 @@ describe.skipIf(!OpenSsl.available)("openssl as the server", () => {
   it.scopedLive("agrees", () =>
     Effect.gen(function* () {
       const pki = yield* authority
-      const dir = yield* OpenSsl.directory
+      const dir = yield* directory
       const shown = yield* OpenSsl.identity(dir, "server", pki.good)
       const ca = yield* OpenSsl.file(dir, "ca.pem", pki.trusted.ca)
       const verify = ["-CAfile", ca, "-Verify", "1", "-verify_return_error"]
@@ -190,7 +191,7 @@ describe.skipIf(!OpenSsl.available)("openssl as the server", () => {
   )
 })
 
-describe.skipIf(!OpenSsl.available)("openssl as the client", () => {
+describeWith(["openssl"], "openssl as the client", () => {
   const acceptor = (material: Credentials.Tls) =>
     Effect.gen(function* () {
       const secured: Array<TlsHandshake.SecureSocket> = []
@@ -220,7 +221,7 @@ describe.skipIf(!OpenSsl.available)("openssl as the client", () => {
     it.scopedLive.each(table)(`refuses ${version} %s`, ([_, pick, reason]) =>
       Effect.gen(function* () {
         const pki = yield* authority
-        const dir = yield* OpenSsl.directory
+        const dir = yield* directory
         const shown = rawMaterial(pick(pki), pki.trusted.ca)
         const server = yield* acceptor(shown)
         const ca = yield* OpenSsl.file(dir, "ca.pem", pki.trusted.ca)
@@ -241,7 +242,7 @@ describe.skipIf(!OpenSsl.available)("openssl as the client", () => {
   it.scopedLive("is too old", () =>
     Effect.gen(function* () {
       const pki = yield* authority
-      const dir = yield* OpenSsl.directory
+      const dir = yield* directory
       const server = yield* acceptor(rawMaterial(pki.good, pki.trusted.ca))
       yield* OpenSsl.client(dir, server.port, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0")
       yield* eventually(() => server.refused.length === 1 && server.live() === 0)
@@ -252,7 +253,7 @@ describe.skipIf(!OpenSsl.available)("openssl as the client", () => {
   it.scopedLive("has no cipher in common", () =>
     Effect.gen(function* () {
       const pki = yield* authority
-      const dir = yield* OpenSsl.directory
+      const dir = yield* directory
       const server = yield* acceptor(rawMaterial(pki.good, pki.trusted.ca))
       yield* OpenSsl.client(dir, server.port, "-tls1_2", "-cipher", "AES128-SHA256")
       yield* eventually(() => server.refused.length === 1 && server.live() === 0)
@@ -263,7 +264,7 @@ describe.skipIf(!OpenSsl.available)("openssl as the client", () => {
   it.scopedLive("may not renegotiate", () =>
     Effect.gen(function* () {
       const pki = yield* authority
-      const dir = yield* OpenSsl.directory
+      const dir = yield* directory
       const server = yield* acceptor(rawMaterial(pki.good, pki.trusted.ca))
       const own = yield* OpenSsl.identity(dir, "client", pki.client)
       const client = yield* OpenSsl.client(dir, server.port, "-tls1_2", ...own)

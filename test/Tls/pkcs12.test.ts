@@ -1,6 +1,5 @@
 import { execFile, spawnSync } from "node:child_process"
-import { mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises"
-import { tmpdir } from "node:os"
+import { readFile, rename, rm, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { promisify } from "node:util"
 import { describe, expect, it } from "@effect/vitest"
@@ -14,21 +13,13 @@ import * as Stream from "effect/Stream"
 import * as Credentials from "../../src/Tls/Credentials.js"
 import * as DevCa from "../../src/Tls/DevCa.js"
 import { CredentialsError } from "../../src/Transport/TransportError.js"
+import { describeWith, directory, isInstalled } from "../fixtures/command.js"
 import { within } from "../fixtures/expect.js"
 import { tlsOf } from "./support.js"
 
-const has = (command: string, ...args: ReadonlyArray<string>) => spawnSync(command, args).status === 0
-
-const openssl = has("openssl", "version")
+const openssl = isInstalled("openssl")
 // Old ciphers are in a module of their own, which not every OpenSSL has.
-const legacy = openssl && has("openssl", "list", "-providers", "-provider", "legacy")
-const keytool = has("keytool", "-help")
-const certtool = has("certtool", "--version")
-
-const directory = Effect.acquireRelease(
-  Effect.promise(() => mkdtemp(join(tmpdir(), "pkcs12-"))),
-  (path) => Effect.promise(() => rm(path, { recursive: true }))
-)
+const legacy = openssl && spawnSync("openssl", ["list", "-providers", "-provider", "legacy"]).status === 0
 
 /** A chain of three in PEM files, and what runs commands beside them. */
 const files = Effect.gen(function* () {
@@ -62,7 +53,7 @@ const trimmed = (pems: ReadonlyArray<string>) => pems.map((pem) => pem.trim())
 
 const passphrase = "pässwörd 🔑"
 
-describe.runIf(openssl)("PKCS#12 of OpenSSL", () => {
+describeWith(["openssl"], "PKCS#12 of OpenSSL", () => {
   const export_ = ["pkcs12", "-export", "-in", "cert.pem", "-inkey", "key.pem", "-out", "a.p12"]
 
   it.scopedLive.each<readonly [string, boolean, ReadonlyArray<string>]>([
@@ -213,7 +204,7 @@ describe.runIf(openssl)("PKCS#12 of OpenSSL", () => {
   )
 })
 
-describe.runIf(keytool)("PKCS#12 of Java", () => {
+describeWith(["keytool"], "PKCS#12 of Java", () => {
   const store = ["-keystore", "a.p12", "-storetype", "PKCS12", "-storepass", "changeit"]
   const generate = (...args: ReadonlyArray<string>) => [
     "-genkeypair",
@@ -266,7 +257,7 @@ describe.runIf(keytool)("PKCS#12 of Java", () => {
   )
 })
 
-describe.runIf(certtool)("PKCS#12 of GnuTLS", () => {
+describeWith(["certtool"], "PKCS#12 of GnuTLS", () => {
   it.scopedLive.each<readonly [string, string]>([
     ["AES", "aes-256"],
     ["3DES", "3des-pkcs12"]
@@ -333,7 +324,7 @@ describe("any bytes", () => {
   )
 })
 
-describe.runIf(openssl)("a PKCS#12 in a file", () => {
+describeWith(["openssl"], "a PKCS#12 in a file", () => {
   it.scopedLive("is followed, and shows no secret", () =>
     Effect.gen(function* () {
       const { dir, issuer, run, write } = yield* files

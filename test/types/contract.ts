@@ -1,17 +1,23 @@
 /** What the compiler says of contracts. `tsc` is the test: nothing here runs. */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type * as Layer from "effect/Layer"
+import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import {
   type BindError,
   type CallError,
   type ConnectError,
+  Credentials,
+  type CredentialsError,
+  type Datagrams,
+  GrpcLive,
   type HandshakeFailed,
   type Metadata,
   type Method,
   NotFound,
+  type Quic,
+  QuicLive,
   Service,
   type StatusError,
   Transport
@@ -256,3 +262,21 @@ weatherClient.measure(1)
 
 // @ts-expect-error there is no such shape
 Service.make("test.Wrong", { wrong: { path: "/test.Wrong/Wrong", shape: "sometimes", input: text, output: text } })
+
+declare const gossip: Effect.Effect<
+  Datagrams.Channel,
+  CallError,
+  Transport.Transport | Datagrams.Datagrams | Scope.Scope
+>
+const overQuic = Effect.provide(gossip, QuicLive)
+same<
+  typeof overQuic,
+  Effect.Effect<
+    Datagrams.Channel,
+    CallError | CredentialsError | Quic.QuicUnavailable,
+    Credentials.Credentials | Scope.Scope
+  >
+>(true)
+
+// @ts-expect-error only QUIC has datagrams
+Effect.runPromise(Effect.scoped(Effect.provide(gossip, Layer.provide(GrpcLive, Credentials.layerDev()))))

@@ -1,5 +1,6 @@
 /** One connection on quiche's state machine: packets in and out, one timer, and streams that wait for room. */
 import type { Close, Connection, ConnectionSettings, Events, HostPort, Read, StreamEvents } from "../QuicEngine.js"
+import * as Coalesced from "./coalesced.js"
 import type { Paths, Quiche, State } from "./quiche.js"
 import * as StreamError from "./streamError.js"
 
@@ -88,6 +89,8 @@ export const make = (options: Options): Driven => {
   let isScheduled = false
   let isEstablished = false
   let isAccepted = false
+  let isConfirmed = false
+  let { keepaliveTime } = settings
   let closed: Close | undefined
   let isGone = false
   let timer: NodeJS.Timeout | undefined
@@ -164,7 +167,7 @@ export const make = (options: Options): Driven => {
         !isAccepted
           ? started + settings.handshakeTimeout
           : pingSince === undefined
-            ? lastReceived + settings.keepaliveTime
+            ? lastReceived + keepaliveTime
             : Math.max(pingSince, lastReceived) + settings.keepaliveTimeout
       )
     }
@@ -190,7 +193,7 @@ export const make = (options: Options): Driven => {
           return lose({ _tag: "Lost", why: "Silent" })
         }
       }
-      if (isAccepted && pingSince === undefined && now - lastReceived >= settings.keepaliveTime) {
+      if (isAccepted && pingSince === undefined && now - lastReceived >= keepaliveTime) {
         pingSince = now
         state.sendAckEliciting()
       }
@@ -370,6 +373,11 @@ export const make = (options: Options): Driven => {
     }
     if (closed === undefined && !isEstablished && state.isEstablished()) {
       isEstablished = true
+      const { peerMaxIdleTimeout } = state.stats()
+      if (peerMaxIdleTimeout > 0) {
+        // A peer that forgets earlier than that is asked earlier.
+        keepaliveTime = Math.min(keepaliveTime, peerMaxIdleTimeout / 2)
+      }
       events.onEstablished()
     }
     if (closed === undefined && isAccepted) {
@@ -391,6 +399,10 @@ export const make = (options: Options): Driven => {
     send()
     if (closed === undefined) {
       lookForEnd()
+    }
+    if (closed === undefined && isAccepted && !isConfirmed && isFlushed()) {
+      isConfirmed = true
+      events.onConfirmed()
     }
     if (closed !== undefined && (state.isClosed() || state.isDraining())) {
       return gone()
@@ -427,16 +439,26 @@ export const make = (options: Options): Driven => {
       return close(false, connectionRefused, "too many packets")
     }
     lastReceived = now
-    try {
-      state.recv(packet, recvInfo)
-    } catch {
-      // What can't be read is dropped (RFC 9000, section 12.2), and what breaks the rules is in `localError` now.
+    for (const each of Coalesced.split(packet)) {
+      try {
+        state.recv(each, recvInfo)
+      } catch {
+        // What can't be read is dropped (RFC 9000, section 12.2), and what breaks the rules is in `localError` now.
+      }
     }
     // What is not drained grows (CVE-2026-12707, CVE-2025-7054).
     while (state.pathEventNext() !== null) {}
     while (state.retiredScidNext() !== null) {}
     schedule()
   }
+
+  const isFlushed = () =>
+    closed !== undefined ||
+    // What was just written leaves at the end of the turn; where something is not acknowledged, a timer runs that is
+    // shorter than what is left to the idle timeout.
+    (!isScheduled &&
+      blocked.size === 0 &&
+      (state.timeout() ?? Number.POSITIVE_INFINITY) > Math.min(settings.keepaliveTimeout + 500, keepaliveTime))
 
   const open = (id: number, events: StreamEvents): number => {
     if (closed === undefined) {
@@ -561,17 +583,7 @@ export const make = (options: Options): Driven => {
       }
     },
     maxDatagramSize: () => (closed === undefined ? (state.dgramMaxWritableLen() ?? undefined) : undefined),
-    isFlushed: () => {
-      if (closed !== undefined) {
-        return true
-      }
-      // Where something is not acknowledged, a timer runs that is shorter than what is left to the idle timeout.
-      return (
-        !isScheduled &&
-        blocked.size === 0 &&
-        (state.timeout() ?? Number.POSITIVE_INFINITY) > settings.keepaliveTimeout + 500
-      )
-    },
+    isFlushed,
     close
   }
 

@@ -18,7 +18,7 @@ import * as Pkcs12 from "./pkcs12.js"
 export interface Pkcs12Options {
   /**
    * The PKCS#12 (`.p12`, `.pfx`): a key with its certificate chain, or certificates only, of at most 1 MiB. Written by
-   * OpenSSL (also with `-legacy`), Java, GnuTLS and others, with or without a MAC.
+   * OpenSSL (also with `-legacy`), Java, GnuTLS and others, with or without a MAC, also one by PBMAC1 (RFC 9579).
    */
   readonly pfx: Uint8Array | { readonly file: string }
   /** Default: empty. */

@@ -3,7 +3,7 @@
  * 3DES, files without a MAC, files of certificates only. ASN.1, PBES2 and RC2 are node-forge's; the walk through the file
  * is here, so that none can ask for more work than anyone wants to do.
  */
-import { createDecipheriv, createHmac } from "node:crypto"
+import { createDecipheriv, createHmac, pbkdf2Sync } from "node:crypto"
 import { createRequire } from "node:module"
 import type * as Forge from "node-forge"
 import * as Kdf from "./pkcs12Kdf.js"
@@ -42,8 +42,21 @@ const oids = {
   safeContentsBag: "1.2.840.113549.1.12.10.1.6",
   x509Certificate: "1.2.840.113549.1.9.22.1",
   pbes2: "1.2.840.113549.1.5.13",
-  pbkdf2: "1.2.840.113549.1.5.12"
+  pbkdf2: "1.2.840.113549.1.5.12",
+  pbmac1: "1.2.840.113549.1.5.14"
 }
+
+/** HMAC by these hashes (RFC 8018, appendix B.1). */
+const hmacs = new Map<string, keyof typeof Kdf.hashes>([
+  ["1.2.840.113549.2.7", "sha1"],
+  ["1.2.840.113549.2.8", "sha224"],
+  ["1.2.840.113549.2.9", "sha256"],
+  ["1.2.840.113549.2.10", "sha384"],
+  ["1.2.840.113549.2.11", "sha512"]
+])
+
+/** The key of a PBMAC1 in bytes: RFC 9579, section 9, advises against shorter ones, and nobody writes longer ones. */
+const macKeySizes = { min: 20, max: 1024 }
 
 const isRc2 = new Set(["1.2.840.113549.1.12.1.5", "1.2.840.113549.1.12.1.6"])
 
@@ -112,12 +125,16 @@ export const read = (bytes: Uint8Array, passphrase: string): Contents => {
     return asn1.derToOid(node.value)
   }
 
-  const spend = (node: Node | undefined, roundsEach: number): number => {
+  const integer = (node: Node | undefined, what: string): number => {
     const value = node?.value
     if (typeof value !== "string" || node?.type !== asn1.Type.INTEGER || value.length === 0 || value.length > 6) {
-      throw malformed("has a count of iterations that can't be")
+      throw malformed(`has a ${what} that can't be`)
     }
-    const count = Buffer.from(value, "latin1").readIntBE(0, value.length)
+    return Buffer.from(value, "latin1").readIntBE(0, value.length)
+  }
+
+  const spend = (node: Node | undefined, roundsEach: number): number => {
+    const count = integer(node, "count of iterations")
     rounds += count * roundsEach
     if (count < 1 || count > maxIterations || rounds > maxRounds) {
       throw malformed(`asks for ${count} iterations, which is more than anyone should wait for`)
@@ -242,21 +259,60 @@ export const read = (bytes: Uint8Array, passphrase: string): Contents => {
     }
   }
 
-  /** HMAC over the contents, with a key derived as RFC 7292, appendix B, says. */
-  const checkMac = (mac: Node, contents: string): void => {
-    const [digestInfo, salt, count] = children(mac)
-    const [algorithm, digest] = children(digestInfo)
+  const hmacOf = (algorithm: Node | undefined): keyof typeof Kdf.hashes => {
     const name = oid(children(algorithm)[0])
+    const hash = hmacs.get(name)
+    if (hash === undefined) {
+      throw malformed(`has a MAC by ${name}, which is not known`)
+    }
+    return hash
+  }
+
+  /** The key of a MAC from a passphrase, and the hash for it. */
+  interface MacKey {
+    readonly hash: keyof typeof Kdf.hashes
+    readonly keyOf: (secret: string | null) => Buffer
+  }
+
+  /** PBMAC1 by PBKDF2, which takes the passphrase as UTF-8 (RFC 9579, section 4). */
+  const pbmac1 = (parameters: Node | undefined): MacKey => {
+    const [derivation, scheme] = children(parameters)
+    const [kind, settings] = children(derivation)
+    if (oid(kind) !== oids.pbkdf2) {
+      throw malformed("has a MAC with a key derivation that is not known")
+    }
+    const [salt, count, length, prf] = children(settings)
+    const size = integer(length, "key size of its MAC")
+    if (salt?.type !== asn1.Type.OCTETSTRING || size < macKeySizes.min || size > macKeySizes.max) {
+      throw malformed(`has a MAC with a salt or a key of ${size} bytes, which is not allowed`)
+    }
+    const hash = prf === undefined ? "sha1" : hmacOf(prf)
+    const iterations = spend(count, Kdf.roundsFor(hash, size))
+    const from = Buffer.from(octets(salt), "latin1")
+    return { hash: hmacOf(scheme), keyOf: (secret) => pbkdf2Sync(secret ?? "", from, iterations, size, hash) }
+  }
+
+  /** What a MAC has been made with before that (RFC 7292, appendix B). */
+  const pkcs12Mac = (name: string, salt: Node | undefined, count: Node | undefined): MacKey => {
     const hash = forge.pki.oids[name] ?? ""
     if (!isHash(hash)) {
       throw malformed(`has a MAC by ${name}, which is not known`)
     }
-    const expected = Buffer.from(octets(digest), "latin1")
     const iterations = count === undefined ? 1 : spend(count, 1)
-    const matches = secrets.some((secret) => {
-      const key = Kdf.derive(hash, "mac", secret, Buffer.from(octets(salt), "latin1"), iterations, Kdf.sizeOf(hash))
-      return createHmac(hash, key).update(contents, "latin1").digest().equals(expected)
-    })
+    const from = Buffer.from(octets(salt), "latin1")
+    return { hash, keyOf: (secret) => Kdf.derive(hash, "mac", secret, from, iterations, Kdf.sizeOf(hash)) }
+  }
+
+  const checkMac = (mac: Node, contents: string): void => {
+    const [digestInfo, salt, count] = children(mac)
+    const [algorithm, digest] = children(digestInfo)
+    const [kind, parameters] = children(algorithm)
+    const name = oid(kind)
+    const { hash, keyOf } = name === oids.pbmac1 ? pbmac1(parameters) : pkcs12Mac(name, salt, count)
+    const expected = Buffer.from(octets(digest), "latin1")
+    const matches = secrets.some((secret) =>
+      createHmac(hash, keyOf(secret)).update(contents, "latin1").digest().equals(expected)
+    )
     if (!matches) {
       throw new Pkcs12Problem("WrongPassphrase", "has a MAC that does not fit the passphrase given")
     }

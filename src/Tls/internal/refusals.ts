@@ -59,6 +59,7 @@ export const handshakeFailed = ({
 const certificateReasons: ReadonlyArray<HandshakeReason> = [
   "UntrustedIssuer",
   "Expired",
+  "NotYetValid",
   "Revoked",
   "InvalidPurpose",
   "BadCertificate",
@@ -66,8 +67,8 @@ const certificateReasons: ReadonlyArray<HandshakeReason> = [
   "NotAuthorized"
 ]
 
-/** The peer sent an alert. If that is about a certificate, it is about ours. */
-export const refusedByPeer = (material: Tls, peer: string, reason: HandshakeReason, error: unknown): HandshakeFailed =>
+/** The peer said why, in an alert or in a transport's own protocol. If that is about a certificate, it is about ours. */
+export const refusedByPeer = (material: Tls, peer: string, reason: HandshakeReason, error?: unknown): HandshakeFailed =>
   handshakeFailed({
     reason,
     refusedBy: "remote",

@@ -20,7 +20,7 @@ import * as Count from "./count.js"
 import * as Reconnect from "./reconnect.js"
 import * as Status from "./status.js"
 
-type Failure = Unavailable | HandshakeFailed
+type Failure = Unavailable | DeadlineExceeded | HandshakeFailed
 
 /** A live connection with calls on it. */
 export interface Live extends Reconnect.Live {
@@ -41,18 +41,20 @@ export interface Reconnected<L> extends Connection {
   ) => Effect.Effect<A, CallError>
 }
 
-const timedOut = "no connection to"
+/** There was no connection in the time for one. */
+export const late = (peer: string, method?: string): DeadlineExceeded =>
+  new DeadlineExceeded({
+    message: `no connection to ${peer} in time`,
+    peer,
+    ...(method === undefined ? undefined : { method })
+  })
 
 /** Connects within the time. */
 export const inTime = <L, E, R>(
   connect: Effect.Effect<L, E, R>,
   duration: Reconnect.Backoff["max"],
   peer: string
-): Effect.Effect<L, E | Unavailable, R> =>
-  Effect.timeoutFail(connect, {
-    duration,
-    onTimeout: () => new Unavailable({ message: `${timedOut} ${peer} in time`, peer, processed: "no" })
-  })
+): Effect.Effect<L, E | DeadlineExceeded, R> => Effect.timeoutFail(connect, { duration, onTimeout: () => late(peer) })
 
 /** Connects, and runs calls on the connection, or on the one that replaces it. */
 export const make = <L extends Live>(
@@ -64,12 +66,15 @@ export const make = <L extends Live>(
     yield* Count.whileOpen(TransportMetrics.connectionsOpened)
     let closed = false
     const lost = () => new Unavailable({ message: `the connection to ${peer} was lost`, peer, processed: "no" })
-    const { changed, current, wake } = yield* Reconnect.make<L, Failure>(connectOnce, backoff).pipe(
-      // To the calls on a lost connection its time-out is one more reason to be unavailable; to who connects it is his own.
-      Effect.mapError((failure) =>
-        failure.message.startsWith(timedOut) ? new DeadlineExceeded({ message: failure.message, peer }) : failure
-      )
-    )
+    const { changed, current, wake } = yield* Reconnect.make<L, Failure>(connectOnce, backoff)
+
+    /** To who connects its time-out is his own; to the calls on a lost connection it is one more reason. */
+    const whyNot = (cause: Cause.Cause<Failure>) => {
+      const failure = Option.getOrElse(Cause.failureOption(cause), lost)
+      return failure._tag === "DeadlineExceeded"
+        ? new Unavailable({ message: failure.message, peer, processed: "no" })
+        : failure
+    }
 
     yield* Effect.addFinalizer(() =>
       Effect.sync(() => {
@@ -79,14 +84,14 @@ export const make = <L extends Live>(
     )
 
     /** The connection for a new call, or why there is none; undefined while that is open. */
-    const usable = (method: string): Either.Either<L, Failure | Cancelled> | undefined => {
+    const usable = (method: string): Either.Either<L, Unavailable | HandshakeFailed | Cancelled> | undefined => {
       const now = current()
       return closed
         ? Either.left(new Cancelled({ message: "the client was closed", processed: "no", method, peer }))
         : now === undefined || (Exit.isSuccess(now) && now.value.isLost())
           ? undefined
           : Exit.isFailure(now)
-            ? Either.left(Status.ofCall(Option.getOrElse(Cause.failureOption(now.cause), lost), method))
+            ? Either.left(Status.ofCall(whyNot(now.cause), method))
             : Either.right(now.value)
     }
 
@@ -100,12 +105,7 @@ export const make = <L extends Live>(
         }
         const spent = (yield* Clock.currentTimeMillis) - started
         return run(yield* live, { ...call, timeout: Math.max(1, call.timeout - spent) })
-      }).pipe(
-        Effect.timeoutFail({
-          duration: call.timeout,
-          onTimeout: () => new DeadlineExceeded({ message: `no connection to ${peer} in time`, method, peer })
-        })
-      )
+      }).pipe(Effect.timeoutFail({ duration: call.timeout, onTimeout: () => late(peer, method) }))
 
     return {
       withLive,

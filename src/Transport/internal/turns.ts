@@ -1,20 +1,39 @@
 import * as Effect from "effect/Effect"
 
-const messagesPerTurn = 128
+/** How long those who send messages keep the event loop in one turn, in milliseconds. */
+const slice = 2
+
+let began: number | undefined
+
+const turn = () => {
+  began = undefined
+}
+
+const isLong = (): boolean => {
+  if (began === undefined) {
+    began = performance.now()
+    setImmediate(turn)
+    return false
+  }
+  return performance.now() - began > slice
+}
 
 /**
- * To be run for each message of a stream: lets timers and sockets have their turn now and then. Fibers that wake each
- * other do not leave the microtask queue, so that the two ends of a call in one process could keep it from all else.
+ * Calls back at once, or in the next turn of the event loop where this one is long. To be used for each message of a
+ * stream: a fiber that never has to wait does not leave the microtask queue, and no timer and no socket has its turn.
  */
-export const make = (): Effect.Effect<void> => {
-  let messages = 0
-  return Effect.suspend(() => {
-    messages = (messages + 1) % messagesPerTurn
-    return messages === 0 ? nextTurn : Effect.void
-  })
+export const give = (resume: () => void): void => {
+  if (isLong()) {
+    setImmediate(resume)
+  } else {
+    resume()
+  }
 }
 
 const nextTurn = Effect.async<void>((resume) => {
-  const timer = setTimeout(() => resume(Effect.void), 0)
-  return Effect.sync(() => clearTimeout(timer))
+  const immediate = setImmediate(() => resume(Effect.void))
+  return Effect.sync(() => clearImmediate(immediate))
 })
+
+/** The same as an effect. */
+export const next: Effect.Effect<void> = Effect.suspend(() => (isLong() ? nextTurn : Effect.void))
