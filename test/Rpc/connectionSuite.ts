@@ -124,6 +124,18 @@ export const connectionSuite = <E>(name: string, transport: Layer.Layer<Transpor
     )
 
     test(
+      "what is larger than a message, in a serialization without frames, ends the connection with the transport's error",
+      Effect.gen(function* () {
+        const { target } = yield* serve({ format: formats.JSON })
+        const client = yield* connect(target, formats.JSON)
+        const error = yield* Effect.flip(client.Blob({ size: 6_000_000 }))
+        expect(error).toBeInstanceOf(RpcClientError)
+        expect(error.cause).toMatchObject({ _tag: "ResourceExhausted" })
+        yield* eventually(Effect.orDie(Effect.map(client.Ping(), (pong) => expect(pong).toBe("pong"))))
+      })
+    )
+
+    test(
       "several protocols on one listener, next to services of other contracts",
       Effect.gen(function* () {
         const named = (name: string, answer: string) =>

@@ -163,7 +163,7 @@ export const make = (
           yield* Effect.forkScoped(Effect.zipRight(call.draining, drain))
           return Stream.concat(
             Stream.fromEffect(Effect.as(serving.await, Carrier.hello(maxRequests))),
-            Carrier.batched(serialization, Mailbox.toStream(outbox))
+            Carrier.messages(serialization, outbox)
           )
         })
       )
