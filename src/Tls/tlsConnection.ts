@@ -125,14 +125,22 @@ export const make = (
     if (end !== undefined || socket.writableNeedDrain) {
       return
     }
+    if (socket.writableLength === 0) {
+      wire.reclaim()
+    }
     const chunks = wire.output(budget)
+    const isMany = chunks.length > 1
     let size = 0
-    socket.cork()
+    if (isMany) {
+      socket.cork()
+    }
     for (const chunk of chunks) {
       socket.write(chunk)
       size += chunk.length
     }
-    socket.uncork()
+    if (isMany) {
+      socket.uncork()
+    }
     if (size >= budget && !socket.writableNeedDrain) {
       flush()
     }
@@ -213,6 +221,9 @@ export const make = (
       pingSince = now
       wire.ping(0n)
       flush()
+    }
+    if (socket.writableLength === 0) {
+      wire.trim()
     }
   }
 
