@@ -68,6 +68,8 @@ export const make = (
   let end: End | undefined
   let isLost = false
   let isScheduled = false
+  /** What is sent while output is collected goes out with it. */
+  let isWriting = false
   let waiting = 0
   let lastReceived = performance.now()
   let frameSince: number | undefined
@@ -128,7 +130,9 @@ export const make = (
     if (socket.writableLength === 0) {
       wire.reclaim()
     }
+    isWriting = true
     const chunks = wire.output(budget)
+    isWriting = false
     const isMany = chunks.length > 1
     let size = 0
     if (isMany) {
@@ -149,6 +153,9 @@ export const make = (
   /** What is written in one turn of the event loop goes out in one write, or in a few where it is much. */
   const flush = () => {
     waiting += 1
+    if (isWriting) {
+      return
+    }
     if (waiting >= portion) {
       write()
     } else if (!isScheduled) {
