@@ -18,6 +18,7 @@ const usage = `npm run bench:bulk -- [options]
   --rounds n   default 3; each with processes of its own
   --mib n      size of the stream; default 1024
   --message n  size of a message in KiB; default 64
+  --heap n     MiB of old objects that V8 starts with; default: what it does by itself, see bench/README.md
   --profile d  write CPU profiles of the last round there, and print what costs most`
 
 /** What is sent: so many messages of a size. */
@@ -144,6 +145,14 @@ interface Result {
   readonly clientCpu: number
 }
 
+interface Run {
+  readonly certificates: Certificates
+  readonly load: Load
+  readonly flags: ReadonlyArray<string>
+  /** Where to write a profile, if anywhere. */
+  readonly profile: string | undefined
+}
+
 interface Task {
   readonly name: string
   readonly certificates: Certificates
@@ -152,8 +161,9 @@ interface Task {
 }
 
 /** A process of its own for one side: what it is asked to serve or to download it answers with a port or the speed. */
-const side = () => {
-  const child = fork(fileURLToPath(import.meta.url), ["side"], { execArgv: [...process.execArgv, "--no-deprecation"] })
+const side = (flags: ReadonlyArray<string>) => {
+  const execArgv = [...process.execArgv, "--no-deprecation", ...flags]
+  const child = fork(fileURLToPath(import.meta.url), ["side"], { execArgv })
   const ask = async <A>(message: Task | "usage") => {
     child.send(message)
     const [result] = (await Promise.race([once(child, "message"), once(child, "exit")])) as [A]
@@ -171,8 +181,8 @@ const onMessage = async (message: Task | "usage") => {
   process.send?.(await (port === undefined ? serve(certificates, load) : download(certificates, port, load)))
 }
 
-const runPlain = async (name: string, certificates: Certificates, load: Load): Promise<Result> => {
-  const [server, client] = [side(), side()]
+const runPlain = async (name: string, { certificates, flags, load }: Run): Promise<Result> => {
+  const [server, client] = [side(flags), side(flags)]
   const port = await server.ask<number>({ name, certificates, load })
   const before = await server.ask<number>("usage")
   const { cpu, speed } = await client.ask<Timed>({ name, certificates, load, port })
@@ -182,41 +192,40 @@ const runPlain = async (name: string, certificates: Certificates, load: Load): P
   return { speed, serverCpu, clientCpu: cpu }
 }
 
-const runContestant = (
-  name: string,
-  certificates: Certificates,
-  load: Load,
-  profile: string | undefined
-): Promise<Result> =>
-  Harness.withPair(name, async (server, client) => {
-    const port = await server.ask("serve", { certificates })
-    await client.ask("connect", { certificates, port, count: 1 })
-    const { payloadSize: bytes, repeat } = load
-    const pace = { slowSeconds: 0, pauseMillis: 0 }
-    await client.ask("download", { bytes, repeat: warmUp(load), pace })
-    const sides = Object.entries({ client, server })
-    if (profile !== undefined) {
-      await Promise.all(sides.map(([, child]) => child.ask("startProfile")))
-    }
-    const usage = () => Promise.all([server.ask("usage"), client.ask("usage")])
-    const [serverBefore, clientBefore] = await usage()
-    const { speed } = await timed(async () => {
-      await client.ask("download", { bytes, repeat, pace })
-      return bytes * repeat
-    })
-    const [serverAfter, clientAfter] = await usage()
-    if (profile !== undefined) {
-      for (const [side, child] of sides) {
-        const title = `${name}-bulk-${side}`
-        console.log(Report.profile(title, await child.ask("stopProfile", { file: `${profile}/${title}.cpuprofile` })))
+const runContestant = (name: string, { certificates, flags, load, profile }: Run): Promise<Result> =>
+  Harness.withPair(
+    name,
+    async (server, client) => {
+      const port = await server.ask("serve", { certificates })
+      await client.ask("connect", { certificates, port, count: 1 })
+      const { payloadSize: bytes, repeat } = load
+      const pace = { slowSeconds: 0, pauseMillis: 0 }
+      await client.ask("download", { bytes, repeat: warmUp(load), pace })
+      const sides = Object.entries({ client, server })
+      if (profile !== undefined) {
+        await Promise.all(sides.map(([, child]) => child.ask("startProfile")))
       }
-    }
-    return {
-      speed,
-      serverCpu: serverAfter.cpuSeconds - serverBefore.cpuSeconds,
-      clientCpu: clientAfter.cpuSeconds - clientBefore.cpuSeconds
-    }
-  })
+      const usage = () => Promise.all([server.ask("usage"), client.ask("usage")])
+      const [serverBefore, clientBefore] = await usage()
+      const { speed } = await timed(async () => {
+        await client.ask("download", { bytes, repeat, pace })
+        return bytes * repeat
+      })
+      const [serverAfter, clientAfter] = await usage()
+      if (profile !== undefined) {
+        for (const [side, child] of sides) {
+          const title = `${name}-bulk-${side}`
+          console.log(Report.profile(title, await child.ask("stopProfile", { file: `${profile}/${title}.cpuprofile` })))
+        }
+      }
+      return {
+        speed,
+        serverCpu: serverAfter.cpuSeconds - serverBefore.cpuSeconds,
+        clientCpu: clientAfter.cpuSeconds - clientBefore.cpuSeconds
+      }
+    },
+    flags
+  )
 
 const others = ["bare-tls", "tls-live", "grpc-live", "grpc-js"]
 
@@ -227,6 +236,7 @@ const main = async () => {
       rounds: { type: "string", default: "3" },
       mib: { type: "string", default: "1024" },
       message: { type: "string", default: "64" },
+      heap: { type: "string" },
       profile: { type: "string" },
       help: { type: "boolean", default: false }
     }
@@ -237,6 +247,7 @@ const main = async () => {
   const names = ["pipe", ...values.only.split(",")]
   const payloadSize = Number(values.message) * 1024
   const load = { payloadSize, repeat: Math.ceil((Number(values.mib) * 1024 * 1024) / payloadSize) }
+  const flags = values.heap === undefined ? [] : [`--initial-old-space-size=${values.heap}`]
   Harness.build()
   const certificates = await Effect.runPromise(Harness.makeCertificates)
   const results = new Map<string, Array<Result>>(names.map((name) => [name, []]))
@@ -245,7 +256,7 @@ const main = async () => {
     for (const name of names) {
       const run = name in plain ? runPlain : runContestant
       const profile = round === Number(values.rounds) - 1 ? values.profile : undefined
-      const result = await run(name, certificates, load, profile)
+      const result = await run(name, { certificates, load, flags, profile })
       console.error(`round ${round + 1}/${values.rounds} ${name}: ${Report.number(result.speed / 1024 ** 2)} MiB/s`)
       results.get(name)?.push(result)
     }
