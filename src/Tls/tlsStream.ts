@@ -35,7 +35,7 @@ export const makeInbox = <A, E>(
   })
 
 /** The most messages that are sent in one turn of the event loop: fibers that go on at once would keep it from all else. */
-const maxSent = 256
+const maxSent = 64
 
 /** Sends the messages of a stream one after the other, each when there is credit for it. */
 export const sendAll = <A, E, E2>(
