@@ -37,6 +37,11 @@ export interface QuicOptions extends TransportOptions.TransportOptions {
   readonly maxHandshakes?: number | undefined
   /** Handshakes that one source address may begin in a second, after it has proved the address. Default 100. */
   readonly maxHandshakeRate?: number | undefined
+  /**
+   * How long a connection of a listener lives before its client is asked to make another, give or take a tenth; calls on it
+   * have `gracePeriod` to end then. Default 24 hours: what a connection makes quiche keep goes with it.
+   */
+  readonly maxConnectionAge?: Duration.DurationInput | undefined
   /** Packets that a peer may send in a second before it is cut off. Default 500,000. */
   readonly maxPacketRate?: number | undefined
   /** Calls that a peer may open in a second before it is cut off. Default 200,000. */
@@ -75,6 +80,7 @@ export const withDefaults = (options: QuicOptions) => ({
   maxConnections: options.maxConnections ?? 10_000,
   maxHandshakes: options.maxHandshakes ?? 200,
   maxHandshakeRate: options.maxHandshakeRate ?? 100,
+  maxConnectionAge: Duration.decode(options.maxConnectionAge ?? "24 hours"),
   maxPacketRate: options.maxPacketRate ?? 500_000,
   maxCallRate: options.maxCallRate ?? 200_000,
   maxCancelRate: options.maxCancelRate ?? 10_000,

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
+import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -112,6 +113,20 @@ export const listen = (
         ? Effect.asSome(PeerVerification.ofClient(shown, options.authorize))
         : Effect.as(PeerVerification.unknownClient(shown, options.authorize), Option.none())
 
+    /** Asks the other end to make a new connection, and ends this one when its calls have, or have had their time. */
+    const replace = (connection: QuicConnection.Accepted, within: Duration.DurationInput) =>
+      Effect.gen(function* () {
+        connection.goaway(true)
+        yield* Effect.timeoutOption(connection.ended, within)
+        connection.close("H3_NO_ERROR", "")
+      })
+
+    const retire = (connection: QuicConnection.Accepted) =>
+      Effect.gen(function* () {
+        yield* Effect.sleep(Duration.times(settings.maxConnectionAge, yield* Random.nextRange(0.9, 1.1)))
+        yield* replace(connection, settings.gracePeriod)
+      })
+
     /** A connection from its first packet to its end. */
     const attend = ({ accept, ended, established, quic }: QuicConnection.QuicConnection, used: Tls) => {
       const address = Peer.formatAddress(quic.remote)
@@ -133,7 +148,7 @@ export const listen = (
         const accepted = accept({ address, identity })
         connections.add(accepted)
         yield* Effect.ensuring(
-          ended,
+          Effect.raceFirst(ended, retire(accepted)),
           Effect.sync(() => connections.delete(accepted))
         )
       })
@@ -200,9 +215,7 @@ export const listen = (
         (connection) =>
           Effect.gen(function* () {
             yield* Renew.pause(within)
-            connection.goaway(true)
-            yield* Effect.timeoutOption(connection.ended, within)
-            connection.close("H3_NO_ERROR", "")
+            yield* replace(connection, within)
           }),
         { concurrency: "unbounded", discard: true }
       )

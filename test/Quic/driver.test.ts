@@ -1,10 +1,11 @@
 import * as Dgram from "node:dgram"
 import { once } from "node:events"
 import { describe, expect, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
 import type * as QuicEngine from "../../src/Quic/QuicEngine.js"
-import { eventually } from "../fixtures/expect.js"
+import { eventually, soon, within } from "../fixtures/expect.js"
 import { connecting, open, quiet, settings, silent } from "./quicSupport.js"
 
 /** Sends back what comes, as fast as the other end takes it. */
@@ -273,6 +274,175 @@ describe("the driver", () => {
         }))
       })
       expect(close).toMatchObject({ _tag: "Lost", why: "Reset" })
+    })
+  )
+
+  /** A client of bytes alone: what it sends, and what comes back. */
+  const raw = (remote: QuicEngine.HostPort) =>
+    Effect.gen(function* () {
+      const socket = Dgram.createSocket("udp4").bind(0, "127.0.0.1")
+      yield* Effect.addFinalizer(() => Effect.sync(() => socket.close()))
+      yield* Effect.promise(() => once(socket, "listening"))
+      return (packet: Buffer) =>
+        soon(
+          Effect.async<Buffer>((resume) => {
+            socket.once("message", (answer) => resume(Effect.succeed(answer)))
+            socket.send(packet, remote.port, remote.host)
+          })
+        )
+    })
+
+  const initial = (version: number) => {
+    const packet = Buffer.alloc(1200)
+    packet[0] = 0xc0
+    packet.writeUInt32BE(version, 1)
+    Buffer.from([8, 1, 2, 3, 4, 5, 6, 7, 8, 4, 9, 9, 9, 9]).copy(packet, 5)
+    return packet
+  }
+
+  it.scopedLive("who speaks another version is told which there is", () =>
+    Effect.gen(function* () {
+      const { engine, tls } = yield* open
+      const { local } = yield* listening(engine, tls)
+      const answer = yield* Effect.flatMap(raw(local), (ask) => ask(initial(0x1a2a3a4a)))
+      expect(answer.readUInt32BE(1)).toBe(0)
+      // The ids change places (RFC 9000, section 17.2.1).
+      expect([...answer.subarray(5, 19)]).toEqual([4, 9, 9, 9, 9, 8, 1, 2, 3, 4, 5, 6, 7, 8])
+      const versions = Array.from({ length: (answer.length - 19) / 4 }, (_, i) => answer.readUInt32BE(19 + 4 * i))
+      expect(versions).toContain(1)
+    })
+  )
+
+  it.scopedLive("a listener keeps nothing of who has not proved its address, and takes no proof of another", () =>
+    Effect.gen(function* () {
+      const { engine, tls } = yield* open
+      let begun = 0
+      const { local } = yield* listening(engine, tls, {
+        onConnection: (connection) => {
+          begun += 1
+          return echo(connection)
+        }
+      })
+      const ask = yield* raw(local)
+      const retry = yield* ask(initial(1))
+      // Type 3, for the client's id, with an id of the listener's.
+      expect([retry.readUInt8(0) >> 4, retry.readUInt32BE(1), retry[5], retry[10]]).toEqual([0xf, 1, 4, 8])
+      const id = retry.subarray(11, 19)
+      const token = retry.subarray(19, -16)
+      expect(token.length).toBeLessThan(64)
+      const returning = Buffer.alloc(1200)
+      Buffer.concat([Buffer.of(0xc0, 0, 0, 0, 1, 8), id, Buffer.of(4, 9, 9, 9, 9, token.length), token]).copy(returning)
+      returning.writeUInt16BE(0x4000 | 1000, 25 + token.length)
+      // The same from another port is from another address.
+      const other = yield* raw(local)
+      expect(yield* Effect.either(Effect.timeout(other(returning), "100 millis"))).toMatchObject({ _tag: "Left" })
+      expect(begun).toBe(0)
+      // From its own, it begins a connection, which can't read the rest.
+      yield* Effect.either(Effect.timeout(ask(returning), "100 millis"))
+      expect(begun).toBe(1)
+    })
+  )
+
+  it.scopedLive("many connections on one socket each get what is theirs", () =>
+    Effect.gen(function* () {
+      const { engine, tls } = yield* open
+      const { local } = yield* listening(engine, tls)
+      const connections = yield* Effect.all(
+        Array.from({ length: 20 }, () => connecting(engine, tls, local)),
+        { concurrency: 5 }
+      )
+      const texts = yield* Effect.all(
+        connections.map((connection, i) => roundTrip(connection, Buffer.from(`connection ${i}`))),
+        { concurrency: "unbounded" }
+      )
+      expect(texts.map(String)).toEqual(connections.map((_, i) => `connection ${i}`))
+    })
+  )
+
+  it.scopedLive("packets for a connection from another address than its own are dropped", () =>
+    Effect.gen(function* () {
+      const { engine, tls } = yield* open
+      const { local } = yield* listening(engine, tls)
+      const [relay, elsewhere] = [Dgram.createSocket("udp4"), Dgram.createSocket("udp4")] as const
+      for (const socket of [relay, elsewhere]) {
+        socket.bind(0, "127.0.0.1")
+        yield* Effect.addFinalizer(() => Effect.sync(() => socket.close()))
+        yield* Effect.promise(() => once(socket, "listening"))
+      }
+      let hasMoved = false
+      let answered = 0
+      let client = 0
+      relay.on("message", (packet, { port }) => {
+        if (port === local.port) {
+          relay.send(packet, client, "127.0.0.1")
+        } else {
+          client = port
+          ;(hasMoved ? elsewhere : relay).send(packet, local.port, "127.0.0.1")
+        }
+      })
+      elsewhere.on("message", () => {
+        answered += 1
+      })
+      const quick = { ...settings, keepaliveTime: 200, keepaliveTimeout: 300 }
+      const closing = yield* Deferred.make<QuicEngine.Close>()
+      const connection = yield* connecting(
+        engine,
+        tls,
+        { host: "127.0.0.1", port: relay.address().port },
+        { onClosed: (close) => Deferred.unsafeDone(closing, Effect.succeed(close)) },
+        { settings: quick }
+      )
+      expect(String(yield* roundTrip(connection, Buffer.from("here")))).toBe("here")
+      hasMoved = true
+      expect(yield* within(Deferred.await(closing), "3 seconds")).toMatchObject({ _tag: "Lost", why: "Silent" })
+      expect(answered).toBe(0)
+    })
+  )
+
+  it.scopedLive("quiet connections are kept alive, also where the peer would forget them earlier", () =>
+    Effect.gen(function* () {
+      const { engine, tls } = yield* open
+      const forgetful = { ...settings, keepaliveTime: 100, keepaliveTimeout: 100 }
+      const { local } = yield* listening(engine, tls, { settings: { ...forgetful, keepaliveTime: 1000 } })
+      // A peer that never asks by itself: its own keep-alive comes too late.
+      const connection = yield* connecting(engine, tls, local, {}, { settings: { ...settings, keepaliveTime: 60_000 } })
+      yield* Effect.sleep("3 seconds")
+      expect(String(yield* roundTrip(connection, Buffer.from("still here")))).toBe("still here")
+    })
+  )
+
+  it.scopedLive("ends and bytes arrive where every third packet is lost", () =>
+    Effect.gen(function* () {
+      const { engine, tls } = yield* open
+      const { local } = yield* listening(engine, tls)
+      const relay = Dgram.createSocket("udp4").bind(0, "127.0.0.1")
+      yield* Effect.addFinalizer(() => Effect.sync(() => relay.close()))
+      yield* Effect.promise(() => once(relay, "listening"))
+      let client = 0
+      let count = 0
+      relay.on("message", (packet, { port }) => {
+        count += 1
+        if (port !== local.port) {
+          client = port
+        }
+        if (count % 3 !== 0) {
+          relay.send(packet, port === local.port ? client : local.port, "127.0.0.1")
+        }
+      })
+      const remote = { host: "127.0.0.1", port: relay.address().port }
+      const connection = yield* connecting(
+        engine,
+        tls,
+        remote,
+        {},
+        { settings: { ...settings, handshakeTimeout: 10_000 } }
+      )
+      const sizes = Array.from({ length: 100 }, (_, i) => 1 + i * 50)
+      const bytes = yield* within(
+        Effect.forEach(sizes, (size) => roundTrip(connection, numbered(size)), { concurrency: 10 }),
+        "15 seconds"
+      )
+      expect(bytes.map((each) => each.equals(numbered(each.length)) && each.length)).toEqual(sizes)
     })
   )
 })

@@ -84,7 +84,9 @@ export const configOf = (quiche: Quiche, tls: TlsSettings, settings: ConnectionS
   config.setInitialMaxStreamsUni(settings.maxUniStreams)
   config.setDisableActiveMigration(true)
   config.enablePacing(false)
-  config.setCcAlgorithm(quiche.CongestionControlAlgorithm.CUBIC)
+  // Without pacing, for which Node's timers are too coarse, quiche's CUBIC takes packets for older than they are once its
+  // window is small: with loss, its estimate of the round trip grows without end, and the connection stands still.
+  config.setCcAlgorithm(quiche.CongestionControlAlgorithm.BBR)
   config.enableDgram(settings.maxDatagrams > 0, settings.maxDatagrams, settings.maxDatagrams)
   if (token !== undefined) {
     config.setStatelessResetToken(BigInt(`0x${token.toString("hex")}`))
