@@ -2,6 +2,7 @@
 import type { Close, Connection, ConnectionSettings, Events, HostPort, Read, StreamEvents } from "../QuicEngine.js"
 import type { Paths, Quiche, State } from "./quiche.js"
 import * as StreamError from "./streamError.js"
+import * as StreamMap from "./streamMap.js"
 
 /** What the endpoint needs of a connection. */
 export interface Driven {
@@ -70,6 +71,9 @@ const makeSeen = () => {
   }
 }
 
+/** How long the end of a connection may wait until it can be sent, in milliseconds. */
+const lingerPeriod = 1000
+
 /** RFC 9000, section 20.1. */
 const connectionRefused = 0x2
 
@@ -77,18 +81,21 @@ export const make = (options: Options): Driven => {
   const { paths, quiche, role, settings, state } = options
   const { Shutdown } = quiche
   const recvInfo = { from: paths.remote, to: paths.local }
-  const streams = new Map<number, Stream>()
+  const streams = StreamMap.make<Stream>()
   /** Streams with something pending, in the order of their turns. */
-  const blocked = new Map<number, Stream>()
+  const blocked = new Set<number>()
   const watched = new Set<number>()
   const isNew = { bidi: makeSeen(), uni: makeSeen() }
   let nextBidi = role === "client" ? 0 : 1
   let nextUni = role === "client" ? 2 : 3
+  /** Streams that may be opened, of those that the peer was known to allow; and whether more are waited for. */
+  let bidiLeft = 0
   let wantsStream = false
   let isScheduled = false
   let isEstablished = false
   let isAccepted = false
   let closed: Close | undefined
+  let closedSince = 0
   let isGone = false
   let timer: NodeJS.Timeout | undefined
   let timerDue = Number.POSITIVE_INFINITY
@@ -108,6 +115,7 @@ export const make = (options: Options): Driven => {
   const finish = (close: Close) => {
     if (closed === undefined) {
       closed = close
+      closedSince = performance.now()
       streams.clear()
       blocked.clear()
       watched.clear()
@@ -167,6 +175,8 @@ export const make = (options: Options): Driven => {
             ? lastReceived + settings.keepaliveTime
             : Math.max(pingSince, lastReceived) + settings.keepaliveTimeout
       )
+    } else {
+      due = Math.min(due, closedSince + lingerPeriod)
     }
     // A timer that comes too early looks again; to move it for every packet would cost more.
     if (timer === undefined || due < timerDue - 1) {
@@ -194,6 +204,8 @@ export const make = (options: Options): Driven => {
         pingSince = now
         state.sendAckEliciting()
       }
+    } else if (now - closedSince >= lingerPeriod) {
+      return gone()
     }
     if (state.timeout() === 0) {
       state.onTimeout()
@@ -261,28 +273,33 @@ export const make = (options: Options): Driven => {
     if (blocked.size === 0) {
       return
     }
-    for (const stream of [...blocked.values()]) {
-      if (stream.pendingSize <= small && !push(stream, small)) {
+    for (const id of [...blocked]) {
+      const stream = streams.get(id)
+      if (stream !== undefined && stream.pendingSize <= small && !push(stream, small)) {
         settle(stream)
       }
     }
-    for (const stream of [...blocked.values()]) {
+    for (const id of [...blocked]) {
+      const stream = streams.get(id)
       if (closed !== undefined) {
         return
+      }
+      if (stream === undefined || !blocked.has(id)) {
+        continue
       }
       const before = stream.pendingSize
       if (!push(stream, portion)) {
         settle(stream)
       } else if (stream.pendingSize < before) {
         // It has had its turn.
-        blocked.delete(stream.id)
-        blocked.set(stream.id, stream)
+        blocked.delete(id)
+        blocked.add(id)
       }
     }
   }
 
   const forget = (id: number) => {
-    streams.delete(id)
+    streams.remove(id)
     watched.delete(id)
   }
 
@@ -321,7 +338,7 @@ export const make = (options: Options): Driven => {
 
   const register = (id: number, events: StreamEvents): Stream => {
     const stream: Stream = { id, events, pending: [], pendingSize: 0, fin: false, isReleased: false }
-    streams.set(id, stream)
+    streams.add(id, stream)
     return stream
   }
 
@@ -362,9 +379,9 @@ export const make = (options: Options): Driven => {
     }
   }
 
-  /** All that follows from the packets, writes and timers of one turn of the event loop. */
+  /** What follows from the packets, writes and timers of one turn of the event loop. */
   const process = () => {
-    isScheduled = false
+    isScheduled = true
     if (isGone) {
       return
     }
@@ -388,6 +405,15 @@ export const make = (options: Options): Driven => {
     if (closed === undefined) {
       pushBlocked()
     }
+    // The fibers that this has woken run first, so that what they write goes with it.
+    queueMicrotask(flush)
+  }
+
+  const flush = () => {
+    isScheduled = false
+    if (isGone) {
+      return
+    }
     send()
     if (closed === undefined) {
       lookForEnd()
@@ -404,6 +430,8 @@ export const make = (options: Options): Driven => {
     if (closed !== undefined) {
       return
     }
+    // Nothing but the end is sent behind it, and a peer that misses the end of the handshake can't read that.
+    send()
     try {
       state.close(isApplication, code, Buffer.from(text))
     } catch {
@@ -411,7 +439,12 @@ export const make = (options: Options): Driven => {
     }
     send()
     finish({ _tag: "Closed", by: "local", isApplication, code, text })
-    gone()
+    if (state.isClosed() || state.isDraining()) {
+      gone()
+    } else {
+      // There is no room for the end before something is acknowledged.
+      schedule()
+    }
   }
 
   const receive = (packet: Buffer) => {
@@ -481,12 +514,17 @@ export const make = (options: Options): Driven => {
     peerCertificates: () =>
       (state.peerCertChain() ?? []).map((der) => Buffer.from(der.buffer, der.byteOffset, der.byteLength)),
     mayOpenBidi: () => {
-      wantsStream = closed === undefined && state.peerStreamsLeftBidi() === 0
-      return closed === undefined && !wantsStream
+      if (closed !== undefined) {
+        return false
+      }
+      bidiLeft ||= state.peerStreamsLeftBidi()
+      wantsStream = bidiLeft === 0
+      return !wantsStream
     },
     openBidi: (events) => {
       const id = nextBidi
       nextBidi += 4
+      bidiLeft = Math.max(0, bidiLeft - 1)
       return open(id, events)
     },
     openUni: (events) => {
@@ -509,7 +547,7 @@ export const make = (options: Options): Driven => {
         return false
       }
       if (push(stream, portion)) {
-        blocked.set(id, stream)
+        blocked.add(id)
         return false
       }
       return true
@@ -528,12 +566,12 @@ export const make = (options: Options): Driven => {
       }
     },
     stop: (id, code) => {
-      if (closed === undefined && streams.has(id)) {
+      if (closed === undefined && streams.get(id) !== undefined) {
         shutdown(id, Shutdown.Read, code)
       }
     },
     watch: (id, isWatched) => {
-      if (isWatched && streams.has(id)) {
+      if (isWatched && streams.get(id) !== undefined) {
         watched.add(id)
       } else {
         watched.delete(id)
@@ -566,7 +604,11 @@ export const make = (options: Options): Driven => {
         return true
       }
       // Where something is not acknowledged, a timer runs that is shorter than what is left to the idle timeout.
-      return blocked.size === 0 && (state.timeout() ?? Number.POSITIVE_INFINITY) > settings.keepaliveTimeout + 500
+      return (
+        !isScheduled &&
+        blocked.size === 0 &&
+        (state.timeout() ?? Number.POSITIVE_INFINITY) > settings.keepaliveTimeout + 500
+      )
     },
     close
   }
