@@ -96,6 +96,8 @@ export const make = (options: Options): Driven => {
   let isAccepted = false
   let closed: Close | undefined
   let closedSince = 0
+  /** quiche has thrown: whether that is the end is in `localError`. */
+  let hasFailed = false
   let isGone = false
   let timer: NodeJS.Timeout | undefined
   let timerDue = Number.POSITIVE_INFINITY
@@ -151,6 +153,7 @@ export const make = (options: Options): Driven => {
         sent = state.send(slabAt === 0 ? slab : slab.subarray(slabAt))
       } catch {
         // What is wrong is in `localError`, or will end by the idle timeout.
+        hasFailed = true
         return
       }
       if (sent === null) {
@@ -343,15 +346,12 @@ export const make = (options: Options): Driven => {
   }
 
   const readDatagrams = () => {
-    for (;;) {
+    while (closed === undefined) {
       const datagram = state.dgramRecvVec()
       if (datagram === null) {
         return
       }
       events.onDatagram(Buffer.from(datagram.buffer, datagram.byteOffset, datagram.byteLength))
-      if (closed !== undefined) {
-        return
-      }
     }
   }
 
@@ -369,6 +369,10 @@ export const make = (options: Options): Driven => {
   }
 
   const lookForEnd = () => {
+    if (!hasFailed && !state.isDraining() && !state.isClosed()) {
+      return
+    }
+    hasFailed = false
     const close = isErrorOf("remote") ?? isErrorOf("local")
     if (close !== undefined) {
       finish(close)
@@ -389,10 +393,9 @@ export const make = (options: Options): Driven => {
       isEstablished = true
       events.onEstablished()
     }
-    if (closed === undefined && isAccepted) {
+    // To ask what is readable costs more than anything else here, also where nothing is.
+    if (closed === undefined && isAccepted && state.isReadable()) {
       readStreams()
-    }
-    if (closed === undefined && isAccepted) {
       readDatagrams()
     }
     if (closed === undefined && watched.size > 0) {
@@ -464,6 +467,7 @@ export const make = (options: Options): Driven => {
       state.recv(packet, recvInfo)
     } catch {
       // What can't be read is dropped (RFC 9000, section 12.2), and what breaks the rules is in `localError` now.
+      hasFailed = true
     }
     // What is not drained grows (CVE-2026-12707, CVE-2025-7054).
     while (state.pathEventNext() !== null) {}
