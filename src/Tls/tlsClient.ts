@@ -92,9 +92,13 @@ const connectOnce = (
         )
       ),
       (connection) =>
-        Effect.sync(() => {
+        Effect.suspend(() => {
           connection.cancelAll()
           connection.close("Shutdown", "")
+          // A refusal is told to whoever connects.
+          return Effect.flatMap(connection.ended, (end) =>
+            end.reason === "Refused" ? Effect.void : TlsConnection.logEnd(end, peer)
+          )
         })
     )
     yield* Effect.mapError(connection.ready, (end) => refusal(end, secured, Option.isSome(material.certificate), peer))

@@ -21,6 +21,12 @@ export interface End {
   readonly refusedBy: "local" | "remote"
 }
 
+/** Tells the logs of an end that is nobody's wish. */
+export const logEnd = ({ reason, refusedBy, text }: End, peer: string): Effect.Effect<void> =>
+  reason === "Shutdown" || reason === "Disconnected"
+    ? Effect.void
+    : Effect.logWarning(`the connection with ${peer} ended: ${reason}, ${text} (${refusedBy})`)
+
 /** A live connection: the machine of docs/wire.md on a socket, and the calls both ways on it. */
 export interface TlsConnection {
   /** The calls that this end opens. */

@@ -99,11 +99,9 @@ export const listen = (
                 ),
                 Effect.ignore
               )
-              const { reason, refusedBy, text } = yield* connection.ended
+              const end = yield* connection.ended
               connections.delete(connection)
-              if (reason !== "Shutdown" && reason !== "Disconnected") {
-                yield* Effect.logWarning(`the connection of ${peer.address} ended: ${reason}, ${text} (${refusedBy})`)
-              }
+              yield* TlsConnection.logEnd(end, peer.address)
             })
           )
         }

@@ -109,6 +109,45 @@ describe("a client gives up a server that", () => {
   )
 })
 
+describe("a client logs why its connection ended, where", () => {
+  it.live.each([
+    ["the server breaks the rules", Buffer.alloc(100, 0xaa), "ProtocolError", "local"],
+    [
+      "the server says that the client did",
+      bytes((writer) => Frames.writeGoaway(writer, 0, "CallRate", "so many")),
+      "CallRate, so many",
+      "remote"
+    ]
+  ] as const)("%s", ([, chunk, reason, side]) =>
+    leavesNothing(
+      Effect.gen(function* () {
+        const { layer, lines } = yield* captureLog
+        const server = yield* listen(
+          overTls((socket) => {
+            socket.write(settings)
+            // Its first call.
+            socket.on("data", (bytes) => {
+              if (bytes.includes("/echo.v1.EchoService/Echo")) {
+                socket.write(chunk)
+              }
+            })
+          })
+        )
+        const client = yield* on({}, layer)(Transport.client(EchoService, `127.0.0.1:${server.port}`))
+        expect(yield* Effect.flip(client.echo({ message: "x" }))).toMatchObject({ _tag: "Unavailable" })
+        yield* eventually(
+          Effect.sync(() => {
+            const ends = lines.filter(({ text }) => text.includes("ended:"))
+            expect(ends.map(({ level }) => level)).toEqual(["WARN"])
+            expect(ends[0]?.text).toContain(`ended: ${reason}`)
+            expect(ends[0]?.text).toContain(`(${side})`)
+          })
+        )
+      })
+    )
+  )
+})
+
 describe("a listener closes within its limit 20 clients that", () => {
   const drip = (bytes: Buffer) => (socket: Net.Socket) => {
     let sent = 0
