@@ -37,6 +37,7 @@ const bindMessage = (port: number, cause: unknown) =>
 
 const command = Command.make("verify", options, ({ port }) =>
   Layer.launch(Layer.provide(Layer.effectDiscard(announce), App.layer({ port }))).pipe(
+    Effect.onInterrupt(() => Console.log("verify: everything is closed")),
     Effect.tapErrorTag("ServeError", ({ cause }) => Console.error(bindMessage(port, cause))),
     Effect.tapErrorCause((cause) =>
       Effect.forEach(

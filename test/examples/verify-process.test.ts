@@ -66,7 +66,11 @@ describe("npm run verify", () => {
     for (const transport of ["grpc", "tls", "quic", "memory"]) {
       expect(app.output()).toMatch(new RegExp(`^ {2}${transport} +a node on 127.0.0.1:\\d+$`, "m"))
     }
+    fetch(`${url}/grpc_echo?msg=late&delayMillis=10000`).catch(() => {})
+    const handled = async (): Promise<string> => (await fetch(`${url}/metrics`)).text()
+    await expect.poll(handled, { timeout: 10_000 }).toMatch(/^effect_transport_calls_in_flight 1$/m)
     expect((await app.interrupt()).millis).toBeLessThan(promptly)
+    expect(app.output()).toMatch(/^verify: everything is closed$/m)
     await expect(fetch(url)).rejects.toThrow()
   })
 
@@ -88,6 +92,7 @@ describe("npm run verify", () => {
 
     const { code, millis } = await app.interrupt()
     expect(code).toBe(0)
+    expect(app.output()).toMatch(/^verify: everything is closed$/m)
     expect(millis).toBeLessThan(promptly)
     const [poll, ...others] = await Promise.all(held)
     expect(poll).toBe(200)
