@@ -40,6 +40,10 @@ export const make = (
     }
   }
 
+  /** A request that is given up before it is sent is never answered. */
+  const unlessSent = (requestId: string, sending: Effect.Effect<void>) =>
+    Effect.onInterrupt(sending, () => Effect.sync(() => answered(requestId)))
+
   const offer = (frame: FromClientEncoded) =>
     Effect.suspend(() => {
       const bytes = encode(frame)
@@ -47,9 +51,7 @@ export const make = (
         return Effect.void
       }
       const offered = Effect.asVoid(outbox.offer(bytes))
-      return frame._tag === "Request"
-        ? Effect.onInterrupt(offered, () => Effect.sync(() => answered(frame.id)))
-        : offered
+      return frame._tag === "Request" ? unlessSent(frame.id, offered) : offered
     })
 
   const enter = (requestId: string) =>
@@ -72,7 +74,7 @@ export const make = (
           unanswered.add(frame.id)
           return offer(frame)
         }
-        return Effect.zipRight(enter(frame.id), offer(frame))
+        return unlessSent(frame.id, Effect.zipRight(enter(frame.id), offer(frame)))
       })
   }
 }
