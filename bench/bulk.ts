@@ -18,16 +18,19 @@ const usage = `npm run bench:bulk -- [options]
   --rounds n   default 3; each with processes of its own
   --mib n      size of the stream; default 1024
   --message n  size of a message in KiB; default 64
+  --heap n     MiB of old objects that V8 starts with; default: what it does by itself, see bench/README.md
   --profile d  write CPU profiles of the last round there, and print what costs most`
 
 /** What is sent: so many messages of a size. */
 type Load = Pick<EchoRequest, "repeat" | "payloadSize">
 
+/** Messages before those that count: a handshake and the compiler of V8 are no part of the time. The pipe has no use for it. */
+const warmUp = ({ payloadSize }: Load) => Math.ceil((128 * 1024 * 1024) / payloadSize)
+
 /** What the contestants of the other benchmarks do not have. */
 interface Plain {
   readonly serve: (certificates: Certificates, load: Load) => Promise<number>
-  /** Gives the number of bytes that came. */
-  readonly download: (certificates: Certificates, port: number, load: Load) => Promise<number>
+  readonly download: (certificates: Certificates, port: number, load: Load) => Promise<Timed>
 }
 
 const secure = { requestCert: true, rejectUnauthorized: true, minVersion: "TLSv1.3" } as const
@@ -112,19 +115,42 @@ const grpcJs: Plain = {
       await once(call, "end")
       return received
     }
-    // The handshake is no part of the time.
-    await receive({ payloadSize: 1, repeat: 1 })
+    await receive({ ...load, repeat: warmUp(load) })
     return timed(() => receive(load))
   }
 }
 
 const plain: Readonly<Record<string, Plain>> = { pipe, "grpc-js": grpcJs }
 
-/** Bytes per second. */
+/** The seconds of CPU that this process has used up. */
+const cpuSeconds = () => {
+  const { system, user } = process.cpuUsage()
+  return (user + system) / 1e6
+}
+
+/** Bytes per second, and the seconds of CPU that went into them here. */
 const timed = async (receive: () => Promise<number>) => {
+  const before = cpuSeconds()
   const started = performance.now()
   const received = await receive()
-  return (received * 1000) / (performance.now() - started)
+  return { speed: (received * 1000) / (performance.now() - started), cpu: cpuSeconds() - before }
+}
+
+type Timed = Awaited<ReturnType<typeof timed>>
+
+/** What one run came to: bytes per second, and seconds of CPU on each side. */
+interface Result {
+  readonly speed: number
+  readonly serverCpu: number
+  readonly clientCpu: number
+}
+
+interface Run {
+  readonly certificates: Certificates
+  readonly load: Load
+  readonly flags: ReadonlyArray<string>
+  /** Where to write a profile, if anywhere. */
+  readonly profile: string | undefined
 }
 
 interface Task {
@@ -134,54 +160,72 @@ interface Task {
   readonly port?: number
 }
 
-/** Runs one side in a process of its own, which serves, or downloads from a port. */
-const side = async (task: Task) => {
-  const child = fork(fileURLToPath(import.meta.url), ["side"], { execArgv: [...process.execArgv, "--no-deprecation"] })
-  child.send(task)
-  const [result] = (await Promise.race([once(child, "message"), once(child, "exit")])) as [number]
-  return { result, stop: () => child.disconnect() }
+/** A process of its own for one side: what it is asked to serve or to download it answers with a port or the speed. */
+const side = (flags: ReadonlyArray<string>) => {
+  const execArgv = [...process.execArgv, "--no-deprecation", ...flags]
+  const child = fork(fileURLToPath(import.meta.url), ["side"], { execArgv })
+  const ask = async <A>(message: Task | "usage") => {
+    child.send(message)
+    const [result] = (await Promise.race([once(child, "message"), once(child, "exit")])) as [A]
+    return result
+  }
+  return { ask, stop: () => child.disconnect() }
 }
 
-const onTask = async ({ certificates, load, name, port }: Task) => {
+const onMessage = async (message: Task | "usage") => {
+  if (message === "usage") {
+    return process.send?.(cpuSeconds())
+  }
+  const { certificates, load, name, port } = message
   const { download, serve } = plain[name] ?? pipe
-  const result = await (port === undefined ? serve(certificates, load) : download(certificates, port, load))
-  process.send?.(result)
+  process.send?.(await (port === undefined ? serve(certificates, load) : download(certificates, port, load)))
 }
 
-const runPlain = async (name: string, certificates: Certificates, load: Load) => {
-  const server = await side({ name, certificates, load })
-  const client = await side({ name, certificates, load, port: server.result })
+const runPlain = async (name: string, { certificates, flags, load }: Run): Promise<Result> => {
+  const [server, client] = [side(flags), side(flags)]
+  const port = await server.ask<number>({ name, certificates, load })
+  const before = await server.ask<number>("usage")
+  const { cpu, speed } = await client.ask<Timed>({ name, certificates, load, port })
+  const serverCpu = (await server.ask<number>("usage")) - before
   server.stop()
   client.stop()
-  return client.result
+  return { speed, serverCpu, clientCpu: cpu }
 }
 
-const runContestant = (
-  name: string,
-  certificates: Certificates,
-  { payloadSize: bytes, repeat }: Load,
-  profile: string | undefined
-) =>
-  Harness.withPair(name, async (server, client) => {
-    const port = await server.ask("serve", { certificates })
-    await client.ask("connect", { certificates, port, count: 1 })
-    const pace = { slowSeconds: 0, pauseMillis: 0 }
-    const sides = Object.entries({ client, server })
-    if (profile !== undefined) {
-      await Promise.all(sides.map(([, child]) => child.ask("startProfile")))
-    }
-    const speed = await timed(async () => {
-      await client.ask("download", { bytes, repeat, pace })
-      return bytes * repeat
-    })
-    if (profile !== undefined) {
-      for (const [side, child] of sides) {
-        const title = `${name}-bulk-${side}`
-        console.log(Report.profile(title, await child.ask("stopProfile", { file: `${profile}/${title}.cpuprofile` })))
+const runContestant = (name: string, { certificates, flags, load, profile }: Run): Promise<Result> =>
+  Harness.withPair(
+    name,
+    async (server, client) => {
+      const port = await server.ask("serve", { certificates })
+      await client.ask("connect", { certificates, port, count: 1 })
+      const { payloadSize: bytes, repeat } = load
+      const pace = { slowSeconds: 0, pauseMillis: 0 }
+      await client.ask("download", { bytes, repeat: warmUp(load), pace })
+      const sides = Object.entries({ client, server })
+      if (profile !== undefined) {
+        await Promise.all(sides.map(([, child]) => child.ask("startProfile")))
       }
-    }
-    return speed
-  })
+      const usage = () => Promise.all([server.ask("usage"), client.ask("usage")])
+      const [serverBefore, clientBefore] = await usage()
+      const { speed } = await timed(async () => {
+        await client.ask("download", { bytes, repeat, pace })
+        return bytes * repeat
+      })
+      const [serverAfter, clientAfter] = await usage()
+      if (profile !== undefined) {
+        for (const [side, child] of sides) {
+          const title = `${name}-bulk-${side}`
+          console.log(Report.profile(title, await child.ask("stopProfile", { file: `${profile}/${title}.cpuprofile` })))
+        }
+      }
+      return {
+        speed,
+        serverCpu: serverAfter.cpuSeconds - serverBefore.cpuSeconds,
+        clientCpu: clientAfter.cpuSeconds - clientBefore.cpuSeconds
+      }
+    },
+    flags
+  )
 
 const others = ["bare-tls", "tls-live", "grpc-live", "grpc-js"]
 
@@ -192,6 +236,7 @@ const main = async () => {
       rounds: { type: "string", default: "3" },
       mib: { type: "string", default: "1024" },
       message: { type: "string", default: "64" },
+      heap: { type: "string" },
       profile: { type: "string" },
       help: { type: "boolean", default: false }
     }
@@ -202,28 +247,36 @@ const main = async () => {
   const names = ["pipe", ...values.only.split(",")]
   const payloadSize = Number(values.message) * 1024
   const load = { payloadSize, repeat: Math.ceil((Number(values.mib) * 1024 * 1024) / payloadSize) }
+  const flags = values.heap === undefined ? [] : [`--initial-old-space-size=${values.heap}`]
   Harness.build()
   const certificates = await Effect.runPromise(Harness.makeCertificates)
-  const speeds = new Map<string, Array<number>>(names.map((name) => [name, []]))
+  const results = new Map<string, Array<Result>>(names.map((name) => [name, []]))
+  const gib = (load.repeat * payloadSize) / 1024 ** 3
   for (let round = 0; round < Number(values.rounds); round++) {
     for (const name of names) {
       const run = name in plain ? runPlain : runContestant
       const profile = round === Number(values.rounds) - 1 ? values.profile : undefined
-      const speed = (await run(name, certificates, load, profile)) / 1024 / 1024
-      console.error(`round ${round + 1}/${values.rounds} ${name}: ${Report.number(speed)} MiB/s`)
-      speeds.get(name)?.push(speed)
+      const result = await run(name, { certificates, load, flags, profile })
+      console.error(`round ${round + 1}/${values.rounds} ${name}: ${Report.number(result.speed / 1024 ** 2)} MiB/s`)
+      results.get(name)?.push(result)
     }
   }
   const rows = names.map((name) => {
-    const each = speeds.get(name) ?? []
-    const ratios = each.map((speed, round) => speed / (speeds.get("pipe")?.[round] ?? Number.NaN))
-    return [name, Report.spread(each), Report.spread(ratios, 2)]
+    const each = results.get(name) ?? []
+    const ratios = each.map(({ speed }, round) => speed / (results.get("pipe")?.[round]?.speed ?? Number.NaN))
+    const cpu = (key: "serverCpu" | "clientCpu") =>
+      Report.spread(
+        each.map((result) => result[key] / gib),
+        2
+      )
+    const speeds = each.map(({ speed }) => speed / 1024 ** 2)
+    return [name, Report.spread(speeds), Report.spread(ratios, 2), cpu("serverCpu"), cpu("clientCpu")]
   })
-  console.log(Report.table(["", "MiB/s", "x pipe"], rows))
+  console.log(Report.table(["", "MiB/s", "x pipe", "server CPU s/GiB", "client CPU s/GiB"], rows))
 }
 
 if (process.argv[2] === "side") {
-  process.on("message", onTask)
+  process.on("message", onMessage)
   process.on("disconnect", () => process.exit())
 } else {
   await main()

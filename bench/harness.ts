@@ -38,10 +38,10 @@ export interface Child {
   readonly stop: () => void
 }
 
-/** Starts a process for one side of a contestant. */
-export const start = async (contestant: string): Promise<Child> => {
+/** Starts a process for one side of a contestant, with further flags for Node. */
+export const start = async (contestant: string, flags: ReadonlyArray<string> = []): Promise<Child> => {
   const child = fork(`${built}/bench/child.js`, [contestant], {
-    execArgv: ["--expose-gc", "--tls-min-v1.3", "--no-deprecation"]
+    execArgv: ["--expose-gc", "--tls-min-v1.3", "--no-deprecation", ...flags]
   })
   const waiting = new Map<number, { resolve: (result: never) => void; reject: (error: Error) => void }>()
   child.on("message", ({ error, id, result }: { id: number; result: never; error?: string }) => {
@@ -70,9 +70,10 @@ export const start = async (contestant: string): Promise<Child> => {
 /** Runs something with a server and a client in processes of their own. */
 export const withPair = async <A>(
   contestant: string,
-  use: (server: Child, client: Child) => Promise<A>
+  use: (server: Child, client: Child) => Promise<A>,
+  flags: ReadonlyArray<string> = []
 ): Promise<A> => {
-  const pair = await Promise.all([start(contestant), start(contestant)])
+  const pair = await Promise.all([start(contestant, flags), start(contestant, flags)])
   try {
     return await use(...pair)
   } finally {

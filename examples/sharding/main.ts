@@ -1,16 +1,7 @@
-/** One runner: `tsx examples/sharding/main.ts '{ "port": ..., "database": ..., "cert": ..., "key": ..., "ca": ... }'`. */
+/** `npm run start:sharding`: a cluster of three processes that talk over mutual TLS, one of which is killed. */
+import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
-import * as Console from "effect/Console"
-import * as Layer from "effect/Layer"
-import { GreeterLive } from "./greeter.js"
-import { runner } from "./node.js"
+import * as Effect from "effect/Effect"
+import { scenario } from "./scenario.js"
 
-const [json = "{}"] = process.argv.slice(2)
-const node = JSON.parse(json)
-
-GreeterLive.pipe(
-  Layer.provide(runner(node)),
-  Layer.merge(Layer.effectDiscard(Console.log(`>> runner on ${node.port}`))),
-  Layer.launch,
-  NodeRuntime.runMain
-)
+scenario.pipe(Effect.scoped, Effect.provide(NodeContext.layer), NodeRuntime.runMain)

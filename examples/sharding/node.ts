@@ -1,46 +1,46 @@
-import { RunnerAddress, RunnerHealth, ShardingConfig, SqlMessageStorage, SqlRunnerStorage } from "@effect/cluster"
-import { SqliteClient } from "@effect/sql-sqlite-node"
+import { RunnerAddress, ShardingConfig } from "@effect/cluster"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import { ClusterTransport, Credentials, TlsLive } from "effect-transport"
+import { storage } from "./storage.js"
 
-/** What the nodes of one cluster share, and the port of one of them. */
-export interface Node {
-  readonly database: string
-  readonly cert: string
-  readonly key: string
-  readonly ca: string
-  readonly port: number | undefined
-}
+/** What the nodes of one cluster share. */
+export const Cluster = Schema.Struct({
+  database: Schema.String,
+  ca: Schema.String,
+  cert: Schema.String,
+  key: Schema.Redacted(Schema.String)
+})
 
-const transport = (node: Node) => Layer.provide(TlsLive, Credentials.layerPem(node))
+/** The environment variable that has what a runner needs to know, and how it stands there. */
+export const variable = "SHARDING_RUNNER"
+export const RunnerJson = Schema.parseJson(Schema.Struct({ ...Cluster.fields, port: Schema.Number }))
 
-/** All state is in one SQLite file; a real cluster has a database server instead. */
-const storage = ({ database, port }: Node) =>
-  Layer.mergeAll(SqlMessageStorage.layer, SqlRunnerStorage.layer).pipe(
-    Layer.provide(SqliteClient.layer({ filename: database })),
-    Layer.provideMerge(
-      ShardingConfig.layer({
-        runnerAddress: Option.map(Option.fromNullable(port), (port) => RunnerAddress.make("127.0.0.1", port)),
-        shardsPerGroup: 30,
-        shardLockRefreshInterval: "1 second",
-        shardLockExpiration: "4 seconds",
-        entityMessagePollInterval: "1 second",
-        entityReplyPollInterval: "200 millis",
-        refreshAssignmentsInterval: "1 second",
-        runnerHealthCheckInterval: "1 second"
-      })
-    )
+/** The intervals are short, so that a dead runner is missed in seconds. */
+const config = (port: number | undefined) =>
+  ShardingConfig.layer({
+    runnerAddress: Option.map(Option.fromNullable(port), (port) => RunnerAddress.make("127.0.0.1", port)),
+    shardsPerGroup: 30,
+    shardLockRefreshInterval: "1 second",
+    shardLockExpiration: "5 seconds",
+    entityMessagePollInterval: "1 second",
+    entityReplyPollInterval: "200 millis",
+    refreshAssignmentsInterval: "1 second",
+    runnerHealthCheckInterval: "1 second"
+  })
+
+/** What nodes stand on: storage, and mutual TLS between them. */
+const ground = (cluster: typeof Cluster.Type, port?: number) =>
+  Layer.provideMerge(
+    storage(cluster.database),
+    Layer.merge(config(port), Layer.provide(TlsLive, Credentials.layerPem(cluster)))
   )
 
 /** A runner, which takes shards. */
-export const runner = (node: Node) =>
-  ClusterTransport.layer().pipe(
-    Layer.provide(RunnerHealth.layerNoop),
-    Layer.provide(storage(node)),
-    Layer.provide(transport(node))
-  )
+export const runner = (cluster: typeof Cluster.Type, port: number) =>
+  ClusterTransport.layer().pipe(Layer.provide(ClusterTransport.layerRunnerHealth), Layer.provide(ground(cluster, port)))
 
-/** A client of the cluster. */
-export const client = (node: Node) =>
-  ClusterTransport.layerClientOnly.pipe(Layer.provide(storage(node)), Layer.provide(transport(node)))
+/** A client of the cluster, and the database under it. */
+export const client = (cluster: typeof Cluster.Type) =>
+  Layer.provideMerge(ClusterTransport.layerClientOnly, ground(cluster))

@@ -28,15 +28,18 @@ export interface Decoder {
   readonly isMidMessage: () => boolean
 }
 
+const none = Buffer.alloc(0)
+
 /** Room for a message grows with what has come of it: its prefix may claim what never comes. */
 const firstRoom = 64 * 1024
 
 export const makeDecoder = (limit: number, { onBroken, onMessage }: Events): Decoder => {
-  const prefix = Buffer.alloc(prefixSize)
+  /** Bytes of the prefix that have come; all of them while a message comes. */
   let prefixAt = 0
-  let message = prefix
+  let isCompressed = false
+  let length = 0
+  let message = none
   let messageAt = 0
-  let length = -1
   let isBroken = false
 
   const breakOff = (why: "TooLarge" | "Compressed") => {
@@ -44,10 +47,23 @@ export const makeDecoder = (limit: number, { onBroken, onMessage }: Events): Dec
     onBroken(why)
   }
 
+  const readPrefix = (chunk: Buffer, start: number): number => {
+    let at = start
+    for (; prefixAt < prefixSize && at < chunk.length; prefixAt++) {
+      const byte = chunk[at++] ?? 0
+      if (prefixAt === 0) {
+        isCompressed = byte !== 0
+        length = 0
+      } else {
+        length = length * 256 + byte
+      }
+    }
+    return at
+  }
+
   const begin = () => {
-    length = prefix.readUInt32BE(1)
     messageAt = 0
-    if (prefix[0] !== 0) {
+    if (isCompressed) {
       breakOff("Compressed")
     } else if (length > limit) {
       breakOff("TooLarge")
@@ -65,19 +81,18 @@ export const makeDecoder = (limit: number, { onBroken, onMessage }: Events): Dec
   }
 
   const end = () => {
-    length = -1
     prefixAt = 0
-    onMessage(new Uint8Array(message.buffer, message.byteOffset, message.length))
+    const { buffer, byteOffset } = message
+    message = none
+    onMessage(new Uint8Array(buffer, byteOffset, length))
   }
 
   return {
     receive: (chunk) => {
       let at = 0
       while (!isBroken) {
-        if (length < 0) {
-          const taken = chunk.copy(prefix, prefixAt, at)
-          prefixAt += taken
-          at += taken
+        if (prefixAt < prefixSize) {
+          at = readPrefix(chunk, at)
           if (prefixAt < prefixSize) {
             return
           }

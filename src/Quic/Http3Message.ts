@@ -6,6 +6,7 @@ import { type Http3Code, onConnection, onStream } from "./Http3Error.js"
 import * as Fields from "./Http3Fields.js"
 import * as Frames from "./Http3Frames.js"
 import { Type } from "./Http3Frames.js"
+import type * as Sections from "./Http3Sections.js"
 import * as Qpack from "./Qpack.js"
 
 /** What a message tells its owner. All are called from within `receive`. */
@@ -26,6 +27,8 @@ export interface ResponseEvents extends Events<Fields.ResponseHead> {
 export interface Options {
   /** The largest header or trailer section, counted as RFC 9114 section 4.2.2 does. */
   readonly maxFieldSectionSize: number
+  /** The sections that came before on this connection, under the same limit. */
+  readonly known?: Sections.Known | undefined
 }
 
 export interface ResponseOptions extends Options {
@@ -42,16 +45,22 @@ export type Receive = (chunk: Buffer, fin: boolean) => void
 type Phase = "head" | "content" | "done"
 
 /** What differs between requests and responses. */
-interface Kind {
+interface Kind<Head> {
+  readonly sections: Sections.Sections<Head> | undefined
+  readonly read: (section: Fields.Fields) => Head
   /** Takes a header section and gives the content-length, or "informational" where the head is still to come. */
-  readonly onSection: (section: Fields.Fields) => number | undefined | "informational"
+  readonly onHead: (head: Head) => number | undefined | "informational"
   /** The code where the stream ends before the head. */
   readonly incomplete: Http3Code
   /** The code for a PUSH_PROMISE: no end of this library allows any. */
   readonly pushed: Http3Code
 }
 
-const make = (kind: Kind, events: Omit<Events<never>, "onHead">, { maxFieldSectionSize }: Options): Receive => {
+const make = <Head>(
+  kind: Kind<Head>,
+  events: Omit<Events<never>, "onHead">,
+  { known, maxFieldSectionSize }: Options
+): Receive => {
   let phase: Phase = "head"
   let contentLeft: number | undefined
   const decoder = Frames.makeDecoder()
@@ -93,12 +102,15 @@ const make = (kind: Kind, events: Omit<Events<never>, "onHead">, { maxFieldSecti
   }
 
   const onWhole = (_: number, bytes: Buffer, start: number, end: number) => {
-    const section = Qpack.decode(bytes, start, end, maxFieldSectionSize)
+    const section = <A>(sections: Sections.Sections<A> | undefined, check: (fields: Fields.Fields) => A): A => {
+      const read = () => check(Qpack.decode(bytes, start, end, maxFieldSectionSize))
+      return sections === undefined ? read() : sections.get(bytes, start, end, read)
+    }
     if (phase === "content") {
       phase = "done"
-      return events.onTrailers(Fields.readTrailers(section))
+      return events.onTrailers(section(known?.trailers, Fields.readTrailers))
     }
-    const result = kind.onSection(section)
+    const result = kind.onHead(section(kind.sections, kind.read))
     if (result !== "informational") {
       phase = "content"
       contentLeft = result
@@ -130,8 +142,9 @@ export const receiveRequest = (events: Events<Fields.RequestHead>, options: Opti
     {
       incomplete: "H3_REQUEST_INCOMPLETE",
       pushed: "H3_FRAME_UNEXPECTED",
-      onSection: (section) => {
-        const head = Fields.readRequestHead(section)
+      sections: options.known?.requests,
+      read: Fields.readRequestHead,
+      onHead: (head) => {
         events.onHead(head)
         return head.contentLength
       }
@@ -145,8 +158,9 @@ export const receiveResponse = (events: ResponseEvents, options: ResponseOptions
     {
       incomplete: "H3_MESSAGE_ERROR",
       pushed: "H3_ID_ERROR",
-      onSection: (section) => {
-        const head = Fields.readResponseHead(section)
+      sections: options.known?.responses,
+      read: Fields.readResponseHead,
+      onHead: (head) => {
         if (head.status < 200) {
           events.onInformational(head)
           return "informational"

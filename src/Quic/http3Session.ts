@@ -3,6 +3,7 @@ import { constVoid } from "effect/Function"
 import * as Http3Connection from "./Http3Connection.js"
 import * as Http3Datagram from "./Http3Datagram.js"
 import { codes, type Http3Code, Http3Violation } from "./Http3Error.js"
+import * as StreamMap from "./internal/streamMap.js"
 import type { Close, Connection, Events, StreamEvents } from "./QuicEngine.js"
 
 /** What hears of a request stream. */
@@ -85,10 +86,6 @@ export interface Http3Session {
   readonly events: Events
 }
 
-interface Entry extends Http3StreamEvents {
-  readonly stream: Http3Stream
-}
-
 const ignored: StreamEvents = { onReadable: constVoid, onDrain: constVoid, onStopped: constVoid }
 
 /** Counts what comes in a second. */
@@ -114,7 +111,7 @@ export const describe = (close: Close): string =>
     : `the connection was closed by ${close.by === "local" ? "this side" : "the peer"}${close.text === "" ? "" : `: ${close.text}`}`
 
 export const make = (quic: Connection, options: Options, handlers: Handlers): Http3Session => {
-  const requests = new Map<number, Entry>()
+  const requests = StreamMap.make<Http3StreamEvents>()
   const mayRequest = makeRate(options.maxRequestRate)
   const mayReset = makeRate(options.maxResetRate)
   let isClosed = false
@@ -150,27 +147,28 @@ export const make = (quic: Connection, options: Options, handlers: Handlers): Ht
     }
   }
 
-  const onReset = (entry: Entry, code: number) => {
+  const onReset = (events: Http3StreamEvents, code: number) => {
     if (mayReset()) {
-      entry.onReset(code)
+      events.onReset(code)
     } else {
       close("H3_EXCESSIVE_LOAD", "too many requests broken off")
     }
   }
 
+  /** `register` gives the id of a stream for what hears of it. */
   const adopt = (
-    id: number,
+    register: (events: StreamEvents) => number,
     makeEvents: (stream: Http3Stream) => Http3StreamEvents
-  ): { readonly stream: Http3Stream; readonly handlers: StreamEvents } => {
+  ): Http3Stream => {
     let isPaused = false
     let isRead = false
     let isWritten = false
     let sent: Array<() => void> = []
 
     const settle = () => {
-      if (isRead && isWritten && requests.delete(id)) {
+      if (isRead && isWritten && requests.remove(id)) {
         quic.release(id)
-        if (requests.size === 0) {
+        if (requests.size() === 0) {
           handlers.onIdle()
         }
       }
@@ -184,12 +182,12 @@ export const make = (quic: Connection, options: Options, handlers: Handlers): Ht
         }
         if (got._tag === "Reset") {
           isRead = true
-          onReset(entry, got.code)
+          onReset(events, got.code)
           return settle()
         }
         isRead = got.fin
         try {
-          entry.onBytes(got.bytes, got.fin)
+          events.onBytes(got.bytes, got.fin)
         } catch (error) {
           if (!(error instanceof Http3Violation)) {
             throw error
@@ -198,7 +196,7 @@ export const make = (quic: Connection, options: Options, handlers: Handlers): Ht
             return close(error.code, error.text)
           }
           cancel(error.code)
-          return entry.onViolation(error)
+          return events.onViolation(error)
         }
         if (got.fin) {
           return settle()
@@ -232,6 +230,19 @@ export const make = (quic: Connection, options: Options, handlers: Handlers): Ht
       }
     }
 
+    const onStopped = (code: number) => {
+      if (!isWritten) {
+        isWritten = true
+        if (mayReset()) {
+          events.onStopped(code)
+        } else {
+          close("H3_EXCESSIVE_LOAD", "too many requests broken off")
+        }
+        settle()
+      }
+    }
+
+    const id = register({ onReadable: read, onDrain: wake, onStopped })
     const stream: Http3Stream = {
       id,
       write: (bytes, fin, onSent) => {
@@ -269,20 +280,9 @@ export const make = (quic: Connection, options: Options, handlers: Handlers): Ht
       cancel
     }
 
-    const entry: Entry = { ...makeEvents(stream), stream }
-    requests.set(id, entry)
-    const onStopped = (code: number) => {
-      if (!isWritten) {
-        isWritten = true
-        if (mayReset()) {
-          entry.onStopped(code)
-        } else {
-          close("H3_EXCESSIVE_LOAD", "too many requests broken off")
-        }
-        settle()
-      }
-    }
-    return { stream, handlers: { onReadable: read, onDrain: wake, onStopped } }
+    const events = makeEvents(stream)
+    requests.add(id, events)
+    return stream
   }
 
   const onRequest = (id: number): StreamEvents => {
@@ -301,7 +301,12 @@ export const make = (quic: Connection, options: Options, handlers: Handlers): Ht
       quic.release(id)
       return ignored
     }
-    return adopt(id, handlers.onRequest).handlers
+    let events = ignored
+    adopt((own) => {
+      events = own
+      return id
+    }, handlers.onRequest)
+    return events
   }
 
   /** The control and QPACK streams of the peer. */
@@ -338,17 +343,7 @@ export const make = (quic: Connection, options: Options, handlers: Handlers): Ht
     quic,
     begin,
     mayOpen: quic.mayOpenBidi,
-    open: (events) => {
-      let inner = ignored
-      const id = quic.openBidi({
-        onReadable: () => inner.onReadable(),
-        onDrain: () => inner.onDrain(),
-        onStopped: (code) => inner.onStopped(code)
-      })
-      const { handlers, stream } = adopt(id, () => events)
-      inner = handlers
-      return stream
-    },
+    open: (events) => adopt(quic.openBidi, () => events),
     peerSettings: http3.peerSettings,
     goaway: (isNotice) => {
       const bytes = http3.goaway(isNotice ? Http3Connection.noStreamYet : nextRequest)
@@ -356,7 +351,7 @@ export const make = (quic: Connection, options: Options, handlers: Handlers): Ht
         quic.write(control, bytes, false)
       }
     },
-    size: () => requests.size,
+    size: requests.size,
     isClosed: () => isClosed,
     close,
     events: {
@@ -377,10 +372,10 @@ export const make = (quic: Connection, options: Options, handlers: Handlers): Ht
       onClosed: (reason) => {
         isClosed = true
         const why = describe(reason)
-        const open = [...requests.values()]
+        const open = requests.entries()
         requests.clear()
-        for (const entry of open) {
-          entry.onLost(why)
+        for (const [, events] of open) {
+          events.onLost(why)
         }
         handlers.onClosed(reason)
       }

@@ -8,6 +8,7 @@ import type { Peer } from "../Transport/Peer.js"
 import type { Http3Code } from "./Http3Error.js"
 import type { RequestHead } from "./Http3Fields.js"
 import * as Http3Message from "./Http3Message.js"
+import * as Http3Sections from "./Http3Sections.js"
 import * as Http3Session from "./http3Session.js"
 import type * as QuicEngine from "./QuicEngine.js"
 import type { Settings } from "./QuicOptions.js"
@@ -64,6 +65,7 @@ export const make = (
   const ready = Deferred.unsafeMake<void, QuicEngine.Close>(FiberId.none)
   const lost = Deferred.unsafeMake<void>(FiberId.none)
   const ended = Deferred.unsafeMake<QuicEngine.Close>(FiberId.none)
+  const messageOptions = { maxFieldSectionSize: maxFieldSectionSize(settings), known: Http3Sections.make() }
   let isLost = false
   let accepted: { readonly link: Link; readonly outgoing: QuicOutgoing.Outgoing } | undefined
 
@@ -87,7 +89,7 @@ export const make = (
         onTrailers: () => {},
         onEnd: () => body?.onEnd()
       },
-      { maxFieldSectionSize: maxFieldSectionSize(settings) }
+      messageOptions
     )
     const onDatagram = (payload: Buffer) => body?.onDatagram?.(payload)
     return { onBytes: receive, onDatagram, onReset: onGone, onStopped: onGone, onViolation: onGone, onLost: onGone }

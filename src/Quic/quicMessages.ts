@@ -1,3 +1,4 @@
+import * as Either from "effect/Either"
 import * as GrpcMessage from "../Grpc/GrpcMessage.js"
 import * as Inbox from "../Transport/internal/inbox.js"
 import * as Frames from "./Http3Frames.js"
@@ -25,15 +26,15 @@ export const write = (writer: Varint.Writer, message: Uint8Array): Buffer | unde
 }
 
 /** The messages of a stream on their way to a reader, no more of them than it has room for. */
-export const makeInbox = <E>(stream: () => Http3Stream | undefined): Inbox.Inbox<Uint8Array, E> => {
+export const makeInbox = <E>(stream: () => Http3Stream | undefined): Inbox.Inbox<Uint8Array, Uint8Array, E> => {
   let waiting = 0
-  const inbox = Inbox.make<Uint8Array, E>(
-    () => {
+  const inbox = Inbox.make<Uint8Array, Uint8Array, E>({
+    decode: Either.right,
+    onTaken: () => {
       waiting = 0
       stream()?.resume()
-    },
-    () => {}
-  )
+    }
+  })
   return {
     ...inbox,
     push: (message) => {

@@ -26,7 +26,9 @@ import { codes, nameOf } from "./Http3Error.js"
 import { sectionSize } from "./Http3Fields.js"
 import * as Frames from "./Http3Frames.js"
 import * as Http3Message from "./Http3Message.js"
+import * as Http3Sections from "./Http3Sections.js"
 import type { Http3Stream, Http3StreamEvents } from "./http3Session.js"
+import * as StreamMap from "./internal/streamMap.js"
 import * as Qpack from "./Qpack.js"
 import { type Link, maxFieldSectionSize } from "./quicLink.js"
 import * as QuicMessages from "./quicMessages.js"
@@ -47,6 +49,7 @@ interface Listener {
 
 /** A call that has begun. */
 interface Call {
+  readonly where: Where
   readonly stream: Http3Stream
   readonly end: (end: End) => void
   /** Ends a call that the peer has not ended. */
@@ -80,24 +83,32 @@ const ofReset = (code: number, where: Where): StatusError => {
 
 export const make = (link: Link): Outgoing => {
   const { session, settings, turnstile, writer } = link
-  const calls = new Map<number, Call & { readonly where: Where }>()
-  /** The fields with which all calls of a method begin, as they are sent. */
-  const prepared = new Map<string, Buffer>()
-  const options = { maxFieldSectionSize: maxFieldSectionSize(settings), method: "POST" }
-  const preparedFor = (path: string): Buffer => {
-    const known = prepared.get(path)
-    if (known !== undefined) {
-      return known
+  const calls = StreamMap.make<Call>()
+  /** The fields with which the last call of each method began, as they are sent, and its timeout. */
+  const prepared = new Map<string, { readonly timeout: number; readonly lines: Buffer }>()
+  const options = {
+    maxFieldSectionSize: maxFieldSectionSize(settings),
+    method: "POST",
+    known: Http3Sections.make()
+  }
+  const preparedFor = (path: string, timeout: number): Buffer => {
+    const last = prepared.get(path)
+    if (last?.timeout === timeout) {
+      return last.lines
     }
-    const lines = Qpack.encodeLines([
+    const fields: Array<GrpcFields.Field> = [
       [":method", "POST"],
       [":scheme", "https"],
       [":authority", link.name],
       [":path", path],
       ["content-type", GrpcFields.contentType],
       ["te", "trailers"]
-    ])
-    prepared.set(path, lines)
+    ]
+    if (Number.isFinite(timeout)) {
+      fields.push(["grpc-timeout", GrpcTimeout.format(timeout)])
+    }
+    const lines = Qpack.encodeLines(fields)
+    prepared.set(path, { timeout, lines })
     return lines
   }
 
@@ -117,7 +128,7 @@ export const make = (link: Link): Outgoing => {
       if (!isOver) {
         isOver = true
         clearTimeout(timer)
-        calls.delete(stream.id)
+        calls.remove(stream.id)
         listener.onEnd(exit)
       }
     }
@@ -217,13 +228,9 @@ export const make = (link: Link): Outgoing => {
     const onDeadline = () => fail(new DeadlineExceeded({ message: "the deadline passed", ...where }))
     const timer = timeout <= Turnstile.maxTimer ? setTimeout(onDeadline, timeout) : undefined
     const call = { stream, end, breakOff, where }
-    calls.set(stream.id, call)
+    calls.add(stream.id, call)
     const fields = GrpcFields.fromMetadata(metadata)
-    Frames.writeHeaders(
-      writer,
-      Number.isFinite(timeout) ? [["grpc-timeout", GrpcTimeout.format(timeout)], ...fields] : fields,
-      preparedFor(where.method)
-    )
+    Frames.writeHeaders(writer, fields, preparedFor(where.method, timeout))
     return call
   }
 
@@ -352,14 +359,14 @@ export const make = (link: Link): Outgoing => {
   return {
     connection: { unary, stream },
     onGoaway: (id) => {
-      for (const [streamId, { breakOff, where }] of [...calls]) {
+      for (const [streamId, { breakOff, where }] of calls.entries()) {
         if (streamId >= id) {
           breakOff(Exit.fail(new Unavailable({ message: "the peer goes away", processed: "no", ...where })))
         }
       }
     },
     cancelAll: () => {
-      for (const { breakOff, where } of [...calls.values()]) {
+      for (const [, { breakOff, where }] of calls.entries()) {
         breakOff(Exit.fail(new Cancelled({ message: "the client was closed", ...where })))
       }
     }

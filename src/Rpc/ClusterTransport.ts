@@ -59,14 +59,26 @@ const layerClientProtocol = ({ Runners }: typeof import("@effect/cluster")) =>
   )
 
 /**
+ * Where a runner listens, and what else it serves there.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type RunnerOptions<H extends ReadonlyArray<Transport.Handlers<unknown>>> = Omit<
+  RpcTransport.ServerOptions<H>,
+  "name"
+>
+
+/**
  * A runner: it takes shards, and talks to the other runners. `ShardingConfig.runnerAddress` is where the others reach it,
  * `ShardingConfig.runnerListenAddress`, or else that same address, is where it listens, unless the options say otherwise.
+ * With mutual TLS, `authorize` says who of those whom the transport trusts is a runner.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layer = (
-  options: Transport.ListenOptions = {}
+export const layer = <const H extends ReadonlyArray<Transport.Handlers<unknown>> = readonly []>(
+  options: RunnerOptions<H> = {}
 ): Layer.Layer<
   Sharding.Sharding | Runners.Runners,
   BindError | MissingPackage,
@@ -75,6 +87,7 @@ export const layer = (
   | MessageStorage.MessageStorage
   | RunnerStorage.RunnerStorage
   | RunnerHealth.RunnerHealth
+  | Transport.RequirementsOf<H>
 > =>
   Layer.unwrapEffect(
     Effect.map(load, (cluster) => {
@@ -84,7 +97,7 @@ export const layer = (
             Option.orElse(runnerListenAddress, () => runnerAddress),
             () => ({ host: undefined, port: undefined })
           )
-          return RpcTransport.layerProtocolServer({ name, host, port, ...options })
+          return RpcTransport.layerProtocolServer<H>({ host, port, ...options, name })
         })
       )
       return cluster.RunnerServer.layerWithClients.pipe(
@@ -93,6 +106,27 @@ export const layer = (
       )
     })
   )
+
+/**
+ * Whether a runner lives, by asking it over the transport. Shards of one that does not answer go to others as soon as its
+ * locks allow, instead of when its last sign of life has expired.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerRunnerHealth: Layer.Layer<
+  RunnerHealth.RunnerHealth,
+  MissingPackage,
+  Transport.Transport | ShardingConfig.ShardingConfig | MessageStorage.MessageStorage
+> = Layer.unwrapEffect(
+  Effect.map(load, (cluster) =>
+    cluster.RunnerHealth.layerPing.pipe(
+      Layer.provide(cluster.Runners.layerRpc),
+      Layer.provide(layerClientProtocol(cluster)),
+      Layer.provide(RpcSerialization.layerMsgPack)
+    )
+  )
+)
 
 /**
  * Talks to the runners, and takes no shards itself.

@@ -9,6 +9,7 @@ import * as RpcMiddleware from "@effect/rpc/RpcMiddleware"
 import type * as RpcSerialization from "@effect/rpc/RpcSerialization"
 import * as RpcServer from "@effect/rpc/RpcServer"
 import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -41,6 +42,11 @@ export interface ProtocolServerOptions extends ProtocolOptions {
    * same loses the connection. Default 10,000.
    */
   readonly maxConcurrentRequests?: number | undefined
+  /**
+   * How long requests in flight may take to be answered when the `RpcServer` closes; from then on they fail at the client.
+   * Default 5 seconds.
+   */
+  readonly gracePeriod?: Duration.DurationInput | undefined
 }
 
 /**
@@ -104,11 +110,14 @@ export interface ProtocolServer {
 export const makeProtocolServer = (
   options: ProtocolServerOptions = {}
 ): Effect.Effect<ProtocolServer, never, RpcSerialization.RpcSerialization | Scope.Scope> =>
-  Effect.map(ServerProtocol.make(options.maxConcurrentRequests ?? 10_000), ({ connect, peerOf, protocol }) => ({
-    protocol,
-    peers: { get: (clientId) => Option.fromNullable(peerOf(clientId)) },
-    handlers: Transport.handlers(Carrier.service(options.name), { connect })
-  }))
+  Effect.map(
+    ServerProtocol.make(options.maxConcurrentRequests ?? 10_000, options.gracePeriod ?? "5 seconds"),
+    ({ connect, peerOf, protocol }) => ({
+      protocol,
+      peers: { get: (clientId) => Option.fromNullable(peerOf(clientId)) },
+      handlers: Transport.handlers(Carrier.service(options.name), { connect })
+    })
+  )
 
 /**
  * Where to listen, and what else to serve there.

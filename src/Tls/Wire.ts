@@ -10,7 +10,8 @@ export const headerSize = 8
 export const maxPayload = 65_535
 /** The largest piece of a message, and the largest message in an OPEN or REPLY. */
 export const maxPiece = 16_384
-export const largePiece = 4_096
+/** What TLS puts into one record at the most (RFC 8446, section 5.1): frames that end with one are not cut by it. */
+export const recordSize = 16_384
 export const maxPath = 1_024
 export const maxGoawayText = 1_024
 export const noTimeout = 0xffff_ffff
@@ -70,78 +71,6 @@ export interface Settings {
 
 export const settingsSize = 20
 
-/** Collects frames until they are sent in one go. */
-export interface Writer {
-  /** A frame's header, with room for the payload behind it; gives the position of the payload in `buffer`. */
-  readonly frame: (type: number, flags: number, call: number, length: number) => number
-  /** A frame whose payload is sent from where it lies. */
-  readonly frameOf: (type: number, flags: number, call: number, payload: Uint8Array) => void
-  buffer: Buffer
-  readonly size: () => number
-  /** All bytes since the last call. What it gives is not touched again. */
-  readonly take: () => ReadonlyArray<Buffer>
-}
-
-const chunkSize = 64 * 1024
-
-export const makeWriter = (): Writer => {
-  let full: Array<Buffer> = []
-  let fullSize = 0
-  let used = 0
-  /** Ends the chunk. What is left of its room serves the next frames. */
-  const cut = () => {
-    if (used > 0) {
-      full.push(writer.buffer.subarray(0, used))
-      fullSize += used
-      writer.buffer = writer.buffer.subarray(used)
-      used = 0
-    }
-  }
-
-  const header = (type: number, flags: number, call: number, length: number, room: number) => {
-    if (length > maxPayload) {
-      throw new RangeError(`a frame of ${length} bytes`)
-    }
-    const size = headerSize + room
-    if (used + size > writer.buffer.length) {
-      cut()
-      writer.buffer = Buffer.allocUnsafeSlow(Math.max(chunkSize, size))
-    }
-    const { buffer } = writer
-    const at = used
-    buffer[at] = type
-    buffer[at + 1] = flags
-    buffer[at + 2] = length >>> 8
-    buffer[at + 3] = length
-    buffer[at + 4] = call >>> 24
-    buffer[at + 5] = call >>> 16
-    buffer[at + 6] = call >>> 8
-    buffer[at + 7] = call
-    used += size
-    return at + headerSize
-  }
-
-  const writer: Writer = {
-    buffer: Buffer.alloc(0),
-    frame: (type, flags, call, length) => header(type, flags, call, length, length),
-    frameOf: (type, flags, call, payload) => {
-      header(type, flags, call, payload.length, 0)
-      cut()
-      full.push(Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength))
-      fullSize += payload.length
-    },
-    size: () => fullSize + used,
-    take: () => {
-      cut()
-      const taken = full
-      full = []
-      fullSize = 0
-      return taken
-    }
-  }
-  return writer
-}
-
 export const metadataSize = (metadata: Metadata.Metadata): number => {
   let size = 2
   for (const [key, value] of metadata.entries) {
@@ -173,7 +102,7 @@ export interface Reader {
   readonly bytes: Buffer
   at: number
   readonly end: number
-  /** Whether nothing else lies in the buffer, so that a part of it may be kept. */
+  /** Whether little else lies in the buffer, so that a part of it may be kept. */
   readonly isOwn: boolean
 }
 
@@ -213,7 +142,7 @@ export const allocate = (size: number): Uint8Array => {
   return bytes
 }
 
-/** A copy, unless the frame is alone in its buffer: a view would keep all that came with it for as long as the message is. */
+/** A copy, unless the frame is most of its buffer: a view would keep all that came with it for as long as the message is. */
 export const readBytes = (reader: Reader, size: number): Uint8Array => {
   const at = need(reader, size)
   const { bytes } = reader
@@ -223,6 +152,12 @@ export const readBytes = (reader: Reader, size: number): Uint8Array => {
   const out = allocate(size)
   bytes.copy(out, 0, at, at + size)
   return out
+}
+
+/** Copies the next bytes to a place in a message. */
+export const readInto = (reader: Reader, message: Uint8Array, to: number, size: number): void => {
+  const at = need(reader, size)
+  reader.bytes.copy(message, to, at, at + size)
 }
 
 export const rest = (reader: Reader): number => reader.end - reader.at

@@ -36,16 +36,28 @@ export interface WireConnection extends Receiver.Receiver {
   readonly retire: () => void
   /** Bytes that `output` would give whatever the credit. */
   readonly buffered: () => number
+  /** All output has been sent, so that its room may serve again; `trim` lets go of all room that nothing is in. */
+  readonly reclaim: () => void
   /** The bytes to send now: everything but what waits for credit, and of large messages no more than the budget. */
   readonly output: (budget: number) => ReadonlyArray<Buffer>
 }
 
-/** How much of large messages is written while bytes wait for the socket: what is written later comes behind that. */
+/** How much of large messages is written while bytes wait for the socket. Small ones overtake it. */
 const maxAhead = 128 * 1024
+
+/** What is worth a record of its own. */
+const largePiece = 4096
 
 export const make = (role: "client" | "server", limits: State.Limits, events: State.Events): WireConnection => {
   const state = State.make(role, limits, events)
-  const { calls, turns, writer } = state
+  const { calls, large, turns, writer } = state
+  const size = () => writer.size() + large.size()
+
+  /** The size of the next piece of a large message: up to where a record of TLS ends, so that none is cut in two. */
+  const pieceSize = (): number => {
+    const left = Wire.recordSize - (large.size() % Wire.recordSize) - Wire.headerSize
+    return left >= largePiece ? left : Math.min(Wire.maxPiece, left + Wire.recordSize)
+  }
 
   /** Sends the next piece of a call's message, if there is credit for one; tells whether it did. */
   const sendPiece = (call: State.Call): boolean => {
@@ -54,10 +66,15 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
     if (outgoing === undefined || room < Math.min(1, outgoing.message.length)) {
       return false
     }
-    const size = Math.min(outgoing.message.length - outgoing.offset, Wire.maxPiece, room)
-    const isWhole = outgoing.offset + size === outgoing.message.length
+    const left = outgoing.message.length - outgoing.offset
+    const isLarge = outgoing.message.length >= largePiece || call.batch === state.batch
+    const size = Math.min(left, room, isLarge ? pieceSize() : left)
+    const isWhole = size === left
     const flags = isWhole ? (outgoing.end ? Flag.end : 0) : Flag.more
-    Frames.writeMessage(writer, flags, call.id, outgoing.message, outgoing.offset, size)
+    if (isLarge) {
+      call.batch = state.batch
+    }
+    Frames.writeMessage(isLarge ? large : writer, flags, call.id, outgoing.message, outgoing.offset, size)
     call.sendCredit -= Wire.messageOverhead + size
     state.sendCredit -= Wire.messageOverhead + size
     outgoing.offset += size
@@ -76,7 +93,7 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
     }
     call.outgoing = { message, offset: 0, end, sent }
     // Before others that wait comes nobody.
-    while (turns.size === 0 && call.outgoing !== undefined && writer.size() < maxAhead && sendPiece(call)) {}
+    while (turns.size === 0 && call.outgoing !== undefined && size() < maxAhead && sendPiece(call)) {}
     if (call.outgoing !== undefined) {
       turns.add(call)
     }
@@ -84,7 +101,7 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
 
   const output = (budget: number) => {
     let blocked = 0
-    while (writer.size() < budget && turns.size > blocked) {
+    while (size() < budget && turns.size > blocked) {
       const [call] = turns
       if (call === undefined) {
         break
@@ -93,13 +110,17 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
       turns.add(call)
       blocked = sendPiece(call) ? 0 : blocked + 1
     }
-    return writer.take()
+    state.batch += 1
+    return large.size() === 0 ? writer.take() : [...writer.take(), ...large.take()]
   }
 
   Frames.writeSettings(writer, limits)
 
+  const receiver = Receiver.make(state)
+
   return {
-    ...Receiver.make(state),
+    receive: receiver.receive,
+    isMidFrame: receiver.isMidFrame,
     canOpen: () => state.peer !== undefined && !state.isGoawayReceived && state.mine < state.peer.maxCalls,
     peerSettings: () => state.peer,
     open: (open, message, end) => {
@@ -110,8 +131,9 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
     },
     sendMessage,
     halfClose: (id) => {
-      if (calls.get(id) !== undefined) {
-        writer.frame(Type.halfClose, 0, id, 0)
+      const call = calls.get(id)
+      if (call !== undefined) {
+        State.writerOf(state, call).frame(Type.halfClose, 0, id, 0)
       }
     },
     sendHeaders: (id, headers) => {
@@ -130,14 +152,14 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
       const call = calls.get(id)
       if (call !== undefined) {
         State.finish(state, call)
-        Frames.writeTrailers(writer, id, trailers)
+        Frames.writeTrailers(State.writerOf(state, call), id, trailers)
       }
     },
     cancel: (id) => {
       const call = calls.get(id)
       if (call !== undefined) {
         State.finish(state, call)
-        writer.frame(Type.cancel, 0, id, 0)
+        State.writerOf(state, call).frame(Type.cancel, 0, id, 0)
       }
     },
     consumed: (id, size) => {
@@ -152,7 +174,16 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
       Frames.writeGoaway(writer, (state.nextTheirs - 2) >>> 0, reason, text)
     },
     retire: () => Frames.writeGoaway(writer, (state.nextTheirs + Wire.farAhead) >>> 0, "Shutdown", ""),
-    buffered: () => writer.size(),
+    buffered: size,
+    reclaim: () => {
+      writer.reclaim()
+      large.reclaim()
+    },
+    trim: () => {
+      receiver.trim()
+      writer.trim()
+      large.trim()
+    },
     output
   }
 }

@@ -3,8 +3,9 @@
  */
 import type * as Metadata from "../Transport/Metadata.js"
 import * as Wire from "./Wire.js"
-import { Flag, Type, type Writer } from "./Wire.js"
+import { Flag, Type } from "./Wire.js"
 import type { Open, Reply, Trailers } from "./WireState.js"
+import type { Writer } from "./WireWriter.js"
 
 export const writeSettings = (writer: Writer, settings: Wire.Settings): void => {
   const at = writer.frame(Type.settings, 0, 0, Wire.settingsSize)
@@ -44,14 +45,8 @@ export const writeMessage = (
   offset: number,
   size: number
 ): void => {
-  const piece = size === message.length ? message : message.subarray(offset, offset + size)
-  // To copy a large piece costs more than one more chunk for the socket.
-  if (size >= Wire.largePiece) {
-    writer.frameOf(Type.message, flags, call, piece)
-  } else {
-    const at = writer.frame(Type.message, flags, call, size)
-    writer.buffer.set(piece, at)
-  }
+  const at = writer.frame(Type.message, flags, call, size)
+  writer.buffer.set(size === message.length ? message : message.subarray(offset, offset + size), at)
 }
 
 export const writeHeaders = (writer: Writer, call: number, headers: Metadata.Metadata): void => {

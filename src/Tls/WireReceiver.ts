@@ -12,7 +12,24 @@ export interface Receiver {
   readonly receive: (chunk: Buffer, now: number) => void
   /** Whether a frame has begun and not ended. */
   readonly isMidFrame: () => boolean
+  /** Lets go of room that nothing is in. */
+  readonly trim: () => void
 }
+
+/** What is made ready for a message that has begun to come, at the most. */
+const maxExpected = 256 * 1024
+
+const none: Buffer = Buffer.alloc(0)
+
+/** The frame of the largest piece. */
+const mostOfPiece = Wire.headerSize + Wire.maxPiece
+
+/** A frame that is worth its own buffer. */
+const largeFrame = 2048
+
+/** The message without the room that it did not need; where that is much, in room of its own. */
+const finish = (message: Uint8Array, size: number): Uint8Array =>
+  size === message.length ? message : 2 * size > message.length ? message.subarray(0, size) : message.slice(0, size)
 
 /** Counts what happens in a second. */
 const makeRate = (limit: number, reason: Wire.Reason) => {
@@ -93,6 +110,22 @@ export const make = (state: State.State): Receiver => {
     }
   }
 
+  /** Puts a piece behind those of its message that have come. */
+  const append = (call: State.Call, reader: Wire.Reader, size: number): Uint8Array => {
+    const needed = call.messageSize + size
+    let { message } = call
+    if (message === undefined || needed > message.length) {
+      const wanted = message === undefined ? state.expected : 2 * message.length
+      const grown = Wire.allocate(Math.max(needed, Math.min(wanted, limits.maxMessageSize)))
+      grown.set(message === undefined ? none : message.subarray(0, call.messageSize))
+      message = grown
+      call.message = grown
+    }
+    Wire.readInto(reader, message, call.messageSize, size)
+    call.messageSize = needed
+    return message
+  }
+
   const onMessage = (flags: number, id: number, reader: Wire.Reader) => {
     const size = Wire.rest(reader)
     const cost = Wire.messageOverhead + size
@@ -119,34 +152,36 @@ export const make = (state: State.State): Receiver => {
       throw State.violation(`a wrong flag on a message of call ${id}`)
     }
     call.isRemoteDone = isLast
-    if (goesOn || call.pieces !== undefined) {
+    if (goesOn || call.message !== undefined) {
       // An unfinished message must not hold up the connection: others could then never finish theirs.
       State.giveBack(state, cost)
       call.partial += cost
     } else {
       call.heldOnConnection += cost
     }
-    call.piecesSize += size
-    if (call.isDropping || call.piecesSize > limits.maxMessageSize) {
+    if (call.isDropping || call.messageSize + size > limits.maxMessageSize) {
       const isFirst = !call.isDropping
       call.isDropping = true
-      call.pieces = undefined
+      call.message = undefined
       call.partial = 0
       State.consume(state, call, call.held)
       return isFirst ? events.onTooLarge(id) : undefined
     }
-    const piece = Wire.readBytes(reader, size)
     if (goesOn) {
-      call.pieces ??= []
-      call.pieces.push(piece)
+      append(call, reader, size)
       return State.consume(state, call, 0)
     }
-    const message = call.pieces === undefined ? piece : join(call.pieces, piece, call.piecesSize)
-    const messageCost = call.pieces === undefined ? cost : call.partial
-    call.pieces = undefined
-    call.piecesSize = 0
-    call.partial = 0
-    events.onMessage(id, message, messageCost)
+    if (call.message === undefined) {
+      events.onMessage(id, Wire.readBytes(reader, size), cost)
+    } else {
+      const message = finish(append(call, reader, size), call.messageSize)
+      const messageCost = call.partial
+      state.expected = Math.min(call.messageSize, maxExpected)
+      call.message = undefined
+      call.messageSize = 0
+      call.partial = 0
+      events.onMessage(id, message, messageCost)
+    }
     if (isLast) {
       events.onHalfClose(id)
     }
@@ -157,7 +192,7 @@ export const make = (state: State.State): Receiver => {
     if (call === undefined) {
       return
     }
-    if (call.isRemoteDone || call.pieces !== undefined) {
+    if (call.isRemoteDone || call.message !== undefined) {
       throw State.violation(`call ${id} was half-closed twice or in the middle of a message`)
     }
     call.isRemoteDone = true
@@ -298,8 +333,20 @@ export const make = (state: State.State): Receiver => {
 
   /** A frame that comes in parts: first room for its header alone, then for all of it, and how much of that is there. */
   const header = Buffer.alloc(Wire.headerSize)
-  let pending = header
+  let pending: Buffer = header
   let filled = 0
+  let piece: Buffer = none
+
+  /** Pieces of a message are copied out of their frame, so that it serves the next one too. */
+  const roomFor = (bytes: Buffer, at: number, size: number): Buffer => {
+    if (bytes[at] !== Type.message || ((bytes[at + 1] ?? 0) & Flag.more) === 0 || size > mostOfPiece) {
+      return Buffer.allocUnsafeSlow(size)
+    }
+    if (piece.length === 0) {
+      piece = Buffer.allocUnsafeSlow(mostOfPiece)
+    }
+    return piece.subarray(0, size)
+  }
 
   /** Takes what the unfinished frame lacks of the chunk; gives how much that was. */
   const fill = (chunk: Buffer, at: number): number => {
@@ -313,7 +360,7 @@ export const make = (state: State.State): Receiver => {
     if (filled > 0) {
       at += fill(chunk, at)
       if (pending === header && filled === Wire.headerSize) {
-        pending = Buffer.allocUnsafeSlow(sizeOf(header, 0))
+        pending = roomFor(header, 0, sizeOf(header, 0))
         header.copy(pending)
         at += fill(chunk, at)
       }
@@ -328,10 +375,10 @@ export const make = (state: State.State): Receiver => {
     while (chunk.length - at >= Wire.headerSize) {
       const size = sizeOf(chunk, at)
       if (at + size > chunk.length) {
-        pending = Buffer.allocUnsafeSlow(size)
+        pending = roomFor(chunk, at, size)
         break
       }
-      onBytes(chunk, at, size, false, now)
+      onBytes(chunk, at, size, size >= largeFrame && 4 * size > 3 * chunk.buffer.byteLength, now)
       at += size
     }
     if (at < chunk.length) {
@@ -339,15 +386,11 @@ export const make = (state: State.State): Receiver => {
     }
   }
 
-  return { receive, isMidFrame: () => filled > 0 }
-}
-
-const join = (pieces: ReadonlyArray<Uint8Array>, last: Uint8Array, size: number): Uint8Array => {
-  const message = Wire.allocate(size)
-  let at = 0
-  for (const piece of [...pieces, last]) {
-    message.set(piece, at)
-    at += piece.length
+  const trim = () => {
+    if (filled === 0) {
+      piece = none
+    }
   }
-  return message
+
+  return { receive, isMidFrame: () => filled > 0, trim }
 }

@@ -3,9 +3,10 @@
  */
 import type * as Metadata from "../Transport/Metadata.js"
 import * as CallTable from "./callTable.js"
-import * as Wire from "./Wire.js"
+import type * as Wire from "./Wire.js"
 import { Violation } from "./Wire.js"
 import * as Frames from "./WireFrames.js"
+import * as Writer from "./WireWriter.js"
 
 /** What a connection tells its owner. All are called from within `receive`. */
 export interface Events {
@@ -81,18 +82,27 @@ export interface Call {
   partial: number
   /** Read, and not yet given back as credit. */
   owed: number
-  pieces: Array<Uint8Array> | undefined
-  piecesSize: number
+  /** An unfinished message, of which so many bytes have come. */
+  message: Uint8Array | undefined
+  messageSize: number
   isDropping: boolean
   isRemoteDone: boolean
   hasHeaders: boolean
   /** What this end may still send on this call. */
   sendCredit: number
   outgoing: Outgoing | undefined
+  /** The last batch of large pieces that holds one of this call. */
+  batch: number
 }
 
 export interface State {
-  readonly writer: Wire.Writer
+  readonly writer: Writer.Writer
+  /** Pieces of large messages. All that is in `writer` overtakes them. */
+  readonly large: Writer.Writer
+  /** The number of the batch that is being collected there. */
+  batch: number
+  /** The size of the last message that came in pieces: the next may be as large. */
+  expected: number
   readonly limits: Limits
   readonly events: Events
   readonly calls: CallTable.CallTable<Call>
@@ -113,7 +123,10 @@ export interface State {
 }
 
 export const make = (role: "client" | "server", limits: Limits, events: Events): State => ({
-  writer: Wire.makeWriter(),
+  writer: Writer.make(),
+  large: Writer.make(32 * 1024, 160 * 1024),
+  batch: 1,
+  expected: 0,
   limits,
   events,
   calls: CallTable.make(),
@@ -142,13 +155,14 @@ export const begin = (state: State, id: number, isMine: boolean): Call => {
     heldOnConnection: 0,
     partial: 0,
     owed: 0,
-    pieces: undefined,
-    piecesSize: 0,
+    message: undefined,
+    messageSize: 0,
     isDropping: false,
     isRemoteDone: false,
     hasHeaders: false,
     sendCredit: state.peer?.callWindow ?? 0,
-    outgoing: undefined
+    outgoing: undefined,
+    batch: 0
   }
   state.calls.add(id, call)
   if (isMine) {
@@ -158,6 +172,10 @@ export const begin = (state: State, id: number, isMine: boolean): Call => {
   }
   return call
 }
+
+/** Where the next frame of a call goes: not before pieces of its own. */
+export const writerOf = (state: State, call: Call): Writer.Writer =>
+  call.batch === state.batch ? state.large : state.writer
 
 /** Forgets a call. What was received for it and not read counts as read. */
 export const finish = (state: State, call: Call): void => {

@@ -68,6 +68,8 @@ export const make = (
   let end: End | undefined
   let isLost = false
   let isScheduled = false
+  /** What is sent while output is collected goes out with it. */
+  let isWriting = false
   let waiting = 0
   let lastReceived = performance.now()
   let frameSince: number | undefined
@@ -125,14 +127,24 @@ export const make = (
     if (end !== undefined || socket.writableNeedDrain) {
       return
     }
+    if (socket.writableLength === 0) {
+      wire.reclaim()
+    }
+    isWriting = true
     const chunks = wire.output(budget)
+    isWriting = false
+    const isMany = chunks.length > 1
     let size = 0
-    socket.cork()
+    if (isMany) {
+      socket.cork()
+    }
     for (const chunk of chunks) {
       socket.write(chunk)
       size += chunk.length
     }
-    socket.uncork()
+    if (isMany) {
+      socket.uncork()
+    }
     if (size >= budget && !socket.writableNeedDrain) {
       flush()
     }
@@ -141,6 +153,9 @@ export const make = (
   /** What is written in one turn of the event loop goes out in one write, or in a few where it is much. */
   const flush = () => {
     waiting += 1
+    if (isWriting) {
+      return
+    }
     if (waiting >= portion) {
       write()
     } else if (!isScheduled) {
@@ -213,6 +228,9 @@ export const make = (
       pingSince = now
       wire.ping(0n)
       flush()
+    }
+    if (socket.writableLength === 0) {
+      wire.trim()
     }
   }
 

@@ -1,20 +1,15 @@
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
-import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
-import { constVoid } from "effect/Function"
 import * as Option from "effect/Option"
-import * as Stream from "effect/Stream"
 import * as ErrorDetails from "../Transport/ErrorDetails.js"
 import * as Codec from "../Transport/internal/codec.js"
-import * as Inbox from "../Transport/internal/inbox.js"
 import * as IncomingCall from "../Transport/internal/incomingCall.js"
 import type * as InFlight from "../Transport/internal/inFlight.js"
 import type * as Route from "../Transport/internal/route.js"
-import * as Turns from "../Transport/internal/turns.js"
 import * as Metadata from "../Transport/Metadata.js"
 import {
   Cancelled,
@@ -26,6 +21,7 @@ import {
 } from "../Transport/TransportError.js"
 import * as CallTable from "./callTable.js"
 import type { Link } from "./tlsLink.js"
+import * as TlsStream from "./tlsStream.js"
 import * as Wire from "./Wire.js"
 import type { Open } from "./WireState.js"
 
@@ -203,22 +199,12 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
     }
 
     const stream = (route: Route.StreamRoute) => {
-      const inbox = Inbox.make<readonly [message: Uint8Array, cost: number], never>((taken) => {
-        wire.consumed(
-          id,
-          taken.reduce((sum, [, cost]) => sum + cost, 0)
-        )
-        link.flush()
-      }, constVoid)
-      const requests = Stream.mapEffect(inbox.stream, ([message]) => decode(message))
-      const send = (message: unknown) =>
-        Effect.flatMap(encode(message), (bytes) =>
-          Effect.async<void>((resume) => {
-            sendHeaders(id, incoming.response)
-            wire.sendMessage(id, bytes, false, () => Turns.give(() => resume(Effect.void)))
-            link.flush()
-          })
-        )
+      const inbox = TlsStream.makeInbox(link, () => id, decode)
+      const encodeNext = (message: unknown) =>
+        Either.map(encode(message), (bytes) => {
+          sendHeaders(id, incoming.response)
+          return bytes
+        })
       const call: Call = {
         handler: undefined,
         timer: undefined,
@@ -227,7 +213,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
       }
       calls.add(id, call)
       call.handler = inFlight.fork(
-        Stream.runForEach(route.handle(requests, incoming), send),
+        TlsStream.sendAll(link, () => id, route.handle(inbox.stream, incoming), encodeNext),
         route.context,
         incoming,
         (exit) => {

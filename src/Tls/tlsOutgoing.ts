@@ -6,8 +6,6 @@ import * as Stream from "effect/Stream"
 import * as ErrorDetails from "../Transport/ErrorDetails.js"
 import * as Codec from "../Transport/internal/codec.js"
 import type { Connection, OutgoingCall } from "../Transport/internal/connection.js"
-import * as Inbox from "../Transport/internal/inbox.js"
-import * as Turns from "../Transport/internal/turns.js"
 import * as Turnstile from "../Transport/internal/turnstile.js"
 import * as Metadata from "../Transport/Metadata.js"
 import type * as Method from "../Transport/Method.js"
@@ -23,6 +21,7 @@ import {
 } from "../Transport/TransportError.js"
 import * as CallTable from "./callTable.js"
 import type { Link } from "./tlsLink.js"
+import * as TlsStream from "./tlsStream.js"
 import * as Wire from "./Wire.js"
 import type { Goaway, Reply, Trailers } from "./WireState.js"
 
@@ -193,13 +192,11 @@ export const make = (link: Link): Outgoing => {
         if (link.isClosed()) {
           return yield* Turnstile.closedBefore(where)
         }
-        const inbox = Inbox.make<readonly [message: Uint8Array, cost: number], CallError | E>((taken) => {
-          wire.consumed(
-            id,
-            taken.reduce((sum, [, cost]) => sum + cost, 0)
-          )
-          link.flush()
-        }, constVoid)
+        const inbox = TlsStream.makeInbox<O, CallError | E>(
+          link,
+          () => id,
+          (message) => Codec.decode(method.output, message, settings.maxReceiveMessageSize, where)
+        )
         const listener = {
           onMessage: (message: Uint8Array, cost: number) => inbox.push([message, cost]),
           onEnd: inbox.end
@@ -219,14 +216,8 @@ export const make = (link: Link): Outgoing => {
           }
           leave = turnstile.enter(where, call.timeout, start, (error) => resume(Effect.fail(error)))
         })
-        const send = (request: II) =>
-          Effect.flatMap(encode(method, request, where), (bytes) =>
-            Effect.async<void>((resume) => {
-              wire.sendMessage(id, bytes, false, () => Turns.give(() => resume(Effect.void)))
-              link.flush()
-            })
-          )
-        yield* Stream.runForEach(requests, send).pipe(
+        const send = (request: II) => encode(method, request, where)
+        yield* TlsStream.sendAll(link, () => id, requests, send).pipe(
           Effect.matchCauseEffect({
             onFailure: (cause) =>
               Effect.sync(() => {
@@ -241,9 +232,7 @@ export const make = (link: Link): Outgoing => {
           }),
           Effect.forkScoped
         )
-        return Stream.mapEffect(inbox.stream, ([message]) =>
-          Codec.decode(method.output, message, settings.maxReceiveMessageSize, where)
-        )
+        return inbox.stream
       })
     )
 

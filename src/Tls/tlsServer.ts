@@ -15,12 +15,13 @@ import type { Settings } from "./TlsOptions.js"
 import * as TlsConnection from "./tlsConnection.js"
 import * as Wire from "./Wire.js"
 import * as Frames from "./WireFrames.js"
+import * as Writer from "./WireWriter.js"
 
 /** How long the last answers may take to leave after the handlers have ended. */
 const flushPeriod = Duration.seconds(1)
 
 const farewell = (reason: Wire.Reason, text: string): Uint8Array => {
-  const writer = Wire.makeWriter()
+  const writer = Writer.make()
   Frames.writeGoaway(writer, 0, reason, text)
   return Buffer.concat(writer.take())
 }

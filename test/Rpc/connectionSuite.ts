@@ -9,7 +9,7 @@ import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import { RpcTransport, Transport } from "effect-transport"
 import { EchoService, echo } from "../fixtures/echo.js"
-import { eventually, soon } from "../fixtures/expect.js"
+import { eventually, soon, within } from "../fixtures/expect.js"
 import { closable, connect, formats, Other, otherHandlers, serve, testOn } from "./rpcSupport.js"
 
 /** A protocol whose server runs for as long as the test, on listeners that come and go. */
@@ -95,6 +95,43 @@ export const connectionSuite = <E>(name: string, transport: Layer.Layer<Transpor
         yield* Deferred.succeed(finish, "late")
         expect(yield* soon(Fiber.join(call))).toBe("late")
         yield* soon(Fiber.join(closing))
+      })
+    )
+
+    test(
+      "a server that closes takes no further requests and answers those that it has, for as long as it may",
+      Effect.gen(function* () {
+        const [{ finish, log, started, target }, close] = yield* closable(serve())
+        const client = yield* connect(target)
+        const [slow, never] = yield* Effect.all([Effect.fork(client.Slow()), Effect.fork(Effect.flip(client.Never()))])
+        yield* Effect.repeatN(started.take, 1)
+        const closing = yield* Effect.fork(close)
+        yield* eventually(
+          Effect.map(Effect.flip(client.Ping()), (error) =>
+            expect(error.cause).toMatchObject({ _tag: "Unavailable", processed: "no" })
+          ).pipe(Effect.orDie)
+        )
+        expect([slow.unsafePoll(), never.unsafePoll()]).toEqual([null, null])
+        yield* Deferred.succeed(finish, undefined)
+        expect(yield* soon(Fiber.join(slow))).toBe("late")
+        // The grace period is a second.
+        const error = yield* within(Fiber.join(never), "5 seconds")
+        expect(error).toBeInstanceOf(RpcClientError)
+        expect(error.cause).toMatchObject({ _tag: "Unavailable" })
+        yield* within(Fiber.join(closing), "5 seconds")
+        expect(log).toEqual(["Slow Success", "Never interrupted"])
+      })
+    )
+
+    test(
+      "what is larger than a message, in a serialization without frames, ends the connection with the transport's error",
+      Effect.gen(function* () {
+        const { target } = yield* serve({ format: formats.JSON })
+        const client = yield* connect(target, formats.JSON)
+        const error = yield* Effect.flip(client.Blob({ size: 6_000_000 }))
+        expect(error).toBeInstanceOf(RpcClientError)
+        expect(error.cause).toMatchObject({ _tag: "ResourceExhausted" })
+        yield* eventually(Effect.orDie(Effect.map(client.Ping(), (pong) => expect(pong).toBe("pong"))))
       })
     )
 

@@ -258,7 +258,12 @@ it("frames of any size pass through messages", () => {
     FastCheck.property(FastCheck.array(FastCheck.nat(600_000), { maxLength: 6 }), (sizes) => {
       const frames = sizes.map((size, i) => new Uint8Array(size).fill(i + 1))
       const messages = Effect.runSync(
-        Stream.runCollect(Carrier.batched(RpcSerialization.ndjson, Stream.fromIterable(frames)))
+        Effect.gen(function* () {
+          const outbox = yield* Mailbox.make<Uint8Array>()
+          yield* outbox.offerAll(frames)
+          yield* outbox.end
+          return yield* Stream.runCollect(Carrier.messages(RpcSerialization.ndjson, outbox))
+        })
       )
       const all = Buffer.concat(Chunk.toReadonlyArray(messages))
       expect(Buffer.compare(all, Buffer.concat(frames))).toBe(0)

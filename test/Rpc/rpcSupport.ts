@@ -7,6 +7,7 @@ import * as RpcSerialization from "@effect/rpc/RpcSerialization"
 import * as RpcServer from "@effect/rpc/RpcServer"
 import { it } from "@effect/vitest"
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
@@ -32,6 +33,7 @@ const Group = RpcGroup.make(
   Rpc.make("Broken"),
   Rpc.make("Lies", { success: Schema.Number }),
   Rpc.make("Never"),
+  Rpc.make("Slow", { success: Schema.String }),
   Rpc.make("GiveUp"),
   Rpc.make("Blob", { payload: { size: Schema.Number }, success: Schema.String }),
   Rpc.make("Count", { payload: { to: Schema.Number }, success: Schema.Number, error: TooLong, stream: true }),
@@ -54,9 +56,11 @@ const Known = Group.merge(Other).add(Rpc.make("Ghost", { success: Schema.String 
 export interface Events {
   readonly log: Array<string>
   readonly started: Mailbox.Mailbox<string>
+  /** Lets those end that are slow. */
+  readonly finish: Deferred.Deferred<void>
 }
 
-const handlers = ({ log, started }: Events) => {
+const handlers = ({ finish, log, started }: Events) => {
   const follow = <A, E, R>(name: string, effect: Effect.Effect<A, E, R>) =>
     Effect.zipRight(
       started.offer(name),
@@ -69,6 +73,7 @@ const handlers = ({ log, started }: Events) => {
     Broken: () => Effect.dieMessage("broken"),
     Lies: () => Effect.succeed("no number" as unknown as number),
     Never: () => follow("Never", Effect.never),
+    Slow: () => follow("Slow", Effect.as(Deferred.await(finish), "late")),
     GiveUp: () => Effect.interrupt,
     Blob: ({ size }) => Effect.succeed("x".repeat(size)),
     Count: ({ to }) =>
@@ -131,7 +136,7 @@ interface ServeOptions {
 /** A listener of both groups and a protobuf service, and what its handlers tell. */
 export const serve = ({ format = formats.MessagePack, ...options }: ServeOptions = {}) =>
   Effect.gen(function* () {
-    const events: Events = { log: [], started: yield* Mailbox.make<string>() }
+    const events: Events = { log: [], started: yield* Mailbox.make<string>(), finish: yield* Deferred.make<void>() }
     const context = yield* Layer.build(
       RpcServer.layer(Group.merge(Other), options).pipe(
         Layer.provide([handlers(events), otherHandlers, RpcTransport.layerPeerMiddleware, polite]),

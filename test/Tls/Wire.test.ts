@@ -4,9 +4,19 @@ import { constVoid } from "effect/Function"
 import * as Wire from "../../src/Tls/Wire.js"
 import { Flag, Type } from "../../src/Tls/Wire.js"
 import * as Metadata from "../../src/Transport/Metadata.js"
-import { carry, digest, type End, limits, makeEnd, pair, readAll, reasonFor, request, settle } from "./wireSupport.js"
-
-const bytes = (size: number) => Uint8Array.from({ length: size }, (_, i) => (i * 7 + (i >> 8)) & 0xff)
+import {
+  bytes,
+  carry,
+  digest,
+  type End,
+  limits,
+  makeEnd,
+  pair,
+  readAll,
+  reasonFor,
+  request,
+  settle
+} from "./wireSupport.js"
 
 const metadata = Metadata.make({ "x-text": "a b", "x-bytes-bin": Uint8Array.of(0, 255) })
 const trailers = (code = 0) => ({ code, message: "höchst", details: Uint8Array.of(1), metadata })

@@ -15,6 +15,7 @@ import { EchoService } from "../../examples/gen/echo/v1/echo_pb.js"
 import * as Wire from "../../src/Tls/Wire.js"
 import { Type } from "../../src/Tls/Wire.js"
 import * as Frames from "../../src/Tls/WireFrames.js"
+import * as Writer from "../../src/Tls/WireWriter.js"
 import { echo } from "../fixtures/echo.js"
 import { eventually, leavesNothing, within } from "../fixtures/expect.js"
 import { captureLog, follow } from "../fixtures/observe.js"
@@ -49,8 +50,8 @@ const handlers = (implementation: Partial<T.Implementation<typeof EchoService>> 
 const accepted = Effect.map(Metric.value(TransportMetrics.connectionsAccepted), ({ value }) => value)
 
 /** Frames as one chunk. */
-const bytes = (write: (writer: Wire.Writer) => void) => {
-  const writer = Wire.makeWriter()
+const bytes = (write: (writer: Writer.Writer) => void) => {
+  const writer = Writer.make()
   write(writer)
   return Buffer.concat(writer.take())
 }

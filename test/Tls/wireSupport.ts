@@ -25,6 +25,9 @@ export interface End {
 const show = (metadata: Metadata.Metadata) =>
   metadata.entries.map(([key, value]) => `${key}=${String(value)}`).join("&")
 
+/** A message of a size. */
+export const bytes = (size: number) => Uint8Array.from({ length: size }, (_, i) => (i * 7 + (i >> 8)) & 0xff)
+
 export const digest = (bytes: Uint8Array) => `${bytes.length}:${bytes.reduce((sum, byte) => (sum * 31 + byte) | 0, 7)}`
 
 export const makeEnd = (

@@ -3,6 +3,7 @@ import type { Close, Connection, ConnectionSettings, Events, HostPort, Read, Str
 import * as Coalesced from "./coalesced.js"
 import type { Paths, Quiche, State } from "./quiche.js"
 import * as StreamError from "./streamError.js"
+import * as StreamMap from "./streamMap.js"
 
 /** What the endpoint needs of a connection. */
 export interface Driven {
@@ -71,6 +72,9 @@ const makeSeen = () => {
   }
 }
 
+/** How long the end of a connection may wait until it can be sent, in milliseconds. */
+const lingerPeriod = 1000
+
 /** RFC 9000, section 20.1. */
 const connectionRefused = 0x2
 
@@ -78,13 +82,15 @@ export const make = (options: Options): Driven => {
   const { paths, quiche, role, settings, state } = options
   const { Shutdown } = quiche
   const recvInfo = { from: paths.remote, to: paths.local }
-  const streams = new Map<number, Stream>()
+  const streams = StreamMap.make<Stream>()
   /** Streams with something pending, in the order of their turns. */
-  const blocked = new Map<number, Stream>()
+  const blocked = new Set<number>()
   const watched = new Set<number>()
   const isNew = { bidi: makeSeen(), uni: makeSeen() }
   let nextBidi = role === "client" ? 0 : 1
   let nextUni = role === "client" ? 2 : 3
+  /** Streams that may be opened, of those that the peer was known to allow; and whether more are waited for. */
+  let bidiLeft = 0
   let wantsStream = false
   let isScheduled = false
   let isEstablished = false
@@ -92,6 +98,9 @@ export const make = (options: Options): Driven => {
   let isConfirmed = false
   let { keepaliveTime } = settings
   let closed: Close | undefined
+  let closedSince = 0
+  /** quiche has thrown: whether that is the end is in `localError`. */
+  let hasFailed = false
   let isGone = false
   let timer: NodeJS.Timeout | undefined
   let timerDue = Number.POSITIVE_INFINITY
@@ -111,6 +120,7 @@ export const make = (options: Options): Driven => {
   const finish = (close: Close) => {
     if (closed === undefined) {
       closed = close
+      closedSince = performance.now()
       streams.clear()
       blocked.clear()
       watched.clear()
@@ -146,6 +156,7 @@ export const make = (options: Options): Driven => {
         sent = state.send(slabAt === 0 ? slab : slab.subarray(slabAt))
       } catch {
         // What is wrong is in `localError`, or will end by the idle timeout.
+        hasFailed = true
         return
       }
       if (sent === null) {
@@ -170,6 +181,8 @@ export const make = (options: Options): Driven => {
             ? lastReceived + keepaliveTime
             : Math.max(pingSince, lastReceived) + settings.keepaliveTimeout
       )
+    } else {
+      due = Math.min(due, closedSince + lingerPeriod)
     }
     // A timer that comes too early looks again; to move it for every packet would cost more.
     if (timer === undefined || due < timerDue - 1) {
@@ -197,6 +210,8 @@ export const make = (options: Options): Driven => {
         pingSince = now
         state.sendAckEliciting()
       }
+    } else if (now - closedSince >= lingerPeriod) {
+      return gone()
     }
     if (state.timeout() === 0) {
       state.onTimeout()
@@ -264,28 +279,33 @@ export const make = (options: Options): Driven => {
     if (blocked.size === 0) {
       return
     }
-    for (const stream of [...blocked.values()]) {
-      if (stream.pendingSize <= small && !push(stream, small)) {
+    for (const id of [...blocked]) {
+      const stream = streams.get(id)
+      if (stream !== undefined && stream.pendingSize <= small && !push(stream, small)) {
         settle(stream)
       }
     }
-    for (const stream of [...blocked.values()]) {
+    for (const id of [...blocked]) {
+      const stream = streams.get(id)
       if (closed !== undefined) {
         return
+      }
+      if (stream === undefined || !blocked.has(id)) {
+        continue
       }
       const before = stream.pendingSize
       if (!push(stream, portion)) {
         settle(stream)
       } else if (stream.pendingSize < before) {
         // It has had its turn.
-        blocked.delete(stream.id)
-        blocked.set(stream.id, stream)
+        blocked.delete(id)
+        blocked.add(id)
       }
     }
   }
 
   const forget = (id: number) => {
-    streams.delete(id)
+    streams.remove(id)
     watched.delete(id)
   }
 
@@ -324,20 +344,17 @@ export const make = (options: Options): Driven => {
 
   const register = (id: number, events: StreamEvents): Stream => {
     const stream: Stream = { id, events, pending: [], pendingSize: 0, fin: false, isReleased: false }
-    streams.set(id, stream)
+    streams.add(id, stream)
     return stream
   }
 
   const readDatagrams = () => {
-    for (;;) {
+    while (closed === undefined) {
       const datagram = state.dgramRecvVec()
       if (datagram === null) {
         return
       }
       events.onDatagram(Buffer.from(datagram.buffer, datagram.byteOffset, datagram.byteLength))
-      if (closed !== undefined) {
-        return
-      }
     }
   }
 
@@ -355,6 +372,10 @@ export const make = (options: Options): Driven => {
   }
 
   const lookForEnd = () => {
+    if (!hasFailed && !state.isDraining() && !state.isClosed()) {
+      return
+    }
+    hasFailed = false
     const close = isErrorOf("remote") ?? isErrorOf("local")
     if (close !== undefined) {
       finish(close)
@@ -365,9 +386,9 @@ export const make = (options: Options): Driven => {
     }
   }
 
-  /** All that follows from the packets, writes and timers of one turn of the event loop. */
+  /** What follows from the packets, writes and timers of one turn of the event loop. */
   const process = () => {
-    isScheduled = false
+    isScheduled = true
     if (isGone) {
       return
     }
@@ -380,10 +401,9 @@ export const make = (options: Options): Driven => {
       }
       events.onEstablished()
     }
-    if (closed === undefined && isAccepted) {
+    // To ask what is readable costs more than anything else here, also where nothing is.
+    if (closed === undefined && isAccepted && state.isReadable()) {
       readStreams()
-    }
-    if (closed === undefined && isAccepted) {
       readDatagrams()
     }
     if (closed === undefined && watched.size > 0) {
@@ -395,6 +415,15 @@ export const make = (options: Options): Driven => {
     }
     if (closed === undefined) {
       pushBlocked()
+    }
+    // The fibers that this has woken run first, so that what they write goes with it.
+    queueMicrotask(flush)
+  }
+
+  const flush = () => {
+    isScheduled = false
+    if (isGone) {
+      return
     }
     send()
     if (closed === undefined) {
@@ -416,6 +445,8 @@ export const make = (options: Options): Driven => {
     if (closed !== undefined) {
       return
     }
+    // Nothing but the end is sent behind it, and a peer that misses the end of the handshake can't read that.
+    send()
     try {
       state.close(isApplication, code, Buffer.from(text))
     } catch {
@@ -423,7 +454,12 @@ export const make = (options: Options): Driven => {
     }
     send()
     finish({ _tag: "Closed", by: "local", isApplication, code, text })
-    gone()
+    if (state.isClosed() || state.isDraining()) {
+      gone()
+    } else {
+      // There is no room for the end before something is acknowledged.
+      schedule()
+    }
   }
 
   const receive = (packet: Buffer) => {
@@ -444,6 +480,7 @@ export const make = (options: Options): Driven => {
         state.recv(each, recvInfo)
       } catch {
         // What can't be read is dropped (RFC 9000, section 12.2), and what breaks the rules is in `localError` now.
+        hasFailed = true
       }
     }
     // What is not drained grows (CVE-2026-12707, CVE-2025-7054).
@@ -503,12 +540,17 @@ export const make = (options: Options): Driven => {
     peerCertificates: () =>
       (state.peerCertChain() ?? []).map((der) => Buffer.from(der.buffer, der.byteOffset, der.byteLength)),
     mayOpenBidi: () => {
-      wantsStream = closed === undefined && state.peerStreamsLeftBidi() === 0
-      return closed === undefined && !wantsStream
+      if (closed !== undefined) {
+        return false
+      }
+      bidiLeft ||= state.peerStreamsLeftBidi()
+      wantsStream = bidiLeft === 0
+      return !wantsStream
     },
     openBidi: (events) => {
       const id = nextBidi
       nextBidi += 4
+      bidiLeft = Math.max(0, bidiLeft - 1)
       return open(id, events)
     },
     openUni: (events) => {
@@ -531,7 +573,7 @@ export const make = (options: Options): Driven => {
         return false
       }
       if (push(stream, portion)) {
-        blocked.set(id, stream)
+        blocked.add(id)
         return false
       }
       return true
@@ -550,12 +592,12 @@ export const make = (options: Options): Driven => {
       }
     },
     stop: (id, code) => {
-      if (closed === undefined && streams.has(id)) {
+      if (closed === undefined && streams.get(id) !== undefined) {
         shutdown(id, Shutdown.Read, code)
       }
     },
     watch: (id, isWatched) => {
-      if (isWatched && streams.has(id)) {
+      if (isWatched && streams.get(id) !== undefined) {
         watched.add(id)
       } else {
         watched.delete(id)

@@ -239,8 +239,9 @@ const listen = async (quiche: Quiche.Quiche, options: ListenOptions): Promise<Li
       isRefusing = true
     },
     close: () => {
-      for (const { connection } of connections.values()) {
+      for (const { connection, lose } of [...connections.values()]) {
         connection.close(false, noError, "")
+        lose({ _tag: "Lost", why: "Silent" })
       }
       return socket.close()
     }

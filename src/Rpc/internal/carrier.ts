@@ -1,7 +1,9 @@
 import { ResponseDefectEncoded } from "@effect/rpc/RpcMessage"
 import type * as RpcSerialization from "@effect/rpc/RpcSerialization"
+import * as Channel from "effect/Channel"
 import * as Chunk from "effect/Chunk"
 import * as Either from "effect/Either"
+import type * as Mailbox from "effect/Mailbox"
 import * as Stream from "effect/Stream"
 import type * as Method from "../../Transport/Method.js"
 import * as Service from "../../Transport/Service.js"
@@ -83,15 +85,26 @@ const join = (frames: ReadonlyArray<Uint8Array>): ReadonlyArray<Uint8Array> => {
 }
 
 /** Frames as messages. Where the serialization tells by itself where a frame ends, those that wait together go together. */
-export const batched = <E>(
+export const messages = <E>(
   { includesFraming }: RpcSerialization.RpcSerialization["Type"],
-  frames: Stream.Stream<Uint8Array, E>
-): Stream.Stream<Uint8Array, E> =>
-  includesFraming
-    ? Stream.mapChunks(frames, (chunk) => {
-        const waiting = Chunk.toReadonlyArray(chunk)
-        return Chunk.unsafeFromArray(
-          waiting.includes(goodbye) ? [goodbye, ...join(waiting.filter((frame) => frame !== goodbye))] : join(waiting)
-        )
-      })
-    : frames
+  frames: Mailbox.ReadonlyMailbox<Uint8Array, E>
+): Stream.Stream<Uint8Array, E> => {
+  const pack = (waiting: Chunk.Chunk<Uint8Array>) => {
+    if (!includesFraming) {
+      return Channel.write(waiting)
+    }
+    const all = Chunk.toReadonlyArray(waiting)
+    return Channel.write(
+      Chunk.unsafeFromArray(
+        all.includes(goodbye) ? [goodbye, ...join(all.filter((one) => one !== goodbye))] : join(all)
+      )
+    )
+  }
+  // As `Mailbox.toStream` does it, and `Stream.mapChunks` after it, which would cost as much again.
+  const loop: Channel.Channel<Chunk.Chunk<Uint8Array>, unknown, E> = Channel.flatMap(
+    Channel.fromEffect(frames.takeAll),
+    ([waiting, isDone]) =>
+      isDone ? (Chunk.isEmpty(waiting) ? Channel.void : pack(waiting)) : Channel.zipRight(pack(waiting), loop)
+  )
+  return Stream.fromChannel(loop)
+}

@@ -1,45 +1,51 @@
 import type { FromServerEncoded } from "@effect/rpc/RpcMessage"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import * as Runtime from "effect/Runtime"
+import * as FiberId from "effect/FiberId"
+import * as FiberSet from "effect/FiberSet"
+import type * as Scope from "effect/Scope"
 
 /** Passes responses on to their requests. */
-export type Deliver = (response: FromServerEncoded) => Effect.Effect<void>
+export interface Delivery {
+  readonly deliver: (response: FromServerEncoded) => Effect.Effect<void>
+  /** Nobody waits for the request's responses any more. */
+  readonly abandon: (requestId: string) => void
+}
 
 /**
  * A chunk is delivered when its stream has room for it. Until then it holds up the end of that stream and nothing else,
  * or one that nobody reads from would keep all responses from a client.
  */
-export const make = (runtime: Runtime.Runtime<never>, deliver: Deliver): Deliver => {
-  const runFork = Runtime.runFork(runtime)
-  const chunks = new Map<string, Fiber.RuntimeFiber<void>>()
+export const make = (
+  deliver: (response: FromServerEncoded) => Effect.Effect<void>
+): Effect.Effect<Delivery, never, Scope.Scope> =>
+  Effect.map(FiberSet.makeRuntime(), (run) => {
+    const chunks = new Map<string, Fiber.RuntimeFiber<void>>()
 
-  const start = (requestId: string, chunk: Effect.Effect<void>) => {
-    const fiber = runFork(chunk, { immediate: true })
-    if (fiber.unsafePoll() === null) {
-      chunks.set(requestId, fiber)
-      fiber.addObserver(() => chunks.get(requestId) === fiber && chunks.delete(requestId))
-    }
-  }
-
-  return (response) => {
-    switch (response._tag) {
-      case "Chunk": {
-        const before = chunks.get(response.requestId)
-        const next = Effect.sync(() => start(response.requestId, deliver(response)))
-        // A server that waits for acks has one chunk of a stream under way.
-        return before === undefined ? next : Effect.zipRight(Fiber.await(before), next)
+    const start = (requestId: string, chunk: Effect.Effect<void>) => {
+      const fiber = run(chunk, { immediate: true })
+      if (fiber.unsafePoll() === null) {
+        chunks.set(requestId, fiber)
+        fiber.addObserver(() => chunks.get(requestId) === fiber && chunks.delete(requestId))
       }
-      case "Exit": {
-        const before = chunks.get(response.requestId)
-        if (before === undefined) {
+    }
+
+    return {
+      deliver: (response) => {
+        if (response._tag !== "Chunk" && response._tag !== "Exit") {
           return deliver(response)
         }
-        chunks.delete(response.requestId)
-        return Effect.sync(() => void runFork(Effect.zipRight(Fiber.await(before), deliver(response))))
-      }
-      default:
-        return deliver(response)
+        const { requestId } = response
+        const before = chunks.get(requestId)
+        if (response._tag === "Exit") {
+          return before === undefined
+            ? deliver(response)
+            : Effect.sync(() => void run(Effect.zipRight(Fiber.await(before), deliver(response))))
+        }
+        const next = Effect.sync(() => start(requestId, deliver(response)))
+        // A server that waits for acks has one chunk of a stream under way.
+        return before === undefined ? next : Effect.zipRight(Fiber.await(before), next)
+      },
+      abandon: (requestId) => chunks.get(requestId)?.unsafeInterruptAsFork(FiberId.none)
     }
-  }
-}
+  })

@@ -44,12 +44,11 @@ export const make = <R>(
 > =>
   Effect.gen(function* () {
     const serialization = yield* RpcSerialization.RpcSerialization
-    const runtime = yield* Effect.runtime<never>()
     return yield* RpcClient.Protocol.make((writeResponse) =>
       Effect.gen(function* () {
         let state: State = { _tag: "Opening" }
         /** The call that is there: it goes on for a while when it takes no further requests. */
-        let current: Session.Session | undefined
+        let current: (Session.Session & Delivery.Delivery) | undefined
         const settled = Effect.unsafeMakeLatch()
 
         const become = (next: State) => {
@@ -79,7 +78,7 @@ export const make = <R>(
             Mailbox.make<Uint8Array>(Carrier.waiting),
             (mailbox) => mailbox.shutdown
           )
-          const deliver = Delivery.make(runtime, writeResponse)
+          const delivery = yield* Delivery.make(writeResponse)
           const greeted = Effect.unsafeMakeLatch()
           let isOver = false
 
@@ -92,7 +91,7 @@ export const make = <R>(
               current = undefined
               become({ _tag: "Opening" })
             }
-            return deliver(response)
+            return delivery.deliver(response)
           }
 
           const receive = (bytes: Uint8Array): Effect.Effect<boolean, RpcClientError> => {
@@ -101,7 +100,7 @@ export const make = <R>(
               if (maxRequests === undefined) {
                 return protocolError(`${peer} does not greet as it should`)
               }
-              current = Session.make(maxRequests, parser, outbox)
+              current = { ...Session.make(maxRequests, parser, outbox), ...delivery }
               become({ _tag: "Open", session: current })
               return Effect.as(greeted.open, true)
             }
@@ -119,7 +118,7 @@ export const make = <R>(
 
           const silence = new DeadlineExceeded({ message: "the server does not greet", peer })
           yield* Stream.runForEachWhile(
-            client.connect(Carrier.batched(serialization, Mailbox.toStream(outbox)), {
+            client.connect(Carrier.messages(serialization, outbox), {
               timeout: Duration.infinity,
               inheritDeadline: false,
               waitForReady: true
@@ -149,6 +148,9 @@ export const make = <R>(
 
         const send = (frame: FromClientEncoded): Effect.Effect<void, RpcClientError> =>
           Effect.suspend(() => {
+            if (frame._tag === "Interrupt") {
+              current?.abandon(frame.requestId)
+            }
             if (frame._tag !== "Request") {
               return current?.send(frame) ?? Effect.void
             }

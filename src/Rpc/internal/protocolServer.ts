@@ -2,6 +2,7 @@ import type { FromClientEncoded, FromServerEncoded } from "@effect/rpc/RpcMessag
 import * as RpcSerialization from "@effect/rpc/RpcSerialization"
 import * as RpcServer from "@effect/rpc/RpcServer"
 import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import type * as Fiber from "effect/Fiber"
@@ -11,7 +12,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { type Call, CurrentCall } from "../../Transport/Call.js"
 import type { Peer } from "../../Transport/Peer.js"
-import { InvalidArgument, ResourceExhausted, type StatusError } from "../../Transport/TransportError.js"
+import { InvalidArgument, ResourceExhausted, type StatusError, Unavailable } from "../../Transport/TransportError.js"
 import * as Carrier from "./carrier.js"
 
 /** A client that is connected. */
@@ -19,6 +20,9 @@ interface Client {
   readonly peer: Peer
   readonly send: (response: FromServerEncoded) => Effect.Effect<void>
   readonly end: Effect.Effect<void>
+  /** Takes no further requests, and ends when those that it has are answered. */
+  readonly drain: Effect.Effect<void>
+  readonly fail: (error: StatusError) => Effect.Effect<void>
 }
 
 /** A server protocol, and the handler of the call that carries it. */
@@ -32,13 +36,17 @@ export interface ProtocolServer {
 }
 
 export const make = (
-  maxRequests: number
+  maxRequests: number,
+  gracePeriod: Duration.DurationInput
 ): Effect.Effect<ProtocolServer, never, RpcSerialization.RpcSerialization | Scope.Scope> =>
   Effect.gen(function* () {
     const serialization = yield* RpcSerialization.RpcSerialization
     const disconnects = yield* Effect.acquireRelease(Mailbox.make<number>(), (mailbox) => mailbox.shutdown)
     const clients = new Map<number, Client>()
     const clientIds = new Set<number>()
+    /** Open for as long as an `RpcServer` runs. */
+    const serving = Effect.unsafeMakeLatch()
+    const empty = Effect.unsafeMakeLatch()
     let lastId = 0
     let onRequest: (clientId: number, request: FromClientEncoded) => Effect.Effect<void> = () => Effect.void
 
@@ -100,15 +108,24 @@ export const make = (
               }
             })
 
+          const drain = Effect.suspend(() => {
+            isDraining = true
+            return Effect.zipRight(outbox.offer(Carrier.goodbye), settle)
+          })
+
           yield* Effect.acquireRelease(
             Effect.sync(() => {
-              clients.set(id, { peer: call.peer, send, end: Effect.asVoid(outbox.end) })
+              const end = Effect.asVoid(outbox.end)
+              clients.set(id, { peer: call.peer, send, end, drain, fail: (error) => outbox.fail(error) })
               clientIds.add(id)
             }),
             () =>
               Effect.suspend(() => {
                 clients.delete(id)
                 clientIds.delete(id)
+                if (clients.size === 0) {
+                  empty.unsafeOpen()
+                }
                 return disconnects.offer(id)
               })
           )
@@ -143,36 +160,59 @@ export const make = (
             Effect.locally(FiberRef.currentContext, Context.make(CurrentCall, call)),
             Effect.forkScoped
           )
-          // Requests in flight are answered before a listener that closes lets go of its client.
-          yield* call.draining.pipe(
-            Effect.zipRight(
-              Effect.sync(() => {
-                isDraining = true
-              })
-            ),
-            Effect.zipRight(outbox.offer(Carrier.goodbye)),
-            Effect.zipRight(settle),
-            Effect.forkScoped
-          )
+          yield* Effect.forkScoped(Effect.zipRight(call.draining, drain))
           return Stream.concat(
-            Stream.succeed(Carrier.hello(maxRequests)),
-            Carrier.batched(serialization, Mailbox.toStream(outbox))
+            Stream.fromEffect(Effect.as(serving.await, Carrier.hello(maxRequests))),
+            Carrier.messages(serialization, outbox)
           )
         })
       )
 
-    const protocol = yield* RpcServer.Protocol.make((writeRequest) => {
-      onRequest = writeRequest
-      return Effect.succeed({
-        disconnects,
-        send: (clientId, response) => clients.get(clientId)?.send(response) ?? Effect.void,
-        end: (clientId) => clients.get(clientId)?.end ?? Effect.void,
-        clientIds: Effect.sync(() => clientIds),
-        initialMessage: Effect.succeedNone,
-        supportsAck: true,
-        supportsTransferables: false,
-        supportsSpanPropagation: true
-      })
+    const each = (f: (client: Client) => Effect.Effect<void>) =>
+      Effect.forEach([...clients.values()], f, { concurrency: "unbounded", discard: true })
+
+    /**
+     * An `RpcServer` that closes interrupts its handlers, and would interrupt who waits for them at the clients. So they
+     * may answer before it does, and fail after that.
+     */
+    const close = Effect.suspend(() => {
+      serving.unsafeClose()
+      if (clients.size === 0) {
+        return Effect.void
+      }
+      empty.unsafeClose()
+      return Effect.zipRight(
+        Effect.timeoutOption(
+          Effect.interruptible(
+            Effect.zipRight(
+              each(({ drain }) => drain),
+              empty.await
+            )
+          ),
+          gracePeriod
+        ),
+        each(({ fail }) => fail(new Unavailable({ message: "the peer shut down" })))
+      )
+    })
+
+    const one = Effect.unsafeMakeSemaphore(1)
+    const protocol = RpcServer.Protocol.of({
+      run: (f) =>
+        one.withPermits(1)(
+          Effect.suspend(() => {
+            onRequest = f
+            serving.unsafeOpen()
+            return Effect.onExit(Effect.never, () => close)
+          })
+        ),
+      disconnects,
+      send: (clientId, response) => clients.get(clientId)?.send(response) ?? Effect.void,
+      end: (clientId) => clients.get(clientId)?.end ?? Effect.void,
+      clientIds: Effect.sync(() => clientIds),
+      initialMessage: Effect.succeedNone,
+      supportsAck: true,
+      supportsTransferables: false,
+      supportsSpanPropagation: true
     })
     return { protocol, peerOf: (clientId) => clients.get(clientId)?.peer, connect }
   })

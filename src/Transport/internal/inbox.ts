@@ -1,21 +1,41 @@
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 
 /** The messages of one direction of a call, on their way from a wire's callbacks to a Stream. */
-export interface Inbox<A, E> {
-  readonly push: (message: A) => void
+export interface Inbox<in Raw, out A, in out E> {
+  readonly push: (message: Raw) => void
   /** Ends the stream after what was pushed; the first end counts. */
   readonly end: (exit: Exit.Exit<void, E>) => void
   readonly stream: Stream.Stream<A, E>
 }
 
-/** `onTaken` is called with what a reader takes, and `onWaiting` when one waits for more: the wire sends more then. */
-export const make = <A, E>(onTaken: (messages: ReadonlyArray<A>) => void, onWaiting: () => void): Inbox<A, E> => {
-  let messages: Array<A> = []
+export interface Options<Raw, A, E> {
+  /** Called with what a reader takes. */
+  readonly onTaken: (messages: ReadonlyArray<Raw>) => void
+  /** Called when a reader waits for more: the wire sends more then. */
+  readonly onWaiting?: () => void
+  /** What fails here ends the stream after the messages before it. */
+  readonly decode: (message: Raw) => Either.Either<A, E>
+  /** When a message wakes a reader. A little later, and more that are on their way are read with it. Default: at once. */
+  readonly schedule?: (wake: () => void) => void
+  /** The most messages that are read at a time. Default: all that are there. */
+  readonly maxTaken?: number
+}
+
+export const make = <Raw, A, E>({
+  decode,
+  maxTaken = Number.POSITIVE_INFINITY,
+  onTaken,
+  onWaiting,
+  schedule
+}: Options<Raw, A, E>): Inbox<Raw, A, E> => {
+  let messages: Array<Raw> = []
   let ended: Exit.Exit<void, E> | undefined
+  let isFailed = false
   let waiting: (() => void) | undefined
 
   const wake = () => {
@@ -31,26 +51,54 @@ export const make = <A, E>(onTaken: (messages: ReadonlyArray<A>) => void, onWait
     })
   })
 
+  const fail = (error: E) => {
+    isFailed = true
+    messages = []
+    ended = Exit.fail(error)
+  }
+
+  const takeSome = (): Chunk.Chunk<A> => {
+    const taken = messages.length > maxTaken ? messages.splice(0, maxTaken) : messages
+    if (taken === messages) {
+      messages = []
+    }
+    onTaken(taken)
+    const decoded: Array<A> = []
+    for (const message of taken) {
+      const result = decode(message)
+      if (Either.isLeft(result)) {
+        fail(result.left)
+        break
+      }
+      decoded.push(result.right)
+    }
+    return Chunk.unsafeFromArray(decoded)
+  }
+
   const take: Effect.Effect<Chunk.Chunk<A>, Option.Option<E>> = Effect.suspend(() => {
     if (messages.length > 0) {
-      const taken = messages
-      messages = []
-      onTaken(taken)
-      return Effect.succeed(Chunk.unsafeFromArray(taken))
+      return Effect.succeed(takeSome())
     }
     if (ended !== undefined) {
       return Exit.isSuccess(ended)
         ? Effect.fail(Option.none())
         : Effect.mapError(Effect.failCause(ended.cause), Option.some)
     }
-    onWaiting()
+    onWaiting?.()
     return Effect.zipRight(wakeUp, take)
   })
 
   return {
     push: (message) => {
+      if (isFailed) {
+        return
+      }
       messages.push(message)
-      wake()
+      if (schedule === undefined) {
+        wake()
+      } else if (waiting !== undefined && messages.length === 1) {
+        schedule(wake)
+      }
     },
     end: (exit) => {
       ended ??= exit

@@ -9,7 +9,12 @@ const turn = () => {
   began = undefined
 }
 
-const isLong = (): boolean => {
+/**
+ * Whether this turn of the event loop is long already, so that who sends should go on in the next one. To be asked for each
+ * message of a stream: a fiber that never has to wait does not leave the microtask queue, and no timer and no socket has
+ * its turn.
+ */
+export const isLong = (): boolean => {
   if (began === undefined) {
     began = performance.now()
     setImmediate(turn)
@@ -18,10 +23,7 @@ const isLong = (): boolean => {
   return performance.now() - began > slice
 }
 
-/**
- * Calls back at once, or in the next turn of the event loop where this one is long. To be used for each message of a
- * stream: a fiber that never has to wait does not leave the microtask queue, and no timer and no socket has its turn.
- */
+/** Calls back at once, or in the next turn of the event loop where this one is long. */
 export const give = (resume: () => void): void => {
   if (isLong()) {
     setImmediate(resume)

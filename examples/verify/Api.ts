@@ -1,0 +1,121 @@
+import * as HttpApi from "@effect/platform/HttpApi"
+import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
+import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
+import * as HttpApiMiddleware from "@effect/platform/HttpApiMiddleware"
+import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
+import * as OpenApi from "@effect/platform/OpenApi"
+import * as Context from "effect/Context"
+import { callFailures, failures } from "./Failure.js"
+import { httpStatus } from "./httpStatus.js"
+import { EchoBody, EchoPath, EchoQuery, NodesQuery, RetryBody } from "./inputs.js"
+import { EchoAnswer, HealthView, NodesView, NodeView, RetriesExhausted, RetryAnswer } from "./model.js"
+import { contentType } from "./prometheus.js"
+
+/** When the request came, in nanoseconds of the clock. */
+export class Arrival extends Context.Tag("verify/Arrival")<Arrival, bigint>() {}
+
+/** Notes when the request came, before anything of it is read. */
+export class Timed extends HttpApiMiddleware.Tag<Timed>()("verify/Timed", { provides: Arrival }) {}
+
+const describe = (description: string) => OpenApi.annotations({ description })
+
+const echo = HttpApiGroup.make("echo")
+  .add(
+    HttpApiEndpoint.get("getGrpcEcho", "/grpc_echo")
+      .setUrlParams(EchoQuery)
+      .addSuccess(EchoAnswer)
+      .annotateContext(describe("HTTP to gRPC and back."))
+  )
+  .add(
+    HttpApiEndpoint.post("postGrpcEcho", "/grpc_echo")
+      .setPayload(EchoBody)
+      .addSuccess(EchoAnswer)
+      .annotateContext(describe("The same, for longer messages."))
+  )
+  .add(
+    HttpApiEndpoint.get("getEcho", "/echo/:transport")
+      .setPath(EchoPath)
+      .setUrlParams(EchoQuery)
+      .addSuccess(EchoAnswer)
+      .annotateContext(describe("HTTP to a node over any of the transports, and back."))
+  )
+  .add(
+    HttpApiEndpoint.post("postEcho", "/echo/:transport")
+      .setPath(EchoPath)
+      .setPayload(EchoBody)
+      .addSuccess(EchoAnswer)
+      .annotateContext(describe("The same, for longer messages."))
+  )
+  .addError(callFailures)
+  .middleware(Timed)
+  .annotateContext(describe("Echoes, with the time that each hop took."))
+
+const retry = HttpApiGroup.make("retry")
+  .add(
+    HttpApiEndpoint.post("retryTest", "/retry_test")
+      .setPayload(RetryBody)
+      .addSuccess(RetryAnswer)
+      .addError(RetriesExhausted, { status: httpStatus.RetriesExhausted })
+      .addError(callFailures)
+      .annotateContext(
+        describe(
+          "An echo whose first `failures` attempts the node fails with Unavailable, under RetryPolicy.exponential. " +
+            "`maxAttempts` counts the first one too."
+        )
+      )
+  )
+  .annotateContext(describe("Retries at the call site."))
+
+const nodes = HttpApiGroup.make("nodes")
+  .add(
+    HttpApiEndpoint.get("list", "/nodes")
+      .setUrlParams(NodesQuery)
+      .addSuccess(NodesView)
+      .addError(failures("TooBusy"))
+      .annotateContext(describe("The nodes. With `since`, waits up to 20 seconds for a later version."))
+  )
+  .add(
+    HttpApiEndpoint.post("kill", "/nodes/:transport/kill")
+      .setPath(EchoPath)
+      .addSuccess(NodeView)
+      .addError(failures("NodeNotRunning", "TransportAbsent", "Forbidden"))
+      .annotateContext(describe("Ends the node at once, with all that it is doing."))
+  )
+  .add(
+    HttpApiEndpoint.post("restart", "/nodes/:transport/restart")
+      .setPath(EchoPath)
+      .addSuccess(NodeView)
+      .addError(failures("NodeRunning", "TransportAbsent", "BindError", "Forbidden"))
+      .annotateContext(describe("Starts it again, on the port that it had."))
+  )
+  .annotateContext(describe("The echo nodes of this process."))
+
+const Unhealthy = HealthView.annotations(HttpApiSchema.annotations({ status: httpStatus.Unavailable }))
+
+const operations = HttpApiGroup.make("operations")
+  .add(
+    HttpApiEndpoint.get("healthz", "/healthz")
+      .addSuccess(HealthView)
+      .addError(Unhealthy)
+      .annotateContext(describe("Echoes over each transport; 503 where one that there is does not answer."))
+  )
+  .add(
+    HttpApiEndpoint.get("metrics", "/metrics")
+      .addSuccess(HttpApiSchema.Text({ contentType }))
+      .annotateContext(describe("Effect's metrics, as Prometheus text."))
+  )
+  .annotateContext(describe("For probes and scrapers."))
+
+/** What this app can be asked over HTTP. */
+export class Api extends HttpApi.make("verify")
+  .add(echo)
+  .add(retry)
+  .add(nodes)
+  .add(operations)
+  .annotateContext(
+    OpenApi.annotations({
+      title: "effect-transport: verification",
+      version: "0.1.0",
+      description: "HTTP in, any transport behind. The page is at /."
+    })
+  ) {}

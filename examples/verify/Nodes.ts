@@ -1,0 +1,195 @@
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import * as SubscriptionRef from "effect/SubscriptionRef"
+import { Authorizer, Credentials, DevCa, type Peer, type QuicUnavailable, Transport } from "effect-transport"
+import { EchoService } from "../gen/echo/v1/echo_pb.js"
+import * as EchoNode from "./EchoNode.js"
+import { type Failure, fromError } from "./Failure.js"
+import type { Certificate, NodesView, NodeView } from "./model.js"
+import type { Choice, TransportName } from "./transports.js"
+
+/** A node that was started, and how it is called, killed and restarted. */
+interface Node {
+  readonly client: Transport.Client<typeof EchoService>
+  readonly kill: Effect.Effect<void, Failure>
+  readonly restart: Effect.Effect<void, Failure>
+}
+
+/** The echo nodes of this process, one for each transport that there is. They end with the layer. */
+export class Nodes extends Context.Tag("verify/Nodes")<
+  Nodes,
+  {
+    readonly get: (transport: TransportName) => Effect.Effect<Node, Failure>
+    readonly view: Effect.Effect<NodesView>
+    /** What there is now, and then each change. */
+    readonly changes: Stream.Stream<NodesView>
+  }
+>() {}
+
+const appId = "spiffe://verify/app"
+
+const certificate = (identity: Peer.Identity): Certificate => ({
+  subject: identity.subject,
+  names: identity.subjectAltNames,
+  spiffeId: Option.getOrUndefined(identity.spiffeId),
+  fingerprint: identity.fingerprint,
+  notAfter: identity.notAfter.toISOString()
+})
+
+const make = (choices: ReadonlyArray<Choice>) =>
+  Effect.gen(function* () {
+    const ca = yield* DevCa.make()
+    const app = yield* ca.issue({ names: ["verify-app"], spiffeId: appId })
+    const views = yield* SubscriptionRef.make<NodesView>({
+      version: 0,
+      nodes: choices.map(({ name, title, wire }) => ({ transport: name, title, wire, status: "down", since: "" }))
+    })
+
+    const change = (name: TransportName, f: (view: NodeView) => NodeView) =>
+      SubscriptionRef.update(views, ({ nodes, version }) => ({
+        version: version + 1,
+        nodes: nodes.map((view) => (view.transport === name ? f(view) : view))
+      }))
+
+    const turn = (name: TransportName, status: NodeView["status"], more: Partial<NodeView> = {}) =>
+      Effect.flatMap(Clock.currentTimeMillis, (now) =>
+        change(name, (view) => ({ ...view, ...more, status, since: new Date(now).toISOString() }))
+      )
+
+    /** Credentials of its own for each side, as on two machines: the app takes this node for no other. */
+    const sides = ({ authenticated, layer, name }: Choice) =>
+      Effect.gen(function* () {
+        const issued = yield* ca.issue({
+          names: [`${name}-node`, "127.0.0.1"],
+          spiffeId: `spiffe://verify/${name}-node`
+        })
+        const node = yield* Layer.build(Layer.provideMerge(layer, Credentials.layerPem({ ...issued, ca: ca.ca })))
+        const material = yield* Context.get(node, Credentials.Credentials).current
+        const identity =
+          authenticated && material._tag === "Tls"
+            ? Option.map(material.certificate, (own) => own.identity)
+            : Option.none()
+        const pins = Option.map(identity, ({ fingerprint }) => ({ all: [`certificate:${fingerprint}`] }))
+        const caller = yield* Layer.build(
+          Layer.provide(layer, Credentials.layerPem({ ...app, ca: ca.ca, pins: Option.getOrUndefined(pins) }))
+        )
+        return { node, caller, identity }
+      })
+
+    const start = (choice: Choice) =>
+      Effect.gen(function* () {
+        const { name } = choice
+        const { caller, identity, node } = yield* sides(choice)
+        const scope = yield* Effect.scope
+        const one = yield* Effect.makeSemaphore(1)
+        let running: Scope.CloseableScope | undefined
+
+        let seen = ""
+        const onCaller = (caller: Option.Option<Peer.Identity>) =>
+          Option.match(
+            Option.filter(caller, ({ fingerprint }) => fingerprint !== seen),
+            {
+              onNone: () => Effect.void,
+              onSome: (identity) => {
+                seen = identity.fingerprint
+                return change(name, (view) => ({ ...view, caller: certificate(identity) }))
+              }
+            }
+          )
+
+        const listen = (port: number) =>
+          Effect.uninterruptibleMask((restore) =>
+            Effect.gen(function* () {
+              const own = yield* Scope.fork(scope, ExecutionStrategy.sequential)
+              const listener = yield* Transport.listen([EchoNode.handlers(onCaller)], {
+                port,
+                gracePeriod: "0 millis",
+                authorize: choice.authenticated ? Authorizer.spiffeId(appId) : Authorizer.any
+              }).pipe(
+                Scope.extend(own),
+                Effect.provide(node),
+                // What it forks would never end otherwise.
+                restore,
+                Effect.onError((cause) => Scope.close(own, Exit.failCause(cause)))
+              )
+              running = own
+              yield* turn(name, "up", {
+                target: listener.target,
+                certificate: Option.getOrUndefined(Option.map(identity, certificate))
+              })
+              return listener
+            })
+          )
+
+        const { address, target } = yield* listen(0)
+        const client = yield* Effect.provide(Transport.client(EchoService, target), caller)
+
+        return {
+          client,
+          kill: one.withPermits(1)(
+            Effect.uninterruptible(
+              Effect.suspend(() => {
+                const own = running
+                running = undefined
+                return own === undefined
+                  ? Effect.fail<Failure>({
+                      _tag: "NodeNotRunning",
+                      message: `the ${name} node is down`,
+                      transport: name
+                    })
+                  : Effect.zipRight(Scope.close(own, Exit.void), turn(name, "down"))
+              })
+            )
+          ),
+          restart: one.withPermits(1)(
+            Effect.suspend(() =>
+              running === undefined
+                ? Effect.asVoid(Effect.mapError(listen(address.port), fromError(name)))
+                : Effect.fail<Failure>({ _tag: "NodeRunning", message: `the ${name} node runs`, transport: name })
+            )
+          )
+        } satisfies Node
+      })
+
+    const absent = (name: TransportName) => (error: QuicUnavailable) =>
+      Effect.as(turn(name, "absent", { reason: error.message }), undefined)
+
+    const nodes = new Map(
+      yield* Effect.forEach(
+        choices,
+        (choice) =>
+          start(choice).pipe(
+            Effect.catchTag("QuicUnavailable", absent(choice.name)),
+            Effect.map((node) => [choice.name, node] as const)
+          ),
+        { concurrency: "unbounded" }
+      )
+    )
+
+    return {
+      view: SubscriptionRef.get(views),
+      changes: views.changes,
+      get: (transport: TransportName) =>
+        Effect.flatMap(SubscriptionRef.get(views), (view) => {
+          const node = nodes.get(transport)
+          const reason = view.nodes.find((each) => each.transport === transport)?.reason ?? "it was not started"
+          return node === undefined
+            ? Effect.fail<Failure>({
+                _tag: "TransportAbsent",
+                message: `there is no ${transport} here: ${reason}`,
+                transport
+              })
+            : Effect.succeed(node)
+        })
+    }
+  })
+
+/** The nodes. What can't be started is an error, but for QUIC without its engine, which is shown as absent. */
+export const layer = (choices: ReadonlyArray<Choice>) => Layer.scoped(Nodes, make(choices))
