@@ -1,3 +1,5 @@
+import * as Dgram from "node:dgram"
+import { once } from "node:events"
 import * as HttpBody from "@effect/platform/HttpBody"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as HttpRouter from "@effect/platform/HttpRouter"
@@ -256,6 +258,46 @@ describe("plain HTTP/3", () => {
       )
       expect(yield* within(Effect.flip(Fiber.join(cut)), "5 seconds")).toMatchObject({ _tag: "RequestError" })
       expect(yield* followed.ended).toBe("interrupted")
+    })
+  )
+
+  test(
+    "requests and answers whose ends come late arrive whole where packets are lost",
+    Effect.gen(function* () {
+      const { run, target } = yield* meet()
+      yield* run(Http3.mount(app))
+      const relay = Dgram.createSocket("udp4").bind(0, "127.0.0.1")
+      yield* Effect.addFinalizer(() => Effect.sync(() => relay.close()))
+      yield* Effect.promise(() => once(relay, "listening"))
+      const port = Number(target.split(":").at(-1))
+      let client = 0
+      let count = 0
+      relay.on("message", (packet, from) => {
+        count += 1
+        client = from.port === port ? client : from.port
+        // After the handshake, every fourth.
+        if (count < 20 || count % 4 !== 0) {
+          relay.send(packet, from.port === port ? client : port, "127.0.0.1")
+        }
+      })
+      const http = yield* run(Http3.client(`127.0.0.1:${relay.address().port}`))
+      const body = Stream.fromIterable([numbered(1000), numbered(2000)]).pipe(
+        Stream.tap(() => Effect.sleep("2 millis"))
+      )
+      const both = yield* within(
+        Effect.forEach(
+          Array.from({ length: 60 }),
+          () =>
+            Effect.flatMap(http.post("/sum", { body: HttpBody.stream(body) }), ({ json }) => json).pipe(
+              Effect.zip(Effect.flatMap(http.get("/stream"), ({ text }) => text))
+            ),
+          { concurrency: 20 }
+        ),
+        "15 seconds"
+      )
+      expect(
+        both.every(([sum, text]) => (sum as { length: number }).length === 3000 && text.endsWith("\n1000\n"))
+      ).toBe(true)
     })
   )
 })

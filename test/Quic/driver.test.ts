@@ -414,7 +414,8 @@ describe("the driver", () => {
   it.scopedLive("ends and bytes arrive where every third packet is lost", () =>
     Effect.gen(function* () {
       const { engine, tls } = yield* open
-      const { local } = yield* listening(engine, tls)
+      const patient = { ...settings, handshakeTimeout: 15_000 }
+      const { local } = yield* listening(engine, tls, { settings: patient })
       const relay = Dgram.createSocket("udp4").bind(0, "127.0.0.1")
       yield* Effect.addFinalizer(() => Effect.sync(() => relay.close()))
       yield* Effect.promise(() => once(relay, "listening"))
@@ -430,13 +431,7 @@ describe("the driver", () => {
         }
       })
       const remote = { host: "127.0.0.1", port: relay.address().port }
-      const connection = yield* connecting(
-        engine,
-        tls,
-        remote,
-        {},
-        { settings: { ...settings, handshakeTimeout: 10_000 } }
-      )
+      const connection = yield* connecting(engine, tls, remote, {}, { settings: patient })
       const sizes = Array.from({ length: 100 }, (_, i) => 1 + i * 50)
       const bytes = yield* within(
         Effect.forEach(sizes, (size) => roundTrip(connection, numbered(size)), { concurrency: 10 }),

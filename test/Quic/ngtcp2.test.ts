@@ -116,9 +116,9 @@ describeWith(["gtlsclient"], "gtlsclient as the client", () => {
   test(
     "loses every tenth packet",
     Effect.gen(function* () {
-      const { port } = yield* listener()
+      const { port } = yield* listener({ handshakeTimeout: "25 seconds" })
       const dir = yield* withCertificates
-      const lossy = ["--tx-loss=0.1", "--rx-loss=0.1", "--download=.", "--no-http-dump"]
+      const lossy = ["--tx-loss=0.1", "--rx-loss=0.1", "--handshake-timeout=25s", "--download=.", "--no-http-dump"]
       const text = yield* client(dir, port, ["/large"], ...shown, ...lossy)
       expect(statuses(text)).toEqual([200])
       expect((yield* Effect.promise(() => readFile(join(dir, "large")))).equals(numbered(largeSize))).toBe(true)
@@ -186,9 +186,9 @@ describeWith(["gtlsserver"], "gtlsserver as the server", () => {
     "proves the client's address by a Retry, loses packets, and says trailers",
     Effect.gen(function* () {
       const { output, target } = yield* server([
-        ...["--validate-addr", "--tx-loss=0.1", "--rx-loss=0.1", "--send-trailers"]
+        ...["--validate-addr", "--tx-loss=0.1", "--rx-loss=0.1", "--handshake-timeout=25s", "--send-trailers"]
       ])
-      const { run } = yield* quic()
+      const { run } = yield* quic("good", { connectTimeout: "25 seconds" })
       const large = yield* Effect.flatMap(run(Http3.get(target, "/large")), ({ arrayBuffer }) => arrayBuffer)
       expect(Buffer.from(large).equals(numbered(largeSize))).toBe(true)
       expect(output.text).toMatch(/Token was successfully validated/)
