@@ -208,8 +208,8 @@ export interface HandlersOptions<S extends Service.Source> {
 /**
  * Handlers for all methods of a contract.
  *
- * Each call has a `Scope` of its own. A handler that fails with one of the status errors gives the caller the same error. Any other failure, and a defect,
- * is `Internal` to the caller without its text, and is logged here.
+ * Each call has a `Scope` of its own. A handler that fails with one of the status errors gives the caller the same error.
+ * Any other failure, and a defect, is `Internal` to the caller without its text, and is logged here.
  *
  * @since 0.1.0
  * @category server
@@ -250,6 +250,11 @@ const routesOf = <const H extends ReadonlyArray<Handlers<unknown>>>(
     return routes
   })
 
+/*
+ * What is forked where nothing can be interrupted, as in the acquisition of `Effect.acquireRelease`, can't be either, and
+ * the scope would wait for it for ever. Hence `interruptible` on what listens and connects.
+ */
+
 /**
  * Listens for as long as the scope is open.
  *
@@ -268,7 +273,7 @@ export const listen = <const H extends ReadonlyArray<Handlers<unknown>>>(
     const target = Peer.formatAddress(address)
     yield* Effect.logInfo(`listening on ${target}`)
     return { address, target }
-  })
+  }).pipe(Effect.interruptible)
 
 /**
  * A listener as a layer.
@@ -306,7 +311,7 @@ export const client = <S extends Service.Source>(
       timeout: options.timeout ?? transport.defaultTimeout,
       peer: Peer.formatTarget(target)
     })
-  })
+  }).pipe(Effect.interruptible)
 
 /**
  * A client of the node at the other end of a connection that it made, as `call.connection` in a handler. That node says
@@ -348,4 +353,4 @@ export const offer = <const H extends ReadonlyArray<Handlers<unknown>>>(
     const { offer } = yield* Reverse
     const routes = yield* routesOf(handlers)
     yield* offer(routes, yield* parse(peer))
-  })
+  }).pipe(Effect.interruptible)

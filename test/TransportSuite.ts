@@ -1741,6 +1741,20 @@ export const transportSuite = <E>(
     })
 
     describe("clients", () => {
+      test("close, and their listeners too, where what made them could not be interrupted", function* () {
+        const [call, close] = yield* closable(
+          Effect.uninterruptible(
+            Effect.gen(function* () {
+              const { target } = yield* Transport.listen([Transport.handlers(EchoService, echo)])
+              const { echo: call } = yield* Transport.client(EchoService, target)
+              return call
+            })
+          )
+        )
+        expect((yield* call({ message: "hello" })).message).toBe("hello")
+        yield* within(Effect.interruptible(close), "5 seconds")
+      })
+
       /** A target that nobody listens on. */
       const nobody = Effect.map(Effect.scoped(Transport.listen([])), ({ target }) => target)
 
