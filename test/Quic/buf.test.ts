@@ -43,10 +43,10 @@ const calling = (
           // It would keep what it compiles in the home directory.
           { XDG_CACHE_HOME: join(dir, "cache") }
         ),
-        ({ code, text }) => ({
+        ({ code, stdout, text }) => ({
           code,
           text,
-          messages: [...text.matchAll(/^\{\n(?:.|\n)*?^\}/gm)].map(([json]): unknown => JSON.parse(json))
+          messages: [...stdout.matchAll(/^\{\n(?:.|\n)*?^\}/gm)].map(([json]): unknown => JSON.parse(json))
         })
       )
   })
@@ -114,7 +114,7 @@ describeWith([buf], "buf curl over HTTP/3", () => {
       expect(Metadata.getAll(metadata, "x-bytes-bin")).toEqual([Uint8Array.of(0, 255)])
 
       const broken = yield* call("EchoServerStream", [{}])
-      expect(broken.messages[0]).toEqual({ message: "one" })
+      expect(broken.messages).toEqual([{ message: "one" }])
       expect(fieldOf(broken.text, "grpc-status")).toEqual(["8"])
       expect(fieldOf(broken.text, "x-tail")).toEqual(["last"])
       // The exit code is the status, shifted by three bits.
