@@ -1,9 +1,8 @@
-/** One connection on quiche's state machine: packets in and out, one timer, and streams that wait for room. */
-import type { Close, Connection, ConnectionSettings, Events, HostPort, Read, StreamEvents } from "../QuicEngine.js"
+/** One connection on quiche's state machine: packets in and out, one timer, and its end. */
+import type { Close, Connection, ConnectionSettings, Events, HostPort } from "../QuicEngine.js"
 import * as Coalesced from "./coalesced.js"
 import type { Paths, Quiche, State } from "./quiche.js"
-import * as StreamError from "./streamError.js"
-import * as StreamMap from "./streamMap.js"
+import * as QuicheStreams from "./quicheStreams.js"
 
 /** What the endpoint needs of a connection. */
 export interface Driven {
@@ -28,49 +27,13 @@ export interface Options {
   readonly onGone: () => void
 }
 
-interface Stream {
-  readonly id: number
-  readonly events: StreamEvents
-  /** What was written and quiche has no room for, and whether the end comes behind it. */
-  readonly pending: Array<Buffer>
-  pendingSize: number
-  fin: boolean
-  isReleased: boolean
-}
-
 /** Packets are written behind each other into a slab, which is not used again: the system may still read them. */
 const slabSize = 256 * 1024
 let slab = Buffer.allocUnsafeSlow(slabSize)
 let slabAt = 0
 
-/** What is read from a stream, one read at a time. */
-const readBuffer = Buffer.allocUnsafeSlow(128 * 1024)
-
 /** Packets that one connection sends before others and the event loop have their turn. */
 const maxBurst = 256
-
-/** A stream with no more waiting than this goes before those with more. */
-const small = 16 * 1024
-/** Those take turns with portions of this size. */
-const portion = 64 * 1024
-
-const none = Buffer.alloc(0)
-
-/** Tells the first time that it is asked for a stream from any other. Streams can come out of order. */
-const makeSeen = () => {
-  let next = 0
-  const gaps = new Set<number>()
-  return (id: number): boolean => {
-    if (id < next) {
-      return gaps.delete(id)
-    }
-    for (let gap = next === 0 ? id & 3 : next; gap < id; gap += 4) {
-      gaps.add(gap)
-    }
-    next = id + 4
-    return true
-  }
-}
 
 /** How long the end of a connection may wait until it can be sent, in milliseconds. */
 const lingerPeriod = 1000
@@ -80,18 +43,7 @@ const connectionRefused = 0x2
 
 export const make = (options: Options): Driven => {
   const { paths, quiche, role, settings, state } = options
-  const { Shutdown } = quiche
   const recvInfo = { from: paths.remote, to: paths.local }
-  const streams = StreamMap.make<Stream>()
-  /** Streams with something pending, in the order of their turns. */
-  const blocked = new Set<number>()
-  const watched = new Set<number>()
-  const isNew = { bidi: makeSeen(), uni: makeSeen() }
-  let nextBidi = role === "client" ? 0 : 1
-  let nextUni = role === "client" ? 2 : 3
-  /** Streams that may be opened, of those that the peer was known to allow; and whether more are waited for. */
-  let bidiLeft = 0
-  let wantsStream = false
   let isScheduled = false
   let isEstablished = false
   let isAccepted = false
@@ -122,8 +74,6 @@ export const make = (options: Options): Driven => {
       closed = close
       closedSince = performance.now()
       streams.clear()
-      blocked.clear()
-      watched.clear()
       events.onClosed(close)
     }
   }
@@ -219,135 +169,6 @@ export const make = (options: Options): Driven => {
     process()
   }
 
-  /** Hands on what a stream has pending, as far as there is room; gives whether something is left. */
-  const push = (stream: Stream, most: number): boolean => {
-    const { id, pending } = stream
-    try {
-      for (let left = most; ; ) {
-        const [bytes = none] = pending
-        const chunk = bytes.length > left ? bytes.subarray(0, left) : bytes
-        const isLast = stream.fin && pending.length <= 1 && chunk.length === bytes.length
-        if (chunk.length === 0 && !isLast) {
-          return pending.length > 0
-        }
-        const taken = state.streamSend(id, chunk, isLast)
-        if (taken === null) {
-          return true
-        }
-        left -= taken
-        stream.pendingSize -= taken
-        if (taken < bytes.length) {
-          pending[0] = bytes.subarray(taken)
-          if (taken < chunk.length || left === 0) {
-            return true
-          }
-        } else {
-          pending.shift()
-          if (isLast) {
-            stream.fin = false
-            return false
-          }
-        }
-      }
-    } catch (error) {
-      pending.length = 0
-      stream.pendingSize = 0
-      stream.fin = false
-      onBroken(stream, error)
-      return false
-    }
-  }
-
-  const onBroken = (stream: Stream, error: unknown) => {
-    const parsed = StreamError.parse(error)
-    watched.delete(stream.id)
-    if (parsed._tag === "Stopped" && !stream.isReleased) {
-      stream.events.onStopped(parsed.code)
-    }
-  }
-
-  const settle = (stream: Stream) => {
-    blocked.delete(stream.id)
-    if (stream.isReleased) {
-      forget(stream.id)
-    } else {
-      stream.events.onDrain()
-    }
-  }
-
-  const pushBlocked = () => {
-    if (blocked.size === 0) {
-      return
-    }
-    for (const id of [...blocked]) {
-      const stream = streams.get(id)
-      if (stream !== undefined && stream.pendingSize <= small && !push(stream, small)) {
-        settle(stream)
-      }
-    }
-    for (const id of [...blocked]) {
-      const stream = streams.get(id)
-      if (closed !== undefined) {
-        return
-      }
-      if (stream === undefined || !blocked.has(id)) {
-        continue
-      }
-      const before = stream.pendingSize
-      if (!push(stream, portion)) {
-        settle(stream)
-      } else if (stream.pendingSize < before) {
-        // It has had its turn.
-        blocked.delete(id)
-        blocked.add(id)
-      }
-    }
-  }
-
-  const forget = (id: number) => {
-    streams.remove(id)
-    watched.delete(id)
-  }
-
-  const lookForStopped = () => {
-    for (const id of watched) {
-      const stream = streams.get(id)
-      if (stream !== undefined && !blocked.has(id)) {
-        try {
-          state.streamCapacity(id)
-        } catch (error) {
-          onBroken(stream, error)
-        }
-      }
-    }
-  }
-
-  const isPeers = (id: number) => (id & 1) === (role === "client" ? 1 : 0)
-
-  const readStreams = () => {
-    for (const id of state.readable()) {
-      let stream = streams.get(id)
-      if (stream === undefined) {
-        if (!isPeers(id) || !((id & 2) === 0 ? isNew.bidi : isNew.uni)(id)) {
-          continue
-        }
-        stream = register(id, events.onStream(id))
-      }
-      if (!stream.isReleased) {
-        stream.events.onReadable()
-      }
-      if (closed !== undefined) {
-        return
-      }
-    }
-  }
-
-  const register = (id: number, events: StreamEvents): Stream => {
-    const stream: Stream = { id, events, pending: [], pendingSize: 0, fin: false, isReleased: false }
-    streams.add(id, stream)
-    return stream
-  }
-
   const readDatagrams = () => {
     while (closed === undefined) {
       const datagram = state.dgramRecvVec()
@@ -403,18 +224,11 @@ export const make = (options: Options): Driven => {
     }
     // To ask what is readable costs more than anything else here, also where nothing is.
     if (closed === undefined && isAccepted && state.isReadable()) {
-      readStreams()
+      streams.readAll()
       readDatagrams()
     }
-    if (closed === undefined && watched.size > 0) {
-      lookForStopped()
-    }
-    if (closed === undefined && wantsStream && state.peerStreamsLeftBidi() > 0) {
-      wantsStream = false
-      events.onStreamsAvailable()
-    }
     if (closed === undefined) {
-      pushBlocked()
+      streams.advance()
     }
     // The fibers that this has woken run first, so that what they write goes with it.
     queueMicrotask(flush)
@@ -494,41 +308,19 @@ export const make = (options: Options): Driven => {
     // What was just written leaves at the end of the turn; where something is not acknowledged, a timer runs that is
     // shorter than what is left to the idle timeout.
     (!isScheduled &&
-      blocked.size === 0 &&
+      !streams.isBlocked() &&
       (state.timeout() ?? Number.POSITIVE_INFINITY) > Math.min(settings.keepaliveTimeout + 500, keepaliveTime))
 
-  const open = (id: number, events: StreamEvents): number => {
-    if (closed === undefined) {
-      register(id, events)
-    }
-    return id
-  }
-
-  const shutdown = (id: number, direction: (typeof Shutdown)[keyof typeof Shutdown], code: number) => {
-    try {
-      state.streamShutdown(id, direction, code)
-    } catch {
-      // It has ended already.
-    }
-    schedule()
-  }
-
-  const read = (id: number): Read | undefined => {
-    if (closed !== undefined) {
-      return undefined
-    }
-    try {
-      const got = state.streamRecv(id, readBuffer)
-      if (got === null) {
-        return undefined
-      }
-      schedule()
-      return { _tag: "Bytes", bytes: readBuffer.subarray(0, got[0]), fin: got[1] }
-    } catch (error) {
-      const parsed = StreamError.parse(error)
-      return parsed._tag === "Reset" ? parsed : undefined
-    }
-  }
+  const streams = QuicheStreams.make({
+    quiche,
+    state,
+    role,
+    isClosed: () => closed !== undefined,
+    schedule,
+    send,
+    onStream: (id) => events.onStream(id),
+    onStreamsAvailable: () => events.onStreamsAvailable()
+  })
 
   const connection: Connection = {
     remote: paths.remote,
@@ -539,80 +331,7 @@ export const make = (options: Options): Driven => {
     },
     peerCertificates: () =>
       (state.peerCertChain() ?? []).map((der) => Buffer.from(der.buffer, der.byteOffset, der.byteLength)),
-    mayOpenBidi: () => {
-      if (closed !== undefined) {
-        return false
-      }
-      bidiLeft ||= state.peerStreamsLeftBidi()
-      wantsStream = bidiLeft === 0
-      return !wantsStream
-    },
-    openBidi: (events) => {
-      const id = nextBidi
-      nextBidi += 4
-      bidiLeft = Math.max(0, bidiLeft - 1)
-      return open(id, events)
-    },
-    openUni: (events) => {
-      const id = nextUni
-      nextUni += 4
-      return open(id, events)
-    },
-    write: (id, bytes, fin) => {
-      const stream = streams.get(id)
-      if (stream === undefined || closed !== undefined) {
-        return true
-      }
-      schedule()
-      if (bytes.length > 0) {
-        stream.pending.push(bytes)
-        stream.pendingSize += bytes.length
-      }
-      stream.fin ||= fin
-      if (blocked.has(id)) {
-        return false
-      }
-      if (push(stream, portion)) {
-        blocked.add(id)
-        return false
-      }
-      return true
-    },
-    read,
-    reset: (id, code) => {
-      const stream = streams.get(id)
-      if (stream !== undefined && closed === undefined) {
-        // A reset takes back what has not left yet.
-        send()
-        stream.pending.length = 0
-        stream.pendingSize = 0
-        stream.fin = false
-        blocked.delete(id)
-        shutdown(id, Shutdown.Write, code)
-      }
-    },
-    stop: (id, code) => {
-      if (closed === undefined && streams.get(id) !== undefined) {
-        shutdown(id, Shutdown.Read, code)
-      }
-    },
-    watch: (id, isWatched) => {
-      if (isWatched && streams.get(id) !== undefined) {
-        watched.add(id)
-      } else {
-        watched.delete(id)
-      }
-    },
-    release: (id) => {
-      const stream = streams.get(id)
-      if (stream !== undefined && !stream.isReleased) {
-        stream.isReleased = true
-        watched.delete(id)
-        if (!blocked.has(id)) {
-          forget(id)
-        }
-      }
-    },
+    ...streams.methods,
     sendDatagram: (datagram) => {
       if (closed !== undefined) {
         return false
