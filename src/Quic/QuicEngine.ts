@@ -110,7 +110,7 @@ export interface StreamEvents {
   readonly onReadable: () => void
   /** All that was written has been handed on, after `write` gave false. */
   readonly onDrain: () => void
-  /** The peer reads no more (STOP_SENDING). */
+  /** The peer reads no more (STOP_SENDING). The code is 0 where the engine has forgotten it. */
   readonly onStopped: (code: number) => void
 }
 

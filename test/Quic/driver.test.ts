@@ -79,6 +79,55 @@ const roundTrip = (connection: QuicEngine.Connection, bytes: Buffer) =>
 const numbered = (size: number): Buffer => Buffer.from(Uint8Array.from({ length: size }, (_, i) => i * 31 + (i >> 8)))
 
 describe("the driver", () => {
+  it.scopedLive("a sender hears that it was stopped, whatever acknowledgements come with that", () =>
+    Effect.gen(function* () {
+      const { engine, tls } = yield* open
+      let stopped = 0
+      const { local } = yield* listening(engine, tls, {
+        onConnection: (connection) => ({
+          ...quiet,
+          onEstablished: connection.accept,
+          onStream: (id) => {
+            let isStopped = false
+            const pump = () => {
+              let hasRoom = true
+              for (let i = 0; i < 20 && hasRoom && !isStopped; i++) {
+                hasRoom = connection.write(id, Buffer.from("few words"), false)
+              }
+              if (hasRoom && !isStopped) {
+                setImmediate(pump)
+              }
+            }
+            return {
+              onReadable: () => {
+                connection.read(id)
+                pump()
+              },
+              onDrain: pump,
+              onStopped: () => {
+                isStopped = true
+                stopped += 1
+              }
+            }
+          }
+        })
+      })
+      const connection = yield* connecting(engine, tls, local)
+      for (let n = 1; n <= 100; n++) {
+        const id = connection.openBidi({
+          ...silent,
+          onReadable: () => {
+            connection.read(id)
+            connection.stop(id, 268)
+            connection.release(id)
+          }
+        })
+        connection.write(id, Buffer.from("x"), true)
+        yield* eventually(Effect.sync(() => expect(stopped).toBe(n)))
+      }
+    })
+  )
+
   it.scopedLive("streams, small and large, on IPv4 and IPv6", () =>
     Effect.gen(function* () {
       const { engine, tls } = yield* open

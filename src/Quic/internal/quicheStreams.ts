@@ -52,6 +52,8 @@ const portion = 64 * 1024
 
 const none = Buffer.alloc(0)
 
+const unknownCode = 0
+
 /** Tells the first time that it is asked for a stream from any other. Streams can come out of order. */
 const makeSeen = () => {
   let next = 0
@@ -102,6 +104,8 @@ export const make = ({
         }
         const taken = state.streamSend(id, chunk, isLast)
         if (taken === null) {
+          // There is no room, or quiche has forgotten the stream; then this throws.
+          state.streamCapacity(id)
           return true
         }
         left -= taken
@@ -131,8 +135,9 @@ export const make = ({
   const onBroken = (stream: Stream, error: unknown) => {
     const parsed = StreamError.parse(error)
     watched.delete(stream.id)
-    if (parsed._tag === "Stopped" && !stream.isReleased) {
-      stream.events.onStopped(parsed.code)
+    if (!stream.isReleased && parsed._tag !== "Reset") {
+      // quiche forgets a stopped stream, and the code with it, when one packet stops it and acknowledges what was sent.
+      stream.events.onStopped(parsed._tag === "Stopped" ? parsed.code : unknownCode)
     }
   }
 
