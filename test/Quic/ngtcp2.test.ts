@@ -6,7 +6,7 @@ import { expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { Http3, Transport } from "effect-transport"
-import { describeWith, directory, freePort, run, start } from "../fixtures/command.js"
+import { describeWith, directory, freePort, run, start, udpBound } from "../fixtures/command.js"
 import { EchoService } from "../fixtures/echo.js"
 import { eventually, leavesNothing, within } from "../fixtures/expect.js"
 import { largeSize, listener, numbered, quic, writeCertificates } from "./peerSupport.js"
@@ -139,6 +139,7 @@ describeWith(["gtlsserver"], "gtlsserver as the server", () => {
         dir
       )
       yield* running.said(/Using document root/)
+      yield* udpBound(port)
       return { target: `localhost:${port}`, output: running.output }
     })
 
