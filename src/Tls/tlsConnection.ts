@@ -53,8 +53,8 @@ export interface TlsConnection {
 /** Large messages are handed to the socket in portions of this size, so that small ones written later are not far behind. */
 const budget = 128 * 1024
 
-/** So many frames don't wait for the end of the turn: the other end works on them while this one goes on. */
-const portion = 32
+/** So many bytes don't wait for the end of the turn: the other end works on them while this one goes on. */
+const portion = 4096
 
 /** The payload of the PING behind the GOAWAY that asks a peer to go: what it opened before is there when it answers. */
 const retiring = 1n
@@ -76,7 +76,6 @@ export const make = (
   let isScheduled = false
   /** What is sent while output is collected goes out with it. */
   let isWriting = false
-  let waiting = 0
   let lastReceived = performance.now()
   let frameSince: number | undefined
   let pingSince: number | undefined
@@ -129,7 +128,6 @@ export const make = (
 
   const write = () => {
     isScheduled = false
-    waiting = 0
     if (end !== undefined || socket.writableNeedDrain) {
       return
     }
@@ -152,21 +150,26 @@ export const make = (
       socket.uncork()
     }
     if (size >= budget && !socket.writableNeedDrain) {
-      flush()
+      schedule()
+    }
+  }
+
+  const schedule = () => {
+    if (!isScheduled) {
+      isScheduled = true
+      setImmediate(write)
     }
   }
 
   /** What is written in one turn of the event loop goes out in one write, or in a few where it is much. */
   const flush = () => {
-    waiting += 1
     if (isWriting) {
       return
     }
-    if (waiting >= portion) {
+    if (wire.buffered() >= portion) {
       write()
-    } else if (!isScheduled) {
-      isScheduled = true
-      setImmediate(write)
+    } else {
+      schedule()
     }
     if (wire.buffered() + socket.writableLength > maxBuffered) {
       close("Timeout", "the peer does not read what it asked for")

@@ -2,6 +2,7 @@ import { ResponseDefectEncoded } from "@effect/rpc/RpcMessage"
 import type * as RpcSerialization from "@effect/rpc/RpcSerialization"
 import * as Channel from "effect/Channel"
 import * as Chunk from "effect/Chunk"
+import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import type * as Mailbox from "effect/Mailbox"
 import * as Stream from "effect/Stream"
@@ -71,6 +72,24 @@ export const decode = <A>(
     return Either.left(`frames that can't be decoded: ${cause instanceof Error ? cause.message : cause}`)
   }
 }
+
+/** Frames that are passed on at a time. */
+const portion = 16
+
+/**
+ * Passes frames on. After every few those whom they wake have their turn, and what they send is on its way before the next:
+ * one end works while the other does, where they would else wait for each other.
+ */
+export const pass = <A, E>(
+  frames: ReadonlyArray<A>,
+  passOne: (frame: A) => Effect.Effect<void, E>
+): Effect.Effect<void, E> =>
+  Effect.forEach(
+    frames,
+    (frame, index) =>
+      index > 0 && index % portion === 0 ? Effect.zipRight(Effect.yieldNow(), passOne(frame)) : passOne(frame),
+    { discard: true }
+  )
 
 const join = (frames: ReadonlyArray<Uint8Array>): ReadonlyArray<Uint8Array> => {
   if (frames.length === 1 && (frames[0]?.length ?? 0) <= maxMessage) {

@@ -111,7 +111,7 @@ export const make = <R>(
             }
             return Carrier.decode<FromServerEncoded>(parser, bytes).pipe(
               Effect.mapError((message) => protocolError(message)),
-              Effect.flatMap((frames) => Effect.forEach(frames, onFrame, { discard: true })),
+              Effect.flatMap((frames) => Carrier.pass(frames, onFrame)),
               Effect.map(() => !isOver)
             )
           }

@@ -148,7 +148,7 @@ export const make = (
               const frames = Carrier.decode<FromClientEncoded>(parser, bytes)
               return Either.isLeft(frames)
                 ? new InvalidArgument({ message: frames.left })
-                : Effect.forEach(frames.right, take, { discard: true })
+                : Carrier.pass(frames.right, take)
             })
           yield* Stream.runForEach(requests, receive).pipe(
             // What `@effect/rpc` stumbles over: ids and headers that are none.
