@@ -2,7 +2,6 @@
  * The TLS handshake on sockets that are already connected, on both sides, with the true reason where it fails. The
  * transports run their protocols on the sockets that come out of it.
  */
-import { X509Certificate } from "node:crypto"
 import * as net from "node:net"
 import * as tls from "node:tls"
 import * as Effect from "effect/Effect"
@@ -13,12 +12,11 @@ import * as Stream from "effect/Stream"
 import * as Authorizer from "../Transport/Authorizer.js"
 import { formatAddress, type Identity } from "../Transport/Peer.js"
 import type { HandshakeFailed, HandshakeReason, Unavailable } from "../Transport/TransportError.js"
-import * as Certificate from "./internal/certificate.js"
 import type { Material, Tls } from "./internal/material.js"
-import * as Pinning from "./internal/pinning.js"
-import { broken, brokenOff, type Failure, handshakeFailed, refusedByPeer, vanished } from "./internal/refusals.js"
+import { broken, brokenOff, handshakeFailed, refusedByPeer, unreachable, vanished } from "./internal/refusals.js"
 import { contextOptions, secureContext } from "./internal/secureContext.js"
 import * as ServerName from "./internal/serverName.js"
+import { identityOf, judge, type Objection, shownBy } from "./internal/shown.js"
 import * as TlsAlert from "./TlsAlert.js"
 
 /** A socket whose handshake is over and whose peer is who it should be. */
@@ -37,63 +35,6 @@ export interface SecureSocket {
    * certificate that was shown to it.
    */
   readonly refusedWith: (reason: HandshakeReason) => HandshakeFailed
-}
-
-/**
- * The identity in the certificate that the peer has shown, whether or not it is trusted.
- *
- * Not by `getPeerX509Certificate`: at a client, before Node 26, that takes the certificate out of the connection, and
- * whoever asks next finds none.
- */
-export const identityOf = (socket: tls.TLSSocket): Option.Option<Identity> =>
-  Option.map(shownBy(socket), ({ identity }) => identity)
-
-interface Shown {
-  readonly certificate: X509Certificate
-  readonly identity: Identity
-}
-
-const shownBy = (socket: tls.TLSSocket): Option.Option<Shown> => {
-  try {
-    const { raw }: { readonly raw?: Buffer } = socket.getPeerCertificate() ?? {}
-    return Option.map(Option.fromNullable(raw), (der) => {
-      const certificate = new X509Certificate(der)
-      return { certificate, identity: Certificate.identityOf(certificate) }
-    })
-  } catch {
-    // What can't be read is not shown. A throw in an event of the socket would end the process.
-    return Option.none()
-  }
-}
-
-/** What speaks against the peer's certificate. */
-type Objection = Pick<Failure, "error" | "reason">
-
-/**
- * Who the peer is, or what speaks against it: here all is decided that TLS has left open. `wanted` are the names that a
- * client looks for.
- */
-const judge = (
-  socket: tls.TLSSocket,
-  { certificate, identity }: Shown,
-  { pins }: Tls,
-  wanted?: ReadonlyArray<string>
-): Either.Either<Identity, Objection> => {
-  if (pins?.mode === "instead") {
-    const validity = Certificate.validityOf(certificate)
-    if (validity !== "Valid") {
-      return Either.left({ reason: validity })
-    }
-  } else if (socket.authorized !== true) {
-    const code = String(socket.authorizationError)
-    return Either.left({ reason: TlsAlert.fromVerifyCode(code), error: { code } })
-  }
-  return pins === undefined
-    ? Either.right(identity)
-    : Either.fromOption(Pinning.check(pins, certificate, wanted), () => ({
-        reason: "PinMismatch",
-        error: { code: Pinning.seen(certificate) }
-      }))
 }
 
 const secureSocket = (
@@ -128,84 +69,158 @@ export interface ConnectOptions {
   readonly peer: string
 }
 
+const connectionOptions = ({ alpnProtocols, material, nameWanted }: ConnectOptions): tls.ConnectionOptions => ({
+  secureContext: secureContext(material),
+  ALPNProtocols: [...alpnProtocols],
+  // An address is no server name (RFC 6066, section 3).
+  ...(net.isIP(nameWanted) === 0 ? { servername: nameWanted } : {}),
+  checkServerIdentity: (_, { raw }) => ServerName.check(nameWanted, raw),
+  // Said outright, because the environment can change the default (NODE_TLS_REJECT_UNAUTHORIZED).
+  rejectUnauthorized: material.pins?.mode !== "instead"
+})
+
+/** Waits for the handshake of a socket that is new. `ended` says what an end without a word from TLS means. */
+const handshake = (
+  secured: tls.TLSSocket,
+  { alpnProtocols, material, nameWanted, peer }: ConnectOptions,
+  ended: (error?: unknown) => HandshakeFailed | Unavailable,
+  resume: (result: Effect.Effect<SecureSocket, HandshakeFailed | Unavailable>) => void
+): Effect.Effect<void> => {
+  // Evidence only. When Node refuses the certificate it destroys the socket, and the certificate with it; the event
+  // before that is not documented.
+  let shown = Option.none<Identity>()
+  const onSecure = () => {
+    shown = identityOf(secured)
+  }
+  const fail = (error: HandshakeFailed | Unavailable) => {
+    discard()
+    resume(Effect.fail(error))
+  }
+  const onError = (error: unknown) =>
+    fail(
+      Option.match(TlsAlert.fromError(error), {
+        onNone: () => ended(error),
+        onSome: ({ reason, refusedBy }) =>
+          refusedBy === "local"
+            ? refused(reason, error)
+            : refusedByPeer(material, peer, isCertificateMissing(error) ? "CertificateRequired" : reason, error)
+      })
+    )
+  const refused = (reason: HandshakeReason, error?: unknown) =>
+    handshakeFailed({ reason, refusedBy: "local", peer, error, certificate: shown, nameWanted })
+  // TLS 1.2 has no alert for a missing certificate and uses this one, which otherwise means that no cipher suits both.
+  // The choice of a cipher is over when the server has shown its certificate.
+  const isCertificateMissing = (error: unknown) =>
+    TlsAlert.codeOf(error).endsWith("_ALERT_HANDSHAKE_FAILURE") &&
+    Option.isNone(material.certificate) &&
+    Option.isSome(identityOf(secured))
+  const onClose = () => fail(ended())
+  const onSecureConnect = () => {
+    const found = shownBy(secured)
+    if (Option.isNone(found)) {
+      return fail(refused("BadCertificate"))
+    }
+    const judged = judge(secured, found.value, material, [nameWanted, peer])
+    if (Either.isLeft(judged)) {
+      return fail(refused(judged.left.reason, judged.left.error))
+    }
+    if (!isAgreed(alpnProtocols, secured)) {
+      return fail(refused("NoCommonProtocol"))
+    }
+    stop()
+    resume(Effect.succeed(secureSocket(secured, material, peer, Option.some(judged.right))))
+  }
+  const stop = () => {
+    secured.off("secure", onSecure).off("secureConnect", onSecureConnect).off("error", onError).off("close", onClose)
+  }
+  const discard = () => {
+    stop()
+    secured.on("error", ignore)
+    secured.destroy()
+  }
+  secured.prependListener("secure", onSecure)
+  secured.on("secureConnect", onSecureConnect).on("error", onError).on("close", onClose)
+  return Effect.sync(discard)
+}
+
 /**
  * Makes a connected socket a TLS client. The server's chain and name are verified, always; on failure and interruption
  * the socket is destroyed. There is no time limit here.
  */
 export const connectSecure = (
   socket: net.Socket,
-  { alpnProtocols, material, nameWanted, peer }: ConnectOptions
+  options: ConnectOptions
 ): Effect.Effect<SecureSocket, HandshakeFailed | Unavailable> =>
   Effect.async((resume) => {
     if (socket.destroyed) {
-      return resume(Effect.fail(vanished(peer)))
+      return resume(Effect.fail(vanished(options.peer)))
     }
     const bytesBefore = socket.bytesRead
-    const secured = tls.connect({
-      socket,
-      secureContext: secureContext(material),
-      ALPNProtocols: [...alpnProtocols],
-      // An address is no server name (RFC 6066, section 3).
-      ...(net.isIP(nameWanted) === 0 ? { servername: nameWanted } : {}),
-      checkServerIdentity: (_, { raw }) => ServerName.check(nameWanted, raw),
-      // Said outright, because the environment can change the default (NODE_TLS_REJECT_UNAUTHORIZED).
-      rejectUnauthorized: material.pins?.mode !== "instead"
+    const secured = tls.connect({ ...connectionOptions(options), socket })
+    return handshake(secured, options, (error) => broken(options.peer, socket.bytesRead > bytesBefore, error), resume)
+  })
+
+/** TLS counts what it has decrypted. What has come before that, the handle below knows (`_parent`, not documented). */
+const bytesReadBelow = (socket: tls.TLSSocket): (() => number) => {
+  const below: unknown = get(get(socket, "_handle"), "_parent")
+  return () => Number(get(below, "bytesRead") ?? 0)
+}
+
+const get = (object: unknown, key: string): unknown =>
+  typeof object === "object" && object !== null ? Reflect.get(object, key) : undefined
+
+/** A TLS socket that gives what it reads to a callback. */
+export interface ReadingSocket extends SecureSocket {
+  /** Sets the callback, once. What it is given is overwritten when it returns. */
+  readonly read: (onData: (chunk: Buffer) => void) => void
+}
+
+/** What all of them read into, as large as a record of TLS: what was read is dealt with before the next read begins. */
+const readBuffer = Buffer.allocUnsafeSlow(16 * 1024)
+
+/**
+ * Connects, and makes the socket a TLS client as `connectSecure` does. For a socket that it has connected itself Node reads
+ * into a given buffer, where it otherwise makes one for each record. The socket is destroyed with the scope.
+ */
+export const connect = (
+  to: { readonly host: string; readonly port: number } | { readonly path: string },
+  options: ConnectOptions
+): Effect.Effect<ReadingSocket, HandshakeFailed | Unavailable, Scope.Scope> =>
+  Effect.suspend(() => {
+    let secured: tls.TLSSocket | undefined
+    const early: Array<Buffer> = []
+    let onData = (chunk: Buffer) => {
+      early.push(Buffer.from(chunk))
+    }
+    const read = (callback: (chunk: Buffer) => void) => {
+      onData = callback
+      early.splice(0).forEach(callback)
+    }
+    const reading = {
+      onread: {
+        buffer: readBuffer,
+        callback: (size: number) => {
+          onData(readBuffer.subarray(0, size))
+          return true
+        }
+      }
+    }
+    const connecting = Effect.async<SecureSocket, HandshakeFailed | Unavailable>((resume) => {
+      const socket = tls.connect({ ...connectionOptions(options), ...to, ...reading })
+      secured = socket
+      let bytesRead: (() => number) | undefined
+      socket.once("connect", () => {
+        socket.setNoDelay(true)
+        bytesRead = bytesReadBelow(socket)
+      })
+      const ended = (error?: unknown) =>
+        bytesRead === undefined ? unreachable(options.peer, error) : broken(options.peer, bytesRead() > 0, error)
+      return handshake(socket, options, ended, resume)
     })
-    // Evidence only. When Node refuses the certificate it destroys the socket, and the certificate with it; the event
-    // before that is not documented.
-    let shown = Option.none<Identity>()
-    const onSecure = () => {
-      shown = identityOf(secured)
-    }
-    const fail = (error: HandshakeFailed | Unavailable) => {
-      discard()
-      resume(Effect.fail(error))
-    }
-    const onError = (error: unknown) =>
-      fail(
-        Option.match(TlsAlert.fromError(error), {
-          onNone: () => broken(peer, socket.bytesRead > bytesBefore, error),
-          onSome: ({ reason, refusedBy }) =>
-            refusedBy === "local"
-              ? refused(reason, error)
-              : refusedByPeer(material, peer, isCertificateMissing(error) ? "CertificateRequired" : reason, error)
-        })
-      )
-    const refused = (reason: HandshakeReason, error?: unknown) =>
-      handshakeFailed({ reason, refusedBy: "local", peer, error, certificate: shown, nameWanted })
-    // TLS 1.2 has no alert for a missing certificate and uses this one, which otherwise means that no cipher suits both.
-    // The choice of a cipher is over when the server has shown its certificate.
-    const isCertificateMissing = (error: unknown) =>
-      TlsAlert.codeOf(error).endsWith("_ALERT_HANDSHAKE_FAILURE") &&
-      Option.isNone(material.certificate) &&
-      Option.isSome(identityOf(secured))
-    const onClose = () => fail(broken(peer, socket.bytesRead > bytesBefore))
-    const onSecureConnect = () => {
-      const found = shownBy(secured)
-      if (Option.isNone(found)) {
-        return fail(refused("BadCertificate"))
-      }
-      const judged = judge(secured, found.value, material, [nameWanted, peer])
-      if (Either.isLeft(judged)) {
-        return fail(refused(judged.left.reason, judged.left.error))
-      }
-      if (!isAgreed(alpnProtocols, secured)) {
-        return fail(refused("NoCommonProtocol"))
-      }
-      stop()
-      resume(Effect.succeed(secureSocket(secured, material, peer, Option.some(judged.right))))
-    }
-    const stop = () => {
-      secured.off("secure", onSecure).off("secureConnect", onSecureConnect).off("error", onError).off("close", onClose)
-    }
-    const discard = () => {
-      stop()
-      secured.on("error", ignore)
-      secured.destroy()
-    }
-    secured.prependListener("secure", onSecure)
-    secured.on("secureConnect", onSecureConnect).on("error", onError).on("close", onClose)
-    return Effect.sync(discard)
+    return Effect.zipRight(
+      Effect.addFinalizer(() => Effect.sync(() => secured?.destroy())),
+      Effect.map(connecting, (secure) => ({ ...secure, read }))
+    )
   })
 
 const ignore = () => {}
@@ -333,7 +348,7 @@ export const makeAcceptor = (options: AcceptorOptions): Acceptor => {
 
   /** A TLS socket forgets its address when it is closed; the socket below (`_parent`, not documented) is known here. */
   const addressOf = (socket: tls.TLSSocket): string => {
-    const parent: unknown = Reflect.get(socket, "_parent")
+    const parent = get(socket, "_parent")
     return (typeof parent === "object" && parent !== null && addresses.get(parent)) || format(socket)
   }
 

@@ -8,8 +8,11 @@ import * as Frames from "./WireFrames.js"
 import * as State from "./WireState.js"
 
 export interface Receiver {
-  /** Takes bytes as they come. Throws a `Violation` when the other end broke the rules; nothing may be received then. */
-  readonly receive: (chunk: Buffer, now: number) => void
+  /**
+   * Takes bytes as they come. Throws a `Violation` when the other end broke the rules; nothing may be received then. A chunk
+   * that it may not keep is copied where messages lie in it.
+   */
+  readonly receive: (chunk: Buffer, now: number, mayKeep?: boolean) => void
   /** Whether a frame has begun and not ended. */
   readonly isMidFrame: () => boolean
   /** Lets go of room that nothing is in. */
@@ -355,7 +358,7 @@ export const make = (state: State.State): Receiver => {
     return taken
   }
 
-  const receive = (chunk: Buffer, now: number) => {
+  const receive = (chunk: Buffer, now: number, mayKeep = true) => {
     let at = 0
     if (filled > 0) {
       at += fill(chunk, at)
@@ -378,7 +381,7 @@ export const make = (state: State.State): Receiver => {
         pending = roomFor(chunk, at, size)
         break
       }
-      onBytes(chunk, at, size, size >= largeFrame && 4 * size > 3 * chunk.buffer.byteLength, now)
+      onBytes(chunk, at, size, mayKeep && size >= largeFrame && 4 * size > 3 * chunk.buffer.byteLength, now)
       at += size
     }
     if (at < chunk.length) {

@@ -1,4 +1,3 @@
-import * as Net from "node:net"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
@@ -20,28 +19,6 @@ import type * as TlsIncoming from "./tlsIncoming.js"
 import * as Wire from "./Wire.js"
 
 type Failure = Unavailable | HandshakeFailed
-
-/** A TCP or unix connection, closed with the scope. */
-const connectSocket = (target: Peer.Target, name: string): Effect.Effect<Net.Socket, Unavailable, Scope.Scope> =>
-  Effect.flatMap(
-    Effect.acquireRelease(
-      Effect.sync(() =>
-        Net.connect(
-          target._tag === "Unix" ? { path: target.path } : { host: target.host, port: target.port, noDelay: true }
-        )
-      ),
-      (socket) => Effect.sync(() => socket.destroy())
-    ),
-    (socket) =>
-      Effect.async<Net.Socket, Unavailable>((resume) => {
-        socket.once("connect", () => resume(Effect.succeed(socket)))
-        // Stays for good: between two owners a socket may emit an error that nobody else listens to.
-        socket.on("error", (cause) => resume(Effect.fail(unreachable(name, cause))))
-      })
-  )
-
-const unreachable = (peer: string, cause: Error) =>
-  new Unavailable({ message: `can't connect to ${peer}: ${cause.message}`, peer, processed: "no", cause })
 
 const isReason = (text: string): text is HandshakeReason => HandshakeReason.literals.some((reason) => reason === text)
 
@@ -73,8 +50,7 @@ const connectOnce = (
   const peer = Peer.formatTarget(target)
   return Effect.gen(function* () {
     const material = yield* credentials
-    const socket = yield* connectSocket(target, peer)
-    const secured = yield* TlsHandshake.connectSecure(socket, {
+    const secured = yield* TlsHandshake.connect(target, {
       material,
       nameWanted: settings.serverName ?? (target._tag === "Unix" ? "localhost" : target.host),
       alpnProtocols: [Wire.alpnProtocol],
@@ -82,14 +58,7 @@ const connectOnce = (
     })
     const connection = yield* Effect.acquireRelease(
       Effect.sync(() =>
-        TlsConnection.make(
-          secured.socket,
-          "client",
-          peer,
-          { address: peer, identity: secured.identity },
-          settings,
-          server
-        )
+        TlsConnection.make(secured, "client", peer, { address: peer, identity: secured.identity }, settings, server)
       ),
       (connection) =>
         Effect.suspend(() => {

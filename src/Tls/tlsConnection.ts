@@ -27,6 +27,13 @@ export const logEnd = ({ reason, refusedBy, text }: End, peer: string): Effect.E
     ? Effect.void
     : Effect.logWarning(`the connection with ${peer} ended: ${reason}, ${text} (${refusedBy})`)
 
+/** What a connection runs on. */
+export interface Source {
+  readonly socket: Net.Socket
+  /** How to read, for a socket that emits no data: each chunk is overwritten when the callback returns. */
+  readonly read?: (onData: (chunk: Buffer) => void) => void
+}
+
 /** A live connection: the machine of docs/wire.md on a socket, and the calls both ways on it. */
 export interface TlsConnection {
   /** The calls that this end opens. */
@@ -60,7 +67,7 @@ const portion = 4096
 const retiring = 1n
 
 export const make = (
-  socket: Net.Socket,
+  { read, socket }: Source,
   role: "client" | "server",
   name: string,
   peer: Peer,
@@ -204,13 +211,14 @@ export const make = (
     }
   }
 
+  const mayKeep = read === undefined
   const onData = (chunk: Buffer) => {
     if (end !== undefined) {
       return
     }
     lastReceived = performance.now()
     try {
-      wire.receive(chunk, lastReceived)
+      wire.receive(chunk, lastReceived, mayKeep)
     } catch (error) {
       if (error instanceof Violation) {
         return close(error.reason, error.text)
@@ -245,10 +253,14 @@ export const make = (
 
   const timer = setInterval(check, Math.max(1, Math.min(keepaliveTime, keepaliveTimeout, frameTimeout) / 2))
   timer.unref()
-  socket.on("data", onData)
   socket.on("drain", write)
   socket.on("close", () => finish({ reason: "Disconnected", text: "", refusedBy: "remote" }))
   socket.on("end", () => finish({ reason: "Disconnected", text: "", refusedBy: "remote" }))
+  if (read === undefined) {
+    socket.on("data", onData)
+  } else {
+    read(onData)
+  }
   flush()
 
   return {

@@ -83,7 +83,7 @@ export const listen = (
         goingAway: farewell("Shutdown", ""),
         drain: () => drain,
         onConnection: (socket, peer) => {
-          const connection = TlsConnection.make(socket, "server", peer.address, peer, settings, {
+          const connection = TlsConnection.make({ socket }, "server", peer.address, peer, settings, {
             routes,
             inFlight,
             clock

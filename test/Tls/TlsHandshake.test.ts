@@ -14,6 +14,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type * as DevCa from "../../src/Tls/DevCa.js"
 import { contextOptions } from "../../src/Tls/internal/secureContext.js"
+import { identityOf } from "../../src/Tls/internal/shown.js"
 import * as TlsHandshake from "../../src/Tls/TlsHandshake.js"
 import { HandshakeFailed, type HandshakeReason, Unavailable } from "../../src/Transport/TransportError.js"
 import {
@@ -176,10 +177,10 @@ describe("both sides agree", () => {
       const pki = yield* authority
       const server = yield* acceptor(rawMaterial(pki.good, pki.trusted.ca))
       const { identity, socket } = yield* secure(server.port, rawMaterial(pki.client, pki.trusted.ca))
-      expect(TlsHandshake.identityOf(asTls(socket))).toEqual(identity)
-      expect(TlsHandshake.identityOf(asTls(socket))).toEqual(identity)
+      expect(identityOf(asTls(socket))).toEqual(identity)
+      expect(identityOf(asTls(socket))).toEqual(identity)
       socket.destroy()
-      expect(TlsHandshake.identityOf(asTls(socket))).toEqual(Option.none())
+      expect(identityOf(asTls(socket))).toEqual(Option.none())
     })
   )
 })

@@ -79,6 +79,15 @@ export const refusedByPeer = (material: Tls, peer: string, reason: HandshakeReas
       : Option.none()
   })
 
+/** Nobody was there. */
+export const unreachable = (peer: string, cause?: unknown): Unavailable =>
+  new Unavailable({
+    message: `can't connect to ${peer}: ${cause instanceof Error ? cause.message : "the connection was closed"}`,
+    peer,
+    processed: "no",
+    ...(cause === undefined ? {} : { cause })
+  })
+
 export const vanished = (peer: string, cause?: unknown): Unavailable =>
   new Unavailable({
     message: `${peer}: the connection ended before TLS began`,
