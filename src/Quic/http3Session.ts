@@ -1,9 +1,9 @@
 /** HTTP/3 on a live QUIC connection: its control streams, and the request streams of both ends. */
 import { constVoid } from "effect/Function"
+import * as IdTable from "../Transport/internal/idTable.js"
 import * as Http3Connection from "./Http3Connection.js"
 import * as Http3Datagram from "./Http3Datagram.js"
 import { codes, type Http3Code, Http3Violation } from "./Http3Error.js"
-import * as StreamMap from "./internal/streamMap.js"
 import type { Close, Connection, Events, StreamEvents } from "./QuicEngine.js"
 
 /** What hears of a request stream. */
@@ -111,7 +111,7 @@ export const describe = (close: Close): string =>
     : `the connection was closed by ${close.by === "local" ? "this side" : "the peer"}${close.text === "" ? "" : `: ${close.text}`}`
 
 export const make = (quic: Connection, options: Options, handlers: Handlers): Http3Session => {
-  const requests = StreamMap.make<Http3StreamEvents>()
+  const requests = IdTable.make<Http3StreamEvents>()
   const mayRequest = makeRate(options.maxRequestRate)
   const mayReset = makeRate(options.maxResetRate)
   let isClosed = false
@@ -166,7 +166,7 @@ export const make = (quic: Connection, options: Options, handlers: Handlers): Ht
     let sent: Array<() => void> = []
 
     const settle = () => {
-      if (isRead && isWritten && requests.remove(id)) {
+      if (isRead && isWritten && requests.remove(id) !== undefined) {
         quic.release(id)
         if (requests.size() === 0) {
           handlers.onIdle()

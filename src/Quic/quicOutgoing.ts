@@ -8,6 +8,7 @@ import * as GrpcMessage from "../Grpc/GrpcMessage.js"
 import * as GrpcTimeout from "../Grpc/GrpcTimeout.js"
 import * as Codec from "../Transport/internal/codec.js"
 import type { Connection, OutgoingCall } from "../Transport/internal/connection.js"
+import * as IdTable from "../Transport/internal/idTable.js"
 import * as Turns from "../Transport/internal/turns.js"
 import * as Turnstile from "../Transport/internal/turnstile.js"
 import * as Metadata from "../Transport/Metadata.js"
@@ -28,7 +29,6 @@ import * as Frames from "./Http3Frames.js"
 import * as Http3Message from "./Http3Message.js"
 import * as Http3Sections from "./Http3Sections.js"
 import type { Http3Stream, Http3StreamEvents } from "./http3Session.js"
-import * as StreamMap from "./internal/streamMap.js"
 import * as Qpack from "./Qpack.js"
 import { type Link, maxFieldSectionSize } from "./quicLink.js"
 import * as QuicMessages from "./quicMessages.js"
@@ -83,7 +83,7 @@ const ofReset = (code: number, where: Where): StatusError => {
 
 export const make = (link: Link): Outgoing => {
   const { session, settings, turnstile, writer } = link
-  const calls = StreamMap.make<Call>()
+  const calls = IdTable.make<Call>()
   /** The fields with which the last call of each method began, as they are sent, and its timeout. */
   const prepared = new Map<string, { readonly timeout: number; readonly lines: Buffer }>()
   const options = {
@@ -286,7 +286,10 @@ export const make = (link: Link): Outgoing => {
               }
               reply = message
             },
-            onEnd: resume
+            onEnd: (exit) => {
+              opened = undefined
+              resume(exit)
+            }
           })
           send(opened.stream, bytes.right, true)
         }

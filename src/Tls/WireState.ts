@@ -1,8 +1,9 @@
 /**
  * What one end of a TlsLive connection knows: its calls, and the credit in both directions.
  */
+
+import * as IdTable from "../Transport/internal/idTable.js"
 import type * as Metadata from "../Transport/Metadata.js"
-import * as CallTable from "./callTable.js"
 import type * as Wire from "./Wire.js"
 import { Violation } from "./Wire.js"
 import * as Frames from "./WireFrames.js"
@@ -105,7 +106,7 @@ export interface State {
   expected: number
   readonly limits: Limits
   readonly events: Events
-  readonly calls: CallTable.CallTable<Call>
+  readonly calls: IdTable.IdTable<Call>
   /** Calls with a message to send, in the order of their turns. */
   readonly turns: Set<Call>
   peer: Wire.Settings | undefined
@@ -129,7 +130,7 @@ export const make = (role: "client" | "server", limits: Limits, events: Events):
   expected: 0,
   limits,
   events,
-  calls: CallTable.make(),
+  calls: IdTable.make(),
   turns: new Set(),
   peer: undefined,
   nextMine: role === "client" ? 1 : 2,

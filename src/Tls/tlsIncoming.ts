@@ -7,6 +7,7 @@ import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
 import * as ErrorDetails from "../Transport/ErrorDetails.js"
 import * as Codec from "../Transport/internal/codec.js"
+import * as IdTable from "../Transport/internal/idTable.js"
 import * as IncomingCall from "../Transport/internal/incomingCall.js"
 import type * as InFlight from "../Transport/internal/inFlight.js"
 import type * as Route from "../Transport/internal/route.js"
@@ -19,7 +20,6 @@ import {
   Unavailable,
   Unimplemented
 } from "../Transport/TransportError.js"
-import * as CallTable from "./callTable.js"
 import type { Link } from "./tlsLink.js"
 import * as TlsStream from "./tlsStream.js"
 import * as Wire from "./Wire.js"
@@ -60,7 +60,7 @@ const maxTimer = 2 ** 31 - 1
 
 export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming => {
   const { settings, wire } = link
-  const calls = CallTable.make<Call>()
+  const calls = IdTable.make<Call>()
 
   /** Forgets a call, whose answer has been written or is no longer wanted. */
   const forget = (id: number): Call | undefined => {

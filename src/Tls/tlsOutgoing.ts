@@ -6,6 +6,7 @@ import * as Stream from "effect/Stream"
 import * as ErrorDetails from "../Transport/ErrorDetails.js"
 import * as Codec from "../Transport/internal/codec.js"
 import type { Connection, OutgoingCall } from "../Transport/internal/connection.js"
+import * as IdTable from "../Transport/internal/idTable.js"
 import * as Turnstile from "../Transport/internal/turnstile.js"
 import * as Metadata from "../Transport/Metadata.js"
 import type * as Method from "../Transport/Method.js"
@@ -19,7 +20,6 @@ import {
   Unavailable,
   Unimplemented
 } from "../Transport/TransportError.js"
-import * as CallTable from "./callTable.js"
 import type { Link } from "./tlsLink.js"
 import * as TlsStream from "./tlsStream.js"
 import * as Wire from "./Wire.js"
@@ -63,7 +63,7 @@ export interface Outgoing {
 
 export const make = (link: Link): Outgoing => {
   const { settings, wire } = link
-  const calls = CallTable.make<Call>()
+  const calls = IdTable.make<Call>()
   const turnstile = Turnstile.make(wire.canOpen, link.isClosed)
 
   const end = (id: number, exit: End) => {

@@ -1,8 +1,9 @@
 /** The streams of one connection on quiche's state machine: what comes, what waits for room, and who is stopped. */
+
+import * as IdTable from "../../Transport/internal/idTable.js"
 import type { Connection, Read, StreamEvents } from "../QuicEngine.js"
 import type { Quiche, State } from "./quiche.js"
 import * as StreamError from "./streamError.js"
-import * as StreamMap from "./streamMap.js"
 
 export interface Options {
   readonly quiche: Quiche
@@ -54,21 +55,29 @@ const none = Buffer.alloc(0)
 
 const unknownCode = 0
 
-/** Tells the first time that it is asked for a stream from any other. Streams can come out of order. */
-const makeSeen = () => {
-  let next = 0
+/** Streams of the peer that have come, from the first of their kind on. They can come out of order. */
+const makeSeen = (first: number) => {
+  let next = first
   const gaps = new Set<number>()
-  return (id: number): boolean => {
-    if (id < next) {
-      return gaps.delete(id)
+  return {
+    /** The one that comes next where none is out of order. */
+    next: () => next,
+    /** Tells the first time that it is asked for a stream from any other. */
+    isNew: (id: number): boolean => {
+      if (id < next) {
+        return gaps.delete(id)
+      }
+      for (let gap = next; gap < id; gap += 4) {
+        gaps.add(gap)
+      }
+      next = id + 4
+      return true
     }
-    for (let gap = next === 0 ? id & 3 : next; gap < id; gap += 4) {
-      gaps.add(gap)
-    }
-    next = id + 4
-    return true
   }
 }
+
+/** With no more streams than this each is asked whether it is readable. */
+const mostAsked = 128
 
 export const make = ({
   isClosed,
@@ -80,11 +89,11 @@ export const make = ({
   send,
   state
 }: Options): Streams => {
-  const streams = StreamMap.make<Stream>()
+  const streams = IdTable.make<Stream>()
   /** Streams with something pending, in the order of their turns. */
   const blocked = new Set<number>()
   const watched = new Set<number>()
-  const isNew = { bidi: makeSeen(), uni: makeSeen() }
+  const seen = role === "client" ? { bidi: makeSeen(1), uni: makeSeen(3) } : { bidi: makeSeen(0), uni: makeSeen(2) }
   let nextBidi = role === "client" ? 0 : 1
   let nextUni = role === "client" ? 2 : 3
   /** Streams that may be opened, of those that the peer was known to allow; and whether more are waited for. */
@@ -199,18 +208,46 @@ export const make = ({
 
   const isPeers = (id: number) => (id & 1) === (role === "client" ? 1 : 0)
 
-  const readStreams = () => {
+  const readStream = (id: number) => {
+    let stream = streams.get(id)
+    if (stream === undefined) {
+      if (!isPeers(id) || !((id & 2) === 0 ? seen.bidi : seen.uni).isNew(id)) {
+        return
+      }
+      stream = register(id, onStream(id))
+    }
+    if (!stream.isReleased) {
+      stream.events.onReadable()
+    }
+  }
+
+  /** Reads those that are known to be there: the open ones, and those of the peer that come next. */
+  const readExpected = () => {
+    for (const id of streams.ids()) {
+      if (isClosed()) {
+        return
+      }
+      if (state.streamReadable(id)) {
+        readStream(id)
+      }
+    }
+    for (const { next } of [seen.bidi, seen.uni]) {
+      while (!isClosed() && state.streamReadable(next())) {
+        readStream(next())
+      }
+    }
+  }
+
+  const readAll = () => {
+    if (streams.size() <= mostAsked) {
+      readExpected()
+      if (isClosed() || !state.isReadable()) {
+        return
+      }
+    }
+    // A function for each of the iterator's methods, which the garbage collector takes for long-lived.
     for (const id of state.readable()) {
-      let stream = streams.get(id)
-      if (stream === undefined) {
-        if (!isPeers(id) || !((id & 2) === 0 ? isNew.bidi : isNew.uni)(id)) {
-          continue
-        }
-        stream = register(id, onStream(id))
-      }
-      if (!stream.isReleased) {
-        stream.events.onReadable()
-      }
+      readStream(id)
       if (isClosed()) {
         return
       }
@@ -333,7 +370,7 @@ export const make = ({
         }
       }
     },
-    readAll: readStreams,
+    readAll,
     advance: () => {
       if (watched.size > 0) {
         lookForStopped()

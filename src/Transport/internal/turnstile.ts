@@ -26,18 +26,55 @@ export const maxTimer = 2 ** 31 - 1
 export const closedBefore = (where: Where): Unavailable =>
   new Unavailable({ message: "the connection was closed before the call", processed: "no", ...where })
 
+interface Waiting {
+  readonly take: () => void
+  before: Waiting | undefined
+  behind: Waiting | undefined
+}
+
 export const make = (mayEnter: () => boolean, isClosed: () => boolean): Turnstile => {
-  const waiting = new Set<() => void>()
+  // Not a `Set`: the tables that it has outgrown hold who waited then, and each the next one. Once the garbage collector
+  // takes one for long-lived, it keeps all that follows until it collects everything.
+  let first: Waiting | undefined
+  let last: Waiting | undefined
+
+  const enqueue = (take: () => void): Waiting => {
+    const waiting: Waiting = { take, before: last, behind: undefined }
+    if (last === undefined) {
+      first = waiting
+    } else {
+      last.behind = waiting
+    }
+    last = waiting
+    return waiting
+  }
+
+  const dequeue = (waiting: Waiting) => {
+    const { before, behind } = waiting
+    if (before !== undefined) {
+      before.behind = behind
+    } else if (first === waiting) {
+      first = behind
+    }
+    if (behind !== undefined) {
+      behind.before = before
+    } else if (last === waiting) {
+      last = before
+    }
+    waiting.before = undefined
+    waiting.behind = undefined
+  }
+
   return {
     enter: (where, timeout, start, fail) => {
-      if (waiting.size === 0 && mayEnter()) {
+      if (first === undefined && mayEnter()) {
         start(timeout)
         return constVoid
       }
       const since = performance.now()
       const leave = () => {
         clearTimeout(timer)
-        waiting.delete(take)
+        dequeue(waiting)
       }
       const take = () => {
         leave()
@@ -52,15 +89,12 @@ export const make = (mayEnter: () => boolean, isClosed: () => boolean): Turnstil
         fail(new DeadlineExceeded({ message: "the deadline passed before the peer took the call", ...where }))
       }
       const timer = timeout <= maxTimer ? setTimeout(onDeadline, timeout) : undefined
-      waiting.add(take)
+      const waiting = enqueue(take)
       return leave
     },
     turn: () => {
-      for (const take of waiting) {
-        if (!isClosed() && !mayEnter()) {
-          return
-        }
-        take()
+      while (first !== undefined && (isClosed() || mayEnter())) {
+        first.take()
       }
     }
   }

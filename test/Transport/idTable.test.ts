@@ -1,13 +1,13 @@
 import { expect, it } from "@effect/vitest"
 import * as FastCheck from "effect/FastCheck"
-import * as CallTable from "../../src/Tls/callTable.js"
+import * as IdTable from "../../src/Transport/internal/idTable.js"
 
 it("does what a Map does", () => {
-  const id = FastCheck.oneof(FastCheck.integer({ min: 1, max: 40 }), FastCheck.integer({ min: 1, max: 0xffff_ffff }))
+  const id = FastCheck.oneof(FastCheck.integer({ min: 0, max: 40 }), FastCheck.integer({ min: 0, max: 2 ** 53 - 1 }))
   const step = FastCheck.record({ id, add: FastCheck.boolean() })
   FastCheck.assert(
     FastCheck.property(FastCheck.array(step, { maxLength: 400, size: "max" }), (steps) => {
-      const table = CallTable.make<string>()
+      const table = IdTable.make<string>()
       const map = new Map<number, string>()
       for (const [index, { add, id }] of steps.entries()) {
         if (!add) {
@@ -21,6 +21,7 @@ it("does what a Map does", () => {
         expect(table.size()).toBe(map.size)
       }
       expect(new Map(table.entries())).toEqual(map)
+      expect(new Set(table.ids())).toEqual(new Set(map.keys()))
       for (const id of map.keys()) {
         expect(table.get(id)).toBe(map.get(id))
       }
@@ -29,7 +30,7 @@ it("does what a Map does", () => {
 })
 
 it("lets go of what it no longer needs, and holds as much as there is", () => {
-  const table = CallTable.make<number>()
+  const table = IdTable.make<number>()
   for (let round = 0; round < 3; round++) {
     for (let id = 1; id <= 20_000; id += 2) {
       table.add(id, id)
@@ -40,4 +41,7 @@ it("lets go of what it no longer needs, and holds as much as there is", () => {
     }
     expect(table.entries()).toEqual([])
   }
+  table.add(0, 0)
+  table.clear()
+  expect([table.size(), table.get(0), table.ids()]).toEqual([0, undefined, []])
 })

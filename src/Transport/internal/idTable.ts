@@ -1,29 +1,40 @@
 /**
- * Calls by their number. A `Map` of short-lived entries is slow to live with: each time it makes room, its old table points
- * to the new one, and once the garbage collector has taken an old one for long-lived, it takes all that follow for that.
+ * Calls and streams by their ids, which are integers from 0 on. A `Map` of short-lived entries is slow to live with: each
+ * time it makes room, its old table, and what was in it then, points to the new one, and once the garbage collector has
+ * taken an old one for long-lived, it takes all that follow for that.
  */
-export interface CallTable<A> {
+export interface IdTable<A> {
   readonly get: (id: number) => A | undefined
-  /** For a number that is not in it. */
+  /** For an id that is not in it. */
   readonly add: (id: number, value: A) => void
   readonly remove: (id: number) => A | undefined
+  readonly clear: () => void
   readonly size: () => number
-  /** All that is in it now, whatever changes while it is read. */
+  /** The ids of all that is in it now, whatever changes while they are read. */
+  readonly ids: () => ReadonlyArray<number>
+  /** The same with what is there for them. */
   readonly entries: () => ReadonlyArray<readonly [id: number, value: A]>
 }
 
 const smallest = 16
 
-export const make = <A>(): CallTable<A> => {
-  // Open addressing with linear probing. Numbers of one end count up by two, so that few meet. 0 is no call.
-  let ids = new Uint32Array(smallest)
-  let values = new Array<A | undefined>(smallest).fill(undefined)
+/** Where no id is. */
+const none = -1
+
+const emptyIds = (capacity: number) => new Float64Array(capacity).fill(none)
+
+const emptyValues = <A>(capacity: number) => new Array<A | undefined>(capacity).fill(undefined)
+
+export const make = <A>(): IdTable<A> => {
+  // Open addressing with linear probing. The ids of one end count up by two or four, so that few meet.
+  let ids = emptyIds(smallest)
+  let values = emptyValues<A>(smallest)
   let mask = smallest - 1
   let size = 0
 
   const find = (id: number): number => {
     let at = (id >>> 1) & mask
-    while (ids[at] !== id && ids[at] !== 0) {
+    while (ids[at] !== id && ids[at] !== none) {
       at = (at + 1) & mask
     }
     return at
@@ -38,11 +49,11 @@ export const make = <A>(): CallTable<A> => {
   const resize = (capacity: number) => {
     const oldIds = ids
     const oldValues = values
-    ids = new Uint32Array(capacity)
-    values = new Array<A | undefined>(capacity).fill(undefined)
+    ids = emptyIds(capacity)
+    values = emptyValues(capacity)
     mask = capacity - 1
     for (const [at, id] of oldIds.entries()) {
-      if (id !== 0) {
+      if (id !== none) {
         put(id, oldValues[at])
       }
     }
@@ -64,15 +75,15 @@ export const make = <A>(): CallTable<A> => {
         return undefined
       }
       // What was pushed past the hole moves back into it.
-      for (let at = (hole + 1) & mask; ids[at] !== 0; at = (at + 1) & mask) {
-        const home = ((ids[at] ?? 0) >>> 1) & mask
+      for (let at = (hole + 1) & mask; ids[at] !== none; at = (at + 1) & mask) {
+        const home = ((ids[at] ?? none) >>> 1) & mask
         if (((at - home) & mask) >= ((at - hole) & mask)) {
-          ids[hole] = ids[at] ?? 0
+          ids[hole] = ids[at] ?? none
           values[hole] = values[at]
           hole = at
         }
       }
-      ids[hole] = 0
+      ids[hole] = none
       values[hole] = undefined
       size -= 1
       if (ids.length > smallest && size * 8 < ids.length) {
@@ -80,7 +91,22 @@ export const make = <A>(): CallTable<A> => {
       }
       return value
     },
+    clear: () => {
+      ids = emptyIds(smallest)
+      values = emptyValues(smallest)
+      mask = smallest - 1
+      size = 0
+    },
     size: () => size,
+    ids: () => {
+      const present: Array<number> = []
+      for (const id of ids) {
+        if (id !== none) {
+          present.push(id)
+        }
+      }
+      return present
+    },
     entries: () =>
       Array.from(ids).flatMap((id, at) => {
         const value = values[at]
