@@ -77,7 +77,7 @@ const makeSeen = (first: number) => {
 }
 
 /** With no more streams than this each is asked whether it is readable. */
-const mostAsked = 128
+const mostAsked = 32
 
 export const make = ({
   isClosed,
