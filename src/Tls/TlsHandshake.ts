@@ -1,6 +1,6 @@
 /**
- * The TLS handshake on sockets that are already connected, on both sides, with the true reason where it fails. The
- * transports run their protocols on the sockets that come out of it.
+ * The TLS handshake on both sides, with the true reason where it fails. The transports run their protocols on the sockets
+ * that come out of it.
  */
 import * as net from "node:net"
 import * as tls from "node:tls"

@@ -1,7 +1,6 @@
 /**
  * What one end of a TlsLive connection knows: its calls, and the credit in both directions.
  */
-
 import * as IdTable from "../Transport/internal/idTable.js"
 import type * as Metadata from "../Transport/Metadata.js"
 import type * as Wire from "./Wire.js"

@@ -145,6 +145,36 @@ describe("the driver", () => {
     })
   )
 
+  it.scopedLive("streams out of order, few and many", () =>
+    Effect.gen(function* () {
+      const { engine, tls } = yield* open
+      const { local } = yield* listening(engine, tls)
+      for (const count of [3, 90]) {
+        const connection = yield* connecting(engine, tls, local)
+        const answered: Array<number> = []
+        const ids = Array.from({ length: count }, () => {
+          const id = connection.openBidi({
+            ...silent,
+            onReadable: () => {
+              const read = connection.read(id)
+              if (read?._tag === "Bytes" && read.fin) {
+                answered.push(id)
+                connection.release(id)
+              }
+            }
+          })
+          return id
+        })
+        // The last is there first, and none before it: until it is answered nothing else is sent.
+        for (const id of ids.toReversed()) {
+          connection.write(id, Buffer.from("x"), true)
+          yield* eventually(Effect.sync(() => expect(answered.at(-1)).toBe(id)))
+        }
+        expect(answered).toEqual(ids.toReversed())
+      }
+    })
+  )
+
   it.scopedLive("many streams one after the other, more than may be open at a time", () =>
     Effect.gen(function* () {
       const { engine, tls } = yield* open

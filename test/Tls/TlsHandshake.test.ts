@@ -507,6 +507,83 @@ describe("the peer goes away", () => {
   )
 })
 
+describe("a client that connects by itself and reads by a callback", () => {
+  const options = { nameWanted: "localhost", alpnProtocols: ["h2"], peer: "peer:1" }
+
+  it.scopedLive("reads what came before it was ready to, and then what comes", () =>
+    Effect.gen(function* () {
+      const pki = yield* authority
+      const server = yield* acceptor(rawMaterial(pki.good, pki.trusted.ca), {
+        onSecure: ({ socket }) => {
+          socket.write("early")
+          socket.on("data", (chunk) => socket.end(chunk))
+        }
+      })
+      const material = rawMaterial(pki.client, pki.trusted.ca)
+      const { identity, read, socket } = yield* TlsHandshake.connect(
+        { host: "localhost", port: server.port },
+        { material, ...options }
+      )
+      expect(Option.getOrThrow(identity).fingerprint).toBe(fingerprintOf(pki.good))
+      yield* eventually(() => socket.bytesRead === "early".length)
+      let received = ""
+      read((chunk) => {
+        received += chunk.toString()
+      })
+      expect(received).toBe("early")
+      socket.write(", late")
+      yield* event(socket, "end")
+      expect(received).toBe("early, late")
+    })
+  )
+
+  it.scopedLive("is told what went wrong, before, at and within the handshake, and leaves nothing open", () =>
+    Effect.gen(function* () {
+      const pki = yield* authority
+      const material = rawMaterial(pki.client, pki.trusted.ca)
+      const failureAt = (port: number) =>
+        Effect.flip(TlsHandshake.connect({ host: "127.0.0.1", port }, { material, ...options }))
+      const closed = yield* Effect.scoped(listen(() => {}))
+      const nobody = yield* failureAt(closed.port)
+      expect(reasonOf(nobody)).toEqual(["Unavailable", "no"])
+      expect(nobody.message).toContain("can't connect to peer:1: connect ECONNREFUSED")
+
+      const silent = yield* listen((socket) => socket.once("data", () => socket.end()))
+      const unanswered = yield* failureAt(silent.port)
+      expect(reasonOf(unanswered)).toEqual(["Unavailable", "no"])
+      expect(unanswered.message).toContain("before TLS began")
+
+      const partial = yield* listen((socket) =>
+        socket.once("data", () => socket.end(Buffer.from("16030300640200", "hex")))
+      )
+      expect(reasonOf(yield* failureAt(partial.port))).toEqual(["Refused", "remote"])
+
+      const stranger = yield* nodeServer(contextOptions(rawMaterial(pki.untrusted, pki.trusted.ca)))
+      expect(reasonOf(yield* failureAt(stranger.port))).toEqual(["UntrustedIssuer", "local"])
+      yield* eventually(() => [silent, partial, stranger].every(({ live }) => live() === 0))
+    })
+  )
+
+  it.scopedLive("is closed with its scope, and when it is interrupted", () =>
+    Effect.gen(function* () {
+      const pki = yield* authority
+      const material = rawMaterial(pki.client, pki.trusted.ca)
+      const server = yield* acceptor(rawMaterial(pki.good, pki.trusted.ca), {
+        onSecure: ({ socket }) => socket.resume()
+      })
+      yield* Effect.scoped(TlsHandshake.connect({ host: "127.0.0.1", port: server.port }, { material, ...options }))
+      yield* eventually(() => server.live() === 0)
+      const mute = yield* listen((socket) => socket.resume())
+      const fiber = yield* Effect.fork(
+        Effect.scoped(TlsHandshake.connect({ host: "127.0.0.1", port: mute.port }, { material, ...options }))
+      )
+      yield* eventually(() => mute.live() === 1)
+      expect(Exit.isInterrupted(yield* Fiber.interrupt(fiber))).toBe(true)
+      yield* eventually(() => mute.live() === 0)
+    })
+  )
+})
+
 describe("interruption", () => {
   it.scopedLive("destroys the socket", () =>
     Effect.gen(function* () {

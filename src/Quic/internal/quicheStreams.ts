@@ -1,5 +1,4 @@
 /** The streams of one connection on quiche's state machine: what comes, what waits for room, and who is stopped. */
-
 import * as IdTable from "../../Transport/internal/idTable.js"
 import type { Connection, Read, StreamEvents } from "../QuicEngine.js"
 import type { Quiche, State } from "./quiche.js"
