@@ -56,15 +56,17 @@ export const lose = (percent: number): void => {
 }
 
 const main = () => {
-  const { positionals, values } = parseArgs({
-    allowPositionals: true,
-    options: {
-      mtu: { type: "string", default: "1500" },
-      loss: { type: "string", default: "0" },
-      help: { type: "boolean", default: false }
-    }
-  })
-  const [command, ...args] = positionals
+  const options = {
+    mtu: { type: "string", default: "1500" },
+    loss: { type: "string", default: "0" },
+    help: { type: "boolean", default: false }
+  } as const
+  const all = process.argv.slice(2)
+  // What stands behind the command is the command's.
+  const { tokens } = parseArgs({ args: all, options, strict: false, tokens: true })
+  const at = tokens.find(({ kind }) => kind === "positional")?.index ?? all.length
+  const { values } = parseArgs({ args: all.slice(0, at), options })
+  const [command, ...args] = all.slice(at)
   if (values.help || command === undefined) {
     return console.log(usage)
   }
