@@ -248,7 +248,8 @@ const main = async () => {
   const payloadSize = Number(values.message) * 1024
   const load = { payloadSize, repeat: Math.ceil((Number(values.mib) * 1024 * 1024) / payloadSize) }
   const { young } = values
-  const flags = young === undefined ? [] : [`--min-semi-space-size=${young}`, `--max-semi-space-size=${2 * Number(young)}`]
+  const flags =
+    young === undefined ? [] : [`--min-semi-space-size=${young}`, `--max-semi-space-size=${2 * Number(young)}`]
   Harness.build()
   const certificates = await Effect.runPromise(Harness.makeCertificates)
   const results = new Map<string, Array<Result>>(names.map((name) => [name, []]))
