@@ -357,6 +357,49 @@ describe("any bytes give events or a violation, never a throw of another kind", 
     )
   })
 
+  it("what came in memory that is used again stays as it was", () => {
+    FastCheck.assert(
+      FastCheck.property(
+        FastCheck.array(FastCheck.integer({ min: 0, max: 40_000 }), { minLength: 1, maxLength: 6 }),
+        FastCheck.integer({ min: 1, max: 16_384 }),
+        (messages, most) => {
+          const received: Array<Uint8Array> = []
+          const client = makeEnd("client")
+          const server = makeEnd(
+            "server",
+            {},
+            {
+              onOpen: (_, { message }) => received.push(message ?? bytes(0)),
+              onMessage: (call, message, cost) => {
+                received.push(message)
+                server.wire.consumed(call, cost)
+              }
+            }
+          )
+          const memory = Buffer.alloc(most)
+          const toServer = () => {
+            const all = Buffer.concat(client.wire.output(64 * 1024))
+            for (let at = 0; at < all.length; at += most) {
+              server.wire.receive(memory.subarray(0, all.copy(memory, 0, at)), 0, false)
+              memory.fill(0xee)
+            }
+            carry(server, client)
+            return all.length > 0
+          }
+          toServer()
+          client.wire.open(request("/x", 7, metadata), bytes(100), true)
+          const call = client.wire.open(request("/x", 7, metadata), undefined, false)
+          for (const size of messages) {
+            client.wire.sendMessage(call, bytes(size), false, constVoid)
+            while (toServer()) {}
+          }
+          expect(received.map(digest)).toEqual([100, 0, ...messages].map((size) => digest(bytes(size))))
+        }
+      ),
+      { numRuns: 100 }
+    )
+  })
+
   it("however the bytes are cut, the same is heard", () => {
     FastCheck.assert(
       FastCheck.property(
