@@ -188,20 +188,24 @@ export const connect = (
 ): Effect.Effect<ReadingSocket, HandshakeFailed | Unavailable, Scope.Scope> =>
   Effect.suspend(() => {
     let secured: tls.TLSSocket | undefined
+    /** What came with the end of the handshake. More is not read before somebody wants it. */
     const early: Array<Buffer> = []
+    let isWanted = false
     let onData = (chunk: Buffer) => {
       early.push(Buffer.from(chunk))
     }
     const read = (callback: (chunk: Buffer) => void) => {
       onData = callback
+      isWanted = true
       early.splice(0).forEach(callback)
+      secured?.resume()
     }
     const reading = {
       onread: {
         buffer: readBuffer,
         callback: (size: number) => {
           onData(readBuffer.subarray(0, size))
-          return true
+          return isWanted
         }
       }
     }

@@ -537,6 +537,34 @@ describe("a client that connects by itself and reads by a callback", () => {
     })
   )
 
+  it.scopedLive("does not take more than a little before it is ready to read", () =>
+    Effect.gen(function* () {
+      const pki = yield* authority
+      const flood = Buffer.alloc(8 * 1024 * 1024, 7)
+      const server = yield* acceptor(rawMaterial(pki.good, pki.trusted.ca), {
+        onSecure: ({ socket }) => {
+          socket.end(flood)
+        }
+      })
+      const { read, socket } = yield* TlsHandshake.connect(
+        { host: "127.0.0.1", port: server.port },
+        { material: rawMaterial(pki.client, pki.trusted.ca), ...options }
+      )
+      yield* eventually(() => socket.bytesRead > 0)
+      const turn = Effect.async<void>((resume) => {
+        setImmediate(() => resume(Effect.void))
+      })
+      yield* Effect.repeatN(turn, 200)
+      expect(socket.bytesRead).toBeLessThanOrEqual(256 * 1024)
+      let received = 0
+      read((chunk) => {
+        received += chunk.length
+      })
+      yield* event(socket, "end")
+      expect(received).toBe(flood.length)
+    })
+  )
+
   it.scopedLive("is told what went wrong, before, at and within the handshake, and leaves nothing open", () =>
     Effect.gen(function* () {
       const pki = yield* authority
