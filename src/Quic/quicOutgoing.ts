@@ -1,3 +1,4 @@
+import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
@@ -41,12 +42,6 @@ interface Where {
   readonly peer: string
 }
 
-/** What hears of one call's answer. */
-interface Listener {
-  readonly onMessage: (message: Uint8Array) => void
-  readonly onEnd: (end: End) => void
-}
-
 /** A call that has begun. */
 interface Call {
   readonly where: Where
@@ -54,6 +49,14 @@ interface Call {
   readonly end: (end: End) => void
   /** Ends a call that the peer has not ended. */
   readonly breakOff: (end: End) => void
+}
+
+/** A unary call that is under way. */
+interface Pending {
+  opened: Call | undefined
+  reply: Uint8Array | undefined
+  /** Lets go of its turn. */
+  leave: () => void
 }
 
 /** The calls that this end opened on one connection. */
@@ -116,7 +119,8 @@ export const make = (link: Link): Outgoing => {
     where: Where,
     { metadata, onHeaders, onTrailers }: OutgoingCall,
     timeout: number,
-    listener: Listener
+    onMessage: (message: Uint8Array) => void,
+    onEnd: (end: End) => void
   ): Call => {
     let isOver = false
     let hasHeaders = false
@@ -129,7 +133,7 @@ export const make = (link: Link): Outgoing => {
         isOver = true
         clearTimeout(timer)
         calls.remove(stream.id)
-        listener.onEnd(exit)
+        onEnd(exit)
       }
     }
 
@@ -143,7 +147,7 @@ export const make = (link: Link): Outgoing => {
     const fail = (error: StatusError) => breakOff(Exit.fail(error))
 
     const messages = GrpcMessage.makeDecoder(settings.maxReceiveMessageSize, {
-      onMessage: listener.onMessage,
+      onMessage,
       onBroken: (why) =>
         fail(
           why === "TooLarge"
@@ -258,6 +262,26 @@ export const make = (link: Link): Outgoing => {
   const encode = <II>(method: Method.Method<unknown, unknown, Method.Shape, II>, request: II, where: Where) =>
     Codec.encode(method.input, request, settings.maxSendMessageSize, where)
 
+  /**
+   * What follows on the answer of a call. It sees no more of the call than this, and keeps nothing of it: V8 may take these
+   * objects for long-lived from the start, and then holds all that can be reached from them until it collects everything.
+   */
+  const settle = <O>(pending: Pending, output: Method.Codec<never, O>, where: Where) => ({
+    onFailure: (cause: Cause.Cause<StatusError>) => {
+      pending.leave()
+      pending.opened?.breakOff(Exit.void)
+      return Effect.failCause(cause)
+    },
+    onSuccess: (): Effect.Effect<O, CallError> => {
+      const { reply } = pending
+      pending.reply = undefined
+      pending.leave = constVoid
+      return reply === undefined
+        ? Effect.fail(new Unimplemented({ message: `${where.method} answered without a message`, ...where }))
+        : Codec.decode(output, reply, settings.maxReceiveMessageSize, where)
+    }
+  })
+
   const unary = <I, O, II, OO>(
     method: Method.Method<I, O, Method.Shape, II, OO>,
     request: II,
@@ -273,39 +297,25 @@ export const make = (link: Link): Outgoing => {
       if (Either.isLeft(bytes)) {
         return Effect.fail(bytes.left)
       }
-      let opened: Call | undefined
-      let reply: Uint8Array | undefined
-      let leave = constVoid
+      const pending: Pending = { opened: undefined, reply: undefined, leave: constVoid }
+      const onMessage = (message: Uint8Array) => {
+        if (pending.reply !== undefined) {
+          const text = `${method.path} answered with more than one message`
+          return pending.opened?.breakOff(Exit.fail(new Unimplemented({ message: text, ...where })))
+        }
+        pending.reply = message
+      }
       const answer = Effect.async<void, StatusError>((resume) => {
         const start = (timeout: number) => {
-          opened = open(where, call, timeout, {
-            onMessage: (message) => {
-              if (reply !== undefined) {
-                const text = `${method.path} answered with more than one message`
-                return opened?.breakOff(Exit.fail(new Unimplemented({ message: text, ...where })))
-              }
-              reply = message
-            },
-            onEnd: (exit) => {
-              opened = undefined
-              resume(exit)
-            }
+          pending.opened = open(where, call, timeout, onMessage, (exit) => {
+            pending.opened = undefined
+            resume(exit)
           })
-          send(opened.stream, bytes.right, true)
+          send(pending.opened.stream, bytes.right, true)
         }
-        leave = turnstile.enter(where, call.timeout, start, (error) => resume(Effect.fail(error)))
+        pending.leave = turnstile.enter(where, call.timeout, start, (error) => resume(Effect.fail(error)))
       })
-      return Effect.matchCauseEffect(restore(answer), {
-        onFailure: (cause) => {
-          leave()
-          opened?.breakOff(Exit.void)
-          return Effect.failCause(cause)
-        },
-        onSuccess: (): Effect.Effect<O, CallError> =>
-          reply === undefined
-            ? Effect.fail(new Unimplemented({ message: `${method.path} answered without a message`, ...where }))
-            : Codec.decode(method.output, reply, settings.maxReceiveMessageSize, where)
-      })
+      return Effect.matchCauseEffect(restore(answer), settle(pending, method.output, where))
     })
   }
 
@@ -332,7 +342,7 @@ export const make = (link: Link): Outgoing => {
         )
         const { stream } = yield* Effect.async<Call, Unavailable | DeadlineExceeded>((resume) => {
           const start = (timeout: number) => {
-            opened = open(where, call, timeout, { onMessage: inbox.push, onEnd: inbox.end })
+            opened = open(where, call, timeout, inbox.push, inbox.end)
             opened.stream.write(Varint.take(writer), false)
             resume(Effect.succeed(opened))
           }
