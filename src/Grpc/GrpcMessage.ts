@@ -22,10 +22,15 @@ export interface Events {
 
 /** Where the messages of one direction are. */
 export interface Decoder {
-  /** Takes bytes as they come, and keeps none of the chunk. */
-  readonly receive: (chunk: Buffer) => void
-  /** Whether a message has begun and not ended. */
-  readonly isMidMessage: () => boolean
+  readonly limit: number
+  readonly events: Events
+  /** Bytes of the prefix that have come; all of them while a message comes. */
+  prefixAt: number
+  isCompressed: boolean
+  length: number
+  message: Buffer
+  messageAt: number
+  isBroken: boolean
 }
 
 const none = Buffer.alloc(0)
@@ -33,83 +38,87 @@ const none = Buffer.alloc(0)
 /** Room for a message grows with what has come of it: its prefix may claim what never comes. */
 const firstRoom = 64 * 1024
 
-export const makeDecoder = (limit: number, { onBroken, onMessage }: Events): Decoder => {
-  /** Bytes of the prefix that have come; all of them while a message comes. */
-  let prefixAt = 0
-  let isCompressed = false
-  let length = 0
-  let message = none
-  let messageAt = 0
-  let isBroken = false
+export const makeDecoder = (limit: number, events: Events): Decoder => ({
+  limit,
+  events,
+  prefixAt: 0,
+  isCompressed: false,
+  length: 0,
+  message: none,
+  messageAt: 0,
+  isBroken: false
+})
 
-  const breakOff = (why: "TooLarge" | "Compressed") => {
-    isBroken = true
-    onBroken(why)
-  }
+/** Whether a message has begun and not ended. */
+export const isMidMessage = (decoder: Decoder): boolean => decoder.prefixAt > 0
 
-  const readPrefix = (chunk: Buffer, start: number): number => {
-    let at = start
-    for (; prefixAt < prefixSize && at < chunk.length; prefixAt++) {
-      const byte = chunk[at++] ?? 0
-      if (prefixAt === 0) {
-        isCompressed = byte !== 0
-        length = 0
-      } else {
-        length = length * 256 + byte
-      }
-    }
-    return at
-  }
+const breakOff = (decoder: Decoder, why: "TooLarge" | "Compressed") => {
+  decoder.isBroken = true
+  decoder.events.onBroken(why)
+}
 
-  const begin = () => {
-    messageAt = 0
-    if (isCompressed) {
-      breakOff("Compressed")
-    } else if (length > limit) {
-      breakOff("TooLarge")
+const readPrefix = (decoder: Decoder, chunk: Buffer, start: number): number => {
+  let at = start
+  for (; decoder.prefixAt < prefixSize && at < chunk.length; decoder.prefixAt++) {
+    const byte = chunk[at++] ?? 0
+    if (decoder.prefixAt === 0) {
+      decoder.isCompressed = byte !== 0
+      decoder.length = 0
     } else {
-      message = Buffer.allocUnsafe(Math.min(length, firstRoom))
+      decoder.length = decoder.length * 256 + byte
     }
   }
+  return at
+}
 
-  const grow = (size: number) => {
-    if (size > message.length) {
-      const larger = Buffer.allocUnsafeSlow(Math.min(length, Math.max(size, 2 * message.length)))
-      message.copy(larger, 0, 0, messageAt)
-      message = larger
-    }
+const begin = (decoder: Decoder) => {
+  decoder.messageAt = 0
+  if (decoder.isCompressed) {
+    breakOff(decoder, "Compressed")
+  } else if (decoder.length > decoder.limit) {
+    breakOff(decoder, "TooLarge")
+  } else {
+    decoder.message = Buffer.allocUnsafe(Math.min(decoder.length, firstRoom))
   }
+}
 
-  const end = () => {
-    prefixAt = 0
-    const { buffer, byteOffset } = message
-    message = none
-    onMessage(new Uint8Array(buffer, byteOffset, length))
+const grow = (decoder: Decoder, size: number) => {
+  const { length, message, messageAt } = decoder
+  if (size > message.length) {
+    const larger = Buffer.allocUnsafeSlow(Math.min(length, Math.max(size, 2 * message.length)))
+    message.copy(larger, 0, 0, messageAt)
+    decoder.message = larger
   }
+}
 
-  return {
-    receive: (chunk) => {
-      let at = 0
-      while (!isBroken) {
-        if (prefixAt < prefixSize) {
-          at = readPrefix(chunk, at)
-          if (prefixAt < prefixSize) {
-            return
-          }
-          begin()
-          continue
-        }
-        const taken = Math.min(length - messageAt, chunk.length - at)
-        grow(messageAt + taken)
-        chunk.copy(message, messageAt, at, at + taken)
-        messageAt += taken
-        at += taken
-        if (messageAt < length) {
-          return
-        }
-        end()
+const end = (decoder: Decoder) => {
+  const { buffer, byteOffset } = decoder.message
+  decoder.prefixAt = 0
+  decoder.message = none
+  decoder.events.onMessage(new Uint8Array(buffer, byteOffset, decoder.length))
+}
+
+/** Takes bytes as they come, and keeps none of the chunk. */
+export const receive = (decoder: Decoder, chunk: Buffer): void => {
+  let at = 0
+  while (!decoder.isBroken) {
+    if (decoder.prefixAt < prefixSize) {
+      at = readPrefix(decoder, chunk, at)
+      if (decoder.prefixAt < prefixSize) {
+        return
       }
-    },
-    isMidMessage: () => prefixAt > 0
+      begin(decoder)
+      continue
+    }
+    const { length, messageAt } = decoder
+    const taken = Math.min(length - messageAt, chunk.length - at)
+    grow(decoder, messageAt + taken)
+    chunk.copy(decoder.message, messageAt, at, at + taken)
+    decoder.messageAt += taken
+    at += taken
+    if (decoder.messageAt < length) {
+      return
+    }
+    end(decoder)
   }
 }

@@ -5,23 +5,26 @@
  */
 import * as Option from "effect/Option"
 
-const units: ReadonlyArray<readonly [unit: string, millis: number]> = [
-  ["n", 1e-6],
-  ["u", 1e-3],
-  ["m", 1],
-  ["S", 1000],
-  ["M", 60_000],
-  ["H", 3_600_000]
-]
+const millisOf: Readonly<Record<string, number>> = { n: 1e-6, u: 1e-3, m: 1, S: 1000, M: 60_000, H: 3_600_000 }
 
 const most = 99_999_999
 
-/** Milliseconds above zero as text, in the finest unit from milliseconds on that has room for them; never less. */
+/** From milliseconds on, so that there is room for all but the longest. */
+const units = ["m", "S", "M", "H"]
+
+/**
+ * Milliseconds above zero as text, never less, and no more than one part in a hundred more than that: what is left of the
+ * timeouts of many calls is then the same text, which is sent and read more easily. The C library of gRPC does so too.
+ */
 export const format = (millis: number): string => {
-  for (const [unit, size] of units.slice(2)) {
-    const count = Math.ceil(millis / size)
+  for (const unit of units) {
+    const count = Math.ceil(millis / (millisOf[unit] ?? 1))
     if (count <= most) {
-      return `${count}${unit}`
+      let step = 1
+      while (count >= step * 1000) {
+        step *= 10
+      }
+      return `${Math.min(most, Math.ceil(count / step) * step)}${unit}`
     }
   }
   return `${most}H`
@@ -31,7 +34,7 @@ const pattern = /^([0-9]{1,8})([numSMH])$/
 
 /** Milliseconds; none where the text is no timeout. */
 export const parse = (text: string): Option.Option<number> => {
-  const [, digits, unit] = pattern.exec(text) ?? []
-  const millis = units.find(([name]) => name === unit)?.[1]
+  const [, digits, unit = ""] = pattern.exec(text) ?? []
+  const millis = millisOf[unit]
   return millis === undefined ? Option.none() : Option.some(Number(digits) * millis)
 }

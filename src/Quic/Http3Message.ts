@@ -56,6 +56,24 @@ interface Kind<Head> {
   readonly pushed: Http3Code
 }
 
+/** What a section says, which is not read again where it came before. */
+const readSection = <A>(
+  bytes: Buffer,
+  start: number,
+  end: number,
+  maxSize: number,
+  sections: Sections.Sections<A> | undefined,
+  check: (fields: Fields.Fields) => A
+): A => {
+  const before = sections?.find(bytes, start, end)
+  if (before !== undefined) {
+    return before
+  }
+  const value = check(Qpack.decode(bytes, start, end, maxSize))
+  sections?.keep(bytes, start, end, value)
+  return value
+}
+
 const make = <Head>(
   kind: Kind<Head>,
   events: Omit<Events<never>, "onHead">,
@@ -102,15 +120,13 @@ const make = <Head>(
   }
 
   const onWhole = (_: number, bytes: Buffer, start: number, end: number) => {
-    const section = <A>(sections: Sections.Sections<A> | undefined, check: (fields: Fields.Fields) => A): A => {
-      const read = () => check(Qpack.decode(bytes, start, end, maxFieldSectionSize))
-      return sections === undefined ? read() : sections.get(bytes, start, end, read)
-    }
     if (phase === "content") {
       phase = "done"
-      return events.onTrailers(section(known?.trailers, Fields.readTrailers))
+      return events.onTrailers(
+        readSection(bytes, start, end, maxFieldSectionSize, known?.trailers, Fields.readTrailers)
+      )
     }
-    const result = kind.onHead(section(kind.sections, kind.read))
+    const result = kind.onHead(readSection(bytes, start, end, maxFieldSectionSize, kind.sections, kind.read))
     if (result !== "informational") {
       phase = "content"
       contentLeft = result

@@ -6,8 +6,9 @@ import type { Fields, RequestHead, ResponseHead } from "./Http3Fields.js"
 
 /** What sections of one kind said. */
 export interface Sections<A> {
-  /** Gives what stands between the two positions, from `read` where it is new. What `read` throws goes on. */
-  readonly get: (bytes: Buffer, start: number, end: number, read: () => A) => A
+  /** What stands between the two positions, where it came before. */
+  readonly find: (bytes: Buffer, start: number, end: number) => A | undefined
+  readonly keep: (bytes: Buffer, start: number, end: number, value: A) => void
 }
 
 /** Those of one end of a connection. */
@@ -25,22 +26,16 @@ const longest = 256
 
 const makeSections = <A>(): Sections<A> => {
   const known = new Map<string, A>()
+  const keyOf = (bytes: Buffer, start: number, end: number) => bytes.toString("latin1", start, end)
   return {
-    get: (bytes, start, end, read) => {
-      if (end - start > longest) {
-        return read()
+    find: (bytes, start, end) => (end - start > longest ? undefined : known.get(keyOf(bytes, start, end))),
+    keep: (bytes, start, end, value) => {
+      if (end - start <= longest) {
+        if (known.size === most) {
+          known.clear()
+        }
+        known.set(keyOf(bytes, start, end), value)
       }
-      const key = bytes.toString("latin1", start, end)
-      const before = known.get(key)
-      if (before !== undefined) {
-        return before
-      }
-      const value = read()
-      if (known.size === most) {
-        known.clear()
-      }
-      known.set(key, value)
-      return value
     }
   }
 }

@@ -304,14 +304,14 @@ export const serve = (
   return {
     onData: (chunk) => {
       if (!isOver) {
-        messages.receive(chunk)
+        GrpcMessage.receive(messages, chunk)
       }
     },
     onEnd: () => {
       if (isOver) {
         return
       }
-      if (messages.isMidMessage()) {
+      if (GrpcMessage.isMidMessage(messages)) {
         return refuse(new Internal({ message: "the request ended within a message" }))
       }
       call.halfClose()

@@ -88,13 +88,14 @@ export const make = (link: Link): Outgoing => {
   const { session, settings, turnstile, writer } = link
   const calls = IdTable.make<Call>()
   /** The fields with which the last call of each method began, as they are sent, and its timeout. */
-  const prepared = new Map<string, { readonly timeout: number; readonly lines: Buffer }>()
+  const prepared = new Map<string, { readonly timeout: string; readonly lines: Buffer }>()
   const options = {
     maxFieldSectionSize: maxFieldSectionSize(settings),
     method: "POST",
     known: Http3Sections.make()
   }
-  const preparedFor = (path: string, timeout: number): Buffer => {
+  const preparedFor = (path: string, millis: number): Buffer => {
+    const timeout = Number.isFinite(millis) ? GrpcTimeout.format(millis) : ""
     const last = prepared.get(path)
     if (last?.timeout === timeout) {
       return last.lines
@@ -107,8 +108,8 @@ export const make = (link: Link): Outgoing => {
       ["content-type", GrpcFields.contentType],
       ["te", "trailers"]
     ]
-    if (Number.isFinite(timeout)) {
-      fields.push(["grpc-timeout", GrpcTimeout.format(timeout)])
+    if (timeout !== "") {
+      fields.push(["grpc-timeout", timeout])
     }
     const lines = Qpack.encodeLines(fields)
     prepared.set(path, { timeout, lines })
@@ -178,7 +179,7 @@ export const make = (link: Link): Outgoing => {
         onData: (chunk) => {
           if (!isOver) {
             hasContent = true
-            messages.receive(chunk)
+            GrpcMessage.receive(messages, chunk)
           }
         },
         onTrailers: (fields) => {
@@ -193,7 +194,7 @@ export const make = (link: Link): Outgoing => {
           } else {
             error = GrpcFields.toError(trailers ?? [], where)
           }
-          if (error === undefined && messages.isMidMessage()) {
+          if (error === undefined && GrpcMessage.isMidMessage(messages)) {
             error = new Internal({ message: "the answer ended within a message", ...where })
           }
           if (!hasHeaders) {
