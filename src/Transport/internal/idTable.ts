@@ -86,7 +86,7 @@ export const make = <A>(): IdTable<A> => {
       ids[hole] = none
       values[hole] = undefined
       size -= 1
-      if (ids.length > smallest && size * 8 < ids.length) {
+      if (ids.length > smallest && size * 16 < ids.length) {
         resize(ids.length / 2)
       }
       return value
