@@ -61,8 +61,36 @@ const okTrailer = Qpack.encodeLines([GrpcFields.ok])
 /** What does not fit beside the status is left out: the status itself must arrive. */
 const maxDetails = 16 * 1024
 
-export const isGrpc = ({ fields, method }: RequestHead): boolean =>
-  method === "POST" && (GrpcFields.get(fields, "content-type") ?? "").startsWith(GrpcFields.contentType)
+/** What gRPC reads in the head of a request. */
+interface Gist {
+  readonly isGrpc: boolean
+  readonly encoding: string
+  /** Milliseconds; none where it is malformed. */
+  readonly timeout: Option.Option<number>
+  readonly hasMetadata: boolean
+}
+
+/** Calls that begin alike have one head (`Http3Sections`), which is read once. */
+const gists = new WeakMap<RequestHead, Gist>()
+
+const gistOf = (head: RequestHead): Gist => {
+  const before = gists.get(head)
+  if (before !== undefined) {
+    return before
+  }
+  const { fields, method } = head
+  const timeout = GrpcFields.get(fields, "grpc-timeout")
+  const gist = {
+    isGrpc: method === "POST" && (GrpcFields.get(fields, "content-type") ?? "").startsWith(GrpcFields.contentType),
+    encoding: GrpcFields.get(fields, "grpc-encoding") ?? "identity",
+    timeout: timeout === undefined ? Option.some(Number.POSITIVE_INFINITY) : GrpcTimeout.parse(timeout),
+    hasMetadata: GrpcFields.toMetadata(fields).entries.length > 0
+  }
+  gists.set(head, gist)
+  return gist
+}
+
+export const isGrpc = (head: RequestHead): boolean => gistOf(head).isGrpc
 
 /** Answers one call: from the bytes of its stream to the route's handler and back. */
 export const serve = (
@@ -237,12 +265,12 @@ export const serve = (
   }
 
   const accept = (): IncomingCall.IncomingCall | undefined => {
-    const encoding = GrpcFields.get(head.fields, "grpc-encoding") ?? "identity"
+    const { encoding, hasMetadata, timeout } = gistOf(head)
     if (encoding !== "identity") {
       refuse(new Unimplemented({ message: `the messages are compressed with ${encoding}, which this peer can't read` }))
       return undefined
     }
-    const metadata = GrpcFields.toMetadata(head.fields)
+    const metadata = hasMetadata ? GrpcFields.toMetadata(head.fields) : Metadata.empty
     const size = Metadata.byteSize(metadata)
     if (size > settings.maxMetadataSize) {
       refuse(
@@ -252,8 +280,6 @@ export const serve = (
       )
       return undefined
     }
-    const header = GrpcFields.get(head.fields, "grpc-timeout")
-    const timeout = header === undefined ? Option.some(Number.POSITIVE_INFINITY) : GrpcTimeout.parse(header)
     if (Option.isNone(timeout)) {
       refuse(new Internal({ message: "the header grpc-timeout is malformed" }))
       return undefined
