@@ -70,7 +70,7 @@ interface Gist {
   readonly hasMetadata: boolean
 }
 
-/** Calls that begin alike have one head (`Http3Sections`), which is read once. */
+/** Calls that begin alike have one head (`Http3Sections`), which is read once. Metadata mostly makes them differ. */
 const gists = new WeakMap<RequestHead, Gist>()
 
 const gistOf = (head: RequestHead): Gist => {
@@ -86,7 +86,9 @@ const gistOf = (head: RequestHead): Gist => {
     timeout: timeout === undefined ? Option.some(Number.POSITIVE_INFINITY) : GrpcTimeout.parse(timeout),
     hasMetadata: GrpcFields.toMetadata(fields).entries.length > 0
   }
-  gists.set(head, gist)
+  if (!gist.hasMetadata) {
+    gists.set(head, gist)
+  }
   return gist
 }
 
