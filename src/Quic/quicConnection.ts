@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 import type { CallConnection } from "../Transport/Call.js"
 import type { Connection } from "../Transport/internal/connection.js"
+import * as Deadlines from "../Transport/internal/deadlines.js"
 import * as Turnstile from "../Transport/internal/turnstile.js"
 import type { Peer } from "../Transport/Peer.js"
 import type { Http3Code } from "./Http3Error.js"
@@ -121,6 +122,7 @@ export const make = (
         Deferred.unsafeDone(ready, Effect.fail(close))
         Deferred.unsafeDone(ended, Effect.succeed(close))
         accepted?.link.turnstile.turn()
+        accepted?.link.deadlines.stop()
       }
     }
   )
@@ -139,8 +141,17 @@ export const make = (
     events: session.events,
     accept: (peer) => {
       const connection: CallConnection = { peer }
-      const turnstile = Turnstile.make(session.mayOpen, session.isClosed)
-      const link: Link = { settings, session, turnstile, writer: Varint.makeWriter(), peer, connection, name }
+      const deadlines = Deadlines.make()
+      const link: Link = {
+        settings,
+        session,
+        turnstile: Turnstile.make(session.mayOpen, session.isClosed, deadlines),
+        deadlines,
+        writer: Varint.makeWriter(),
+        peer,
+        connection,
+        name
+      }
       const outgoing = QuicOutgoing.make(link)
       accepted = { link, outgoing }
       session.begin()

@@ -12,11 +12,11 @@ import * as GrpcFields from "../Grpc/GrpcFields.js"
 import * as GrpcMessage from "../Grpc/GrpcMessage.js"
 import * as GrpcTimeout from "../Grpc/GrpcTimeout.js"
 import * as Codec from "../Transport/internal/codec.js"
+import type { Deadline } from "../Transport/internal/deadlines.js"
 import * as IncomingCall from "../Transport/internal/incomingCall.js"
 import type * as InFlight from "../Transport/internal/inFlight.js"
 import type * as Route from "../Transport/internal/route.js"
 import * as Turns from "../Transport/internal/turns.js"
-import { maxTimer } from "../Transport/internal/turnstile.js"
 import * as Metadata from "../Transport/Metadata.js"
 import {
   Cancelled,
@@ -101,16 +101,18 @@ export const serve = (
   head: RequestHead,
   stream: Http3Stream
 ): Body => {
-  const { session, settings, writer } = link
+  const { deadlines, session, settings, writer } = link
   const path = head.path ?? ""
   const where = { method: path, peer: link.peer.address }
   let handler: Fiber.RuntimeFiber<unknown, unknown> | undefined
-  let timer: NodeJS.Timeout | undefined
+  let deadline: Deadline | undefined
   let isOver = false
 
   const settle = () => {
     isOver = true
-    clearTimeout(timer)
+    if (deadline !== undefined) {
+      deadlines.remove(deadline)
+    }
     session.quic.watch(stream.id, false)
   }
 
@@ -291,9 +293,7 @@ export const serve = (
       pass()
       return undefined
     }
-    if (timeout.value <= maxTimer) {
-      timer = setTimeout(pass, timeout.value)
-    }
+    deadline = deadlines.add(timeout.value, pass)
     return IncomingCall.make(
       {
         method: path,

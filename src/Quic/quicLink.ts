@@ -1,4 +1,5 @@
 import type { CallConnection } from "../Transport/Call.js"
+import type { Deadlines } from "../Transport/internal/deadlines.js"
 import type { Turnstile } from "../Transport/internal/turnstile.js"
 import type { Peer } from "../Transport/Peer.js"
 import type { Http3Session } from "./http3Session.js"
@@ -11,6 +12,8 @@ export interface Link {
   readonly session: Http3Session
   /** Where this end's requests wait until the peer takes one more. */
   readonly turnstile: Turnstile
+  /** Those of the calls, of both ends. */
+  readonly deadlines: Deadlines
   /** For what is written at once. */
   readonly writer: Varint.Writer
   readonly peer: Peer

@@ -85,7 +85,7 @@ const ofReset = (code: number, where: Where): StatusError => {
 }
 
 export const make = (link: Link): Outgoing => {
-  const { session, settings, turnstile, writer } = link
+  const { deadlines, session, settings, turnstile, writer } = link
   const calls = IdTable.make<Call>()
   /** The fields with which the last call of each method began, as they are sent, and its timeout. */
   const prepared = new Map<string, { readonly timeout: string; readonly lines: Buffer }>()
@@ -132,7 +132,7 @@ export const make = (link: Link): Outgoing => {
     const end = (exit: End) => {
       if (!isOver) {
         isOver = true
-        clearTimeout(timer)
+        deadlines.remove(deadline)
         calls.remove(stream.id)
         onEnd(exit)
       }
@@ -231,7 +231,7 @@ export const make = (link: Link): Outgoing => {
 
     const stream = session.open(events)
     const onDeadline = () => fail(new DeadlineExceeded({ message: "the deadline passed", ...where }))
-    const timer = timeout <= Turnstile.maxTimer ? setTimeout(onDeadline, timeout) : undefined
+    const deadline = deadlines.add(timeout, onDeadline)
     const call = { stream, end, breakOff, where }
     calls.add(stream.id, call)
     const fields = GrpcFields.fromMetadata(metadata)

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 import type { CallConnection } from "../Transport/Call.js"
 import type { Connection } from "../Transport/internal/connection.js"
+import * as Deadlines from "../Transport/internal/deadlines.js"
 import type { Peer } from "../Transport/Peer.js"
 import type { Settings } from "./TlsOptions.js"
 import * as TlsIncoming from "./tlsIncoming.js"
@@ -183,7 +184,16 @@ export const make = (
     }
   }
 
-  const link: Link = { settings, wire, peer, connection: { peer }, name, flush, isClosed: () => end !== undefined }
+  const link: Link = {
+    settings,
+    wire,
+    peer,
+    connection: { peer },
+    name,
+    deadlines: Deadlines.make(),
+    flush,
+    isClosed: () => end !== undefined
+  }
   const outgoing = TlsOutgoing.make(link)
   const incoming = TlsIncoming.make(link, server)
 
@@ -194,6 +204,7 @@ export const make = (
       clearInterval(timer)
       incoming.interrupt()
       outgoing.fail(`the connection ended: ${why.reason}${why.text === "" ? "" : `, ${why.text}`}`)
+      link.deadlines.stop()
       Deferred.unsafeDone(ready, Effect.fail(why))
       Deferred.unsafeDone(lost, Effect.void)
       Deferred.unsafeDone(ended, Effect.succeed(why))

@@ -7,6 +7,7 @@ import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
 import * as ErrorDetails from "../Transport/ErrorDetails.js"
 import * as Codec from "../Transport/internal/codec.js"
+import type { Deadline } from "../Transport/internal/deadlines.js"
 import * as IdTable from "../Transport/internal/idTable.js"
 import * as IncomingCall from "../Transport/internal/incomingCall.js"
 import type * as InFlight from "../Transport/internal/inFlight.js"
@@ -36,7 +37,7 @@ interface Call {
   readonly push: (message: Uint8Array, cost: number) => void
   readonly halfClose: () => void
   handler: Fiber.RuntimeFiber<unknown, unknown> | undefined
-  timer: NodeJS.Timeout | undefined
+  deadline: Deadline | undefined
 }
 
 /** The calls that the other end opened on one connection. */
@@ -56,16 +57,17 @@ const maxText = 4096
 /** What does not fit into the frame is left out: the status itself must arrive. */
 const maxDetails = 16 * 1024
 const maxReplyMetadata = 32 * 1024
-const maxTimer = 2 ** 31 - 1
 
 export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming => {
-  const { settings, wire } = link
+  const { deadlines, settings, wire } = link
   const calls = IdTable.make<Call>()
 
   /** Forgets a call, whose answer has been written or is no longer wanted. */
   const forget = (id: number): Call | undefined => {
     const call = calls.remove(id)
-    clearTimeout(call?.timer)
+    if (call?.deadline !== undefined) {
+      deadlines.remove(call.deadline)
+    }
     return call
   }
 
@@ -166,7 +168,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
       let request: Uint8Array | undefined
       const call: Call = {
         handler: undefined,
-        timer: undefined,
+        deadline: undefined,
         push: (message, cost) => {
           wire.consumed(id, cost)
           if (request !== undefined) {
@@ -207,7 +209,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
         })
       const call: Call = {
         handler: undefined,
-        timer: undefined,
+        deadline: undefined,
         push: (message, cost) => inbox.push([message, cost]),
         halfClose: () => inbox.end(Exit.void)
       }
@@ -237,8 +239,9 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
     if (open.halfClosed) {
       call.halfClose()
     }
-    if (open.timeout <= maxTimer && calls.get(id) !== undefined) {
-      call.timer = setTimeout(() => refuse(id, new DeadlineExceeded({ message: "the deadline passed" })), open.timeout)
+    if (calls.get(id) !== undefined) {
+      const pass = () => refuse(id, new DeadlineExceeded({ message: "the deadline passed" }))
+      call.deadline = deadlines.add(open.timeout, pass)
     }
   }
 

@@ -1,4 +1,5 @@
 import type { CallConnection } from "../Transport/Call.js"
+import type { Deadlines } from "../Transport/internal/deadlines.js"
 import type { Peer } from "../Transport/Peer.js"
 import type { Settings } from "./TlsOptions.js"
 import type { WireConnection } from "./WireConnection.js"
@@ -12,6 +13,8 @@ export interface Link {
   readonly connection: CallConnection
   /** The target or address of the other end, for errors. */
   readonly name: string
+  /** Those of the calls, of both ends. */
+  readonly deadlines: Deadlines
   /** Sends what was written, together with all else of this turn of the event loop. */
   readonly flush: () => void
   readonly isClosed: () => boolean

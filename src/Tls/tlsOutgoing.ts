@@ -6,6 +6,7 @@ import * as Stream from "effect/Stream"
 import * as ErrorDetails from "../Transport/ErrorDetails.js"
 import * as Codec from "../Transport/internal/codec.js"
 import type { Connection, OutgoingCall } from "../Transport/internal/connection.js"
+import type { Deadline } from "../Transport/internal/deadlines.js"
 import * as IdTable from "../Transport/internal/idTable.js"
 import * as Turnstile from "../Transport/internal/turnstile.js"
 import * as Metadata from "../Transport/Metadata.js"
@@ -41,7 +42,7 @@ interface Listener {
 interface Call extends Listener {
   readonly where: Where
   readonly call: OutgoingCall
-  timer: NodeJS.Timeout | undefined
+  readonly deadline: Deadline
   hasHeaders: boolean
 }
 
@@ -62,14 +63,14 @@ export interface Outgoing {
 }
 
 export const make = (link: Link): Outgoing => {
-  const { settings, wire } = link
+  const { deadlines, settings, wire } = link
   const calls = IdTable.make<Call>()
-  const turnstile = Turnstile.make(wire.canOpen, link.isClosed)
+  const turnstile = Turnstile.make(wire.canOpen, link.isClosed, deadlines)
 
   const end = (id: number, exit: End) => {
     const call = calls.remove(id)
     if (call !== undefined) {
-      clearTimeout(call.timer)
+      deadlines.remove(call.deadline)
       call.onEnd(exit)
       turnstile.turn()
     }
@@ -104,7 +105,7 @@ export const make = (link: Link): Outgoing => {
     calls.add(id, {
       where,
       call,
-      timer: timeout <= Turnstile.maxTimer ? setTimeout(onDeadline, timeout) : undefined,
+      deadline: deadlines.add(timeout, onDeadline),
       hasHeaders: false,
       onMessage: listener.onMessage,
       onEnd: listener.onEnd

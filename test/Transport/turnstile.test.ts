@@ -1,4 +1,5 @@
 import { expect, it } from "@effect/vitest"
+import * as Deadlines from "../../src/Transport/internal/deadlines.js"
 import * as Turnstile from "../../src/Transport/internal/turnstile.js"
 
 const where = { method: "/a.B/C", peer: "peer:1" }
@@ -10,7 +11,8 @@ const open = (room: number) => {
   const failed: Array<string> = []
   const turnstile = Turnstile.make(
     () => state.room > 0,
-    () => state.isClosed
+    () => state.isClosed,
+    Deadlines.make()
   )
   const enter = (name: string, timeout = Number.POSITIVE_INFINITY) =>
     turnstile.enter(

@@ -3,6 +3,7 @@ import type * as RpcSerialization from "@effect/rpc/RpcSerialization"
 import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
 import type * as Mailbox from "effect/Mailbox"
+import * as Deadlines from "../../Transport/internal/deadlines.js"
 import * as Turnstile from "../../Transport/internal/turnstile.js"
 import * as Carrier from "./carrier.js"
 
@@ -21,7 +22,7 @@ export const make = (
 ): Session => {
   const unanswered = new Set<string>()
   const mayEnter = () => unanswered.size < maxRequests
-  const turnstile = Turnstile.make(mayEnter, () => false)
+  const turnstile = Turnstile.make(mayEnter, () => false, Deadlines.make())
 
   const answered = (requestId: string) => {
     if (unanswered.delete(requestId)) {

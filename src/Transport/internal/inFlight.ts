@@ -68,7 +68,10 @@ export const make: Effect.Effect<InFlight> = Effect.gen(function* () {
       immediate: true,
       updateRefs: (_, id) => FiberRefs.unsafeMake(new Map(refs).set(FiberRef.currentContext, [[id, services]]))
     })
-    fibers.add(fiber)
+    // Most handlers have ended by now; a `Set` of short-lived entries is slow to live with (`IdTable`).
+    if (fiber.unsafePoll() === null) {
+      fibers.add(fiber)
+    }
     Count.add(TransportMetrics.callsInFlight, 1)
     const end = (exit: Exit.Exit<A, StatusError>) => {
       onExit(exit)

@@ -1,5 +1,6 @@
 import { constVoid } from "effect/Function"
 import { DeadlineExceeded, Unavailable } from "../TransportError.js"
+import type { Deadlines } from "./deadlines.js"
 
 interface Where {
   readonly method: string
@@ -19,9 +20,6 @@ export interface Turnstile {
   readonly turn: () => void
 }
 
-/** The longest that a timer of Node can wait, in milliseconds. */
-export const maxTimer = 2 ** 31 - 1
-
 /** The error of a call for which the connection has ended too early. */
 export const closedBefore = (where: Where): Unavailable =>
   new Unavailable({ message: "the connection was closed before the call", processed: "no", ...where })
@@ -32,7 +30,7 @@ interface Waiting {
   behind: Waiting | undefined
 }
 
-export const make = (mayEnter: () => boolean, isClosed: () => boolean): Turnstile => {
+export const make = (mayEnter: () => boolean, isClosed: () => boolean, deadlines: Deadlines): Turnstile => {
   // Not a `Set`: the tables that it has outgrown hold who waited then, and each the next one. Once the garbage collector
   // takes one for long-lived, it keeps all that follows until it collects everything.
   let first: Waiting | undefined
@@ -73,7 +71,7 @@ export const make = (mayEnter: () => boolean, isClosed: () => boolean): Turnstil
       }
       const since = performance.now()
       const leave = () => {
-        clearTimeout(timer)
+        deadlines.remove(deadline)
         dequeue(waiting)
       }
       const take = () => {
@@ -88,7 +86,7 @@ export const make = (mayEnter: () => boolean, isClosed: () => boolean): Turnstil
         leave()
         fail(new DeadlineExceeded({ message: "the deadline passed before the peer took the call", ...where }))
       }
-      const timer = timeout <= maxTimer ? setTimeout(onDeadline, timeout) : undefined
+      const deadline = deadlines.add(timeout, onDeadline)
       const waiting = enqueue(take)
       return leave
     },
