@@ -12,18 +12,17 @@ export const writePrefix = (buffer: Buffer, at: number, length: number): number 
   return buffer.writeUInt32BE(length, at + 1)
 }
 
-/** What hears of the messages of one direction of a call. */
-export interface Events {
+/** What hears of the messages of one direction of calls, each with the call. */
+export interface Events<Call> {
   /** The bytes are the receiver's. */
-  readonly onMessage: (message: Uint8Array) => void
+  readonly onMessage: (message: Uint8Array, call: Call) => void
   /** What comes is no message, or none that this side takes. Nothing is heard afterwards. */
-  readonly onBroken: (why: "TooLarge" | "Compressed") => void
+  readonly onBroken: (why: "TooLarge" | "Compressed", call: Call) => void
 }
 
 /** Where the messages of one direction are. */
 export interface Decoder {
   readonly limit: number
-  readonly events: Events
   /** Bytes of the prefix that have come; all of them while a message comes. */
   prefixAt: number
   isCompressed: boolean
@@ -38,9 +37,8 @@ const none = Buffer.alloc(0)
 /** Room for a message grows with what has come of it: its prefix may claim what never comes. */
 const firstRoom = 64 * 1024
 
-export const makeDecoder = (limit: number, events: Events): Decoder => ({
+export const makeDecoder = (limit: number): Decoder => ({
   limit,
-  events,
   prefixAt: 0,
   isCompressed: false,
   length: 0,
@@ -51,11 +49,6 @@ export const makeDecoder = (limit: number, events: Events): Decoder => ({
 
 /** Whether a message has begun and not ended. */
 export const isMidMessage = (decoder: Decoder): boolean => decoder.prefixAt > 0
-
-const breakOff = (decoder: Decoder, why: "TooLarge" | "Compressed") => {
-  decoder.isBroken = true
-  decoder.events.onBroken(why)
-}
 
 const readPrefix = (decoder: Decoder, chunk: Buffer, start: number): number => {
   let at = start
@@ -71,15 +64,17 @@ const readPrefix = (decoder: Decoder, chunk: Buffer, start: number): number => {
   return at
 }
 
-const begin = (decoder: Decoder) => {
+/** Makes room for a message; gives why there shall be none. */
+const begin = (decoder: Decoder): "TooLarge" | "Compressed" | undefined => {
   decoder.messageAt = 0
   if (decoder.isCompressed) {
-    breakOff(decoder, "Compressed")
-  } else if (decoder.length > decoder.limit) {
-    breakOff(decoder, "TooLarge")
-  } else {
-    decoder.message = Buffer.allocUnsafe(Math.min(decoder.length, firstRoom))
+    return "Compressed"
   }
+  if (decoder.length > decoder.limit) {
+    return "TooLarge"
+  }
+  decoder.message = Buffer.allocUnsafe(Math.min(decoder.length, firstRoom))
+  return undefined
 }
 
 const grow = (decoder: Decoder, size: number) => {
@@ -91,15 +86,15 @@ const grow = (decoder: Decoder, size: number) => {
   }
 }
 
-const end = (decoder: Decoder) => {
+const end = (decoder: Decoder): Uint8Array => {
   const { buffer, byteOffset } = decoder.message
   decoder.prefixAt = 0
   decoder.message = none
-  decoder.events.onMessage(new Uint8Array(buffer, byteOffset, decoder.length))
+  return new Uint8Array(buffer, byteOffset, decoder.length)
 }
 
 /** Takes bytes as they come, and keeps none of the chunk. */
-export const receive = (decoder: Decoder, chunk: Buffer): void => {
+export const receive = <Call>(decoder: Decoder, events: Events<Call>, call: Call, chunk: Buffer): void => {
   let at = 0
   while (!decoder.isBroken) {
     if (decoder.prefixAt < prefixSize) {
@@ -107,7 +102,11 @@ export const receive = (decoder: Decoder, chunk: Buffer): void => {
       if (decoder.prefixAt < prefixSize) {
         return
       }
-      begin(decoder)
+      const why = begin(decoder)
+      if (why !== undefined) {
+        decoder.isBroken = true
+        events.onBroken(why, call)
+      }
       continue
     }
     const { length, messageAt } = decoder
@@ -119,6 +118,6 @@ export const receive = (decoder: Decoder, chunk: Buffer): void => {
     if (decoder.messageAt < length) {
       return
     }
-    end(decoder)
+    events.onMessage(end(decoder), call)
   }
 }

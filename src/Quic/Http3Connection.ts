@@ -176,8 +176,8 @@ const makeControl = (role: "client" | "server", events: Events, onSettings: (set
     onId(type, id)
   }
 
-  const handler: Frames.Handler = { onFrame, onWhole, onPass: () => undefined }
-  return (chunk: Buffer) => Frames.receive(decoder, handler, chunk)
+  const handler: Frames.Handler<undefined> = { onFrame, onWhole, onPass: () => undefined }
+  return (chunk: Buffer) => Frames.receive(decoder, handler, undefined, chunk)
 }
 
 export const make = (role: "client" | "server", settings: Settings, events: Events): Http3Connection => {

@@ -88,13 +88,14 @@ export const readIntegers = (bytes: Uint8Array, start: number, end: number): Rea
 /** What becomes of a frame's payload: kept until it is whole, handed on as it comes, or dropped. */
 export type Treatment = "whole" | "pass" | "drop"
 
-export interface Handler {
+/** What hears of the frames of many streams, with that for which each is read. */
+export interface Handler<For> {
   /** A frame has begun. Throws a violation where it may not, or is too long to be kept. */
-  readonly onFrame: (type: number, length: number) => Treatment
+  readonly onFrame: (type: number, length: number, to: For) => Treatment
   /** The payload of a frame, whole; it stands between the two positions. */
-  readonly onWhole: (type: number, bytes: Buffer, start: number, end: number) => void
+  readonly onWhole: (type: number, bytes: Buffer, start: number, end: number, to: For) => void
   /** A piece of a payload that is handed on: a view of what was received. */
-  readonly onPass: (chunk: Buffer) => void
+  readonly onPass: (chunk: Buffer, to: For) => void
 }
 
 /**
@@ -129,7 +130,7 @@ export const makeDecoder = (): Decoder => ({
 export const isMidFrame = (decoder: Decoder): boolean => decoder.type >= 0 || decoder.missing >= 0
 
 /** Takes bytes from `start` on as they come; keeps none of the chunk. */
-export const receive = (decoder: Decoder, handler: Handler, chunk: Buffer, start = 0): void => {
+export const receive = <For>(decoder: Decoder, handler: Handler<For>, to: For, chunk: Buffer, start = 0): void => {
   const end = chunk.length
   let at = start
   while (at < end) {
@@ -144,27 +145,27 @@ export const receive = (decoder: Decoder, handler: Handler, chunk: Buffer, start
         continue
       }
       decoder.left = decoder.value
-      decoder.treatment = handler.onFrame(decoder.type, decoder.left)
+      decoder.treatment = handler.onFrame(decoder.type, decoder.left, to)
     }
     const next = Math.min(end, at + decoder.left)
     decoder.left -= next - at
-    take(decoder, handler, chunk, at, next)
+    take(decoder, handler, to, chunk, at, next)
     at = next
   }
 }
 
 /** Takes what has come of a payload, and ends the frame when that is all. */
-const take = (decoder: Decoder, handler: Handler, chunk: Buffer, start: number, end: number) => {
+const take = <For>(decoder: Decoder, handler: Handler<For>, to: For, chunk: Buffer, start: number, end: number) => {
   const { left, treatment, type } = decoder
   if (left === 0) {
     decoder.type = -1
     decoder.left = -1
   }
   if (treatment === "pass" && end > start) {
-    handler.onPass(start === 0 && end === chunk.length ? chunk : chunk.subarray(start, end))
+    handler.onPass(start === 0 && end === chunk.length ? chunk : chunk.subarray(start, end), to)
   } else if (treatment === "whole") {
     if (left === 0 && decoder.kept === undefined) {
-      return handler.onWhole(type, chunk, start, end)
+      return handler.onWhole(type, chunk, start, end, to)
     }
     const kept = decoder.kept ?? Buffer.allocUnsafeSlow(end - start + left)
     decoder.keptSize += chunk.copy(kept, decoder.keptSize, start, end)
@@ -172,7 +173,7 @@ const take = (decoder: Decoder, handler: Handler, chunk: Buffer, start: number, 
     if (left === 0) {
       decoder.kept = undefined
       decoder.keptSize = 0
-      handler.onWhole(type, kept, 0, kept.length)
+      handler.onWhole(type, kept, 0, kept.length, to)
     }
   }
 }

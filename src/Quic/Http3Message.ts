@@ -9,19 +9,19 @@ import { Type } from "./Http3Frames.js"
 import type * as Sections from "./Http3Sections.js"
 import * as Qpack from "./Qpack.js"
 
-/** What a message tells its owner. All are called from within `receive`. */
-export interface Events<Head> {
-  readonly onHead: (head: Head) => void
+/** What messages tell, each with its owner. All are called from within `receive`. */
+export interface Events<Head, Owner> {
+  readonly onHead: (head: Head, owner: Owner) => void
   /** A view of what was received: it must be copied by who keeps it. */
-  readonly onData: (chunk: Buffer) => void
-  readonly onTrailers: (trailers: Fields.Fields) => void
+  readonly onData: (chunk: Buffer, owner: Owner) => void
+  readonly onTrailers: (trailers: Fields.Fields, owner: Owner) => void
   /** The message is whole. */
-  readonly onEnd: () => void
+  readonly onEnd: (owner: Owner) => void
 }
 
-export interface ResponseEvents extends Events<Fields.ResponseHead> {
+export interface ResponseEvents<Owner> extends Events<Fields.ResponseHead, Owner> {
   /** A response before the response: 100, 102, 103. */
-  readonly onInformational: (head: Fields.ResponseHead) => void
+  readonly onInformational: (head: Fields.ResponseHead, owner: Owner) => void
 }
 
 export interface Options {
@@ -36,21 +36,30 @@ export interface ResponseOptions extends Options {
   readonly method: string
 }
 
-/**
- * Takes the bytes of the stream as they come, `fin` with the last. Throws a `Http3Violation` where they break the
- * rules; nothing may be received then. The chunk is not kept.
- */
-export type Receive = (chunk: Buffer, fin: boolean) => void
-
 type Phase = "head" | "content" | "done"
 
+/** What all messages of one kind have in common, and what hears of them. */
+export interface Kind<Owner> extends Frames.Handler<Message<Owner>> {
+  /** The code where the stream ends before the head. */
+  readonly incomplete: Http3Code
+  readonly onEnd: (owner: Owner) => void
+}
+
+/** A message that is being received. */
+export interface Message<Owner> {
+  readonly kind: Kind<Owner>
+  readonly owner: Owner
+  readonly decoder: Frames.Decoder
+  phase: Phase
+  contentLeft: number | undefined
+}
+
 /** What differs between requests and responses. */
-interface Kind<Head> {
+interface Differences<Head, Owner> {
   readonly sections: Sections.Sections<Head> | undefined
   readonly read: (section: Fields.Fields) => Head
   /** Takes a header section and gives the content-length, or "informational" where the head is still to come. */
-  readonly onHead: (head: Head) => number | undefined | "informational"
-  /** The code where the stream ends before the head. */
+  readonly onHead: (head: Head, owner: Owner) => number | undefined | "informational"
   readonly incomplete: Http3Code
   /** The code for a PUSH_PROMISE: no end of this library allows any. */
   readonly pushed: Http3Code
@@ -74,30 +83,29 @@ const readSection = <A>(
   return value
 }
 
-const make = <Head>(
-  kind: Kind<Head>,
-  events: Omit<Events<never>, "onHead">,
+const makeKind = <Head, Owner>(
+  { incomplete, onHead, pushed, read, sections }: Differences<Head, Owner>,
+  events: Events<Head, Owner>,
   { known, maxFieldSectionSize }: Options
-): Receive => {
-  let phase: Phase = "head"
-  let contentLeft: number | undefined
-  const decoder = Frames.makeDecoder()
-
-  const onFrame = (type: number, length: number): Frames.Treatment => {
+): Kind<Owner> => ({
+  incomplete,
+  onEnd: events.onEnd,
+  onPass: (chunk, { owner }) => events.onData(chunk, owner),
+  onFrame: (type, length, message) => {
     switch (type) {
       case Type.data:
-        if (phase !== "content") {
+        if (message.phase !== "content") {
           throw onConnection("H3_FRAME_UNEXPECTED", "a DATA frame before the header section or after the trailers")
         }
-        if (contentLeft !== undefined) {
-          contentLeft -= length
-          if (contentLeft < 0) {
+        if (message.contentLeft !== undefined) {
+          message.contentLeft -= length
+          if (message.contentLeft < 0) {
             throw onStream("H3_MESSAGE_ERROR", "more content than content-length says")
           }
         }
         return "pass"
       case Type.headers:
-        if (phase === "done") {
+        if (message.phase === "done") {
           throw onConnection("H3_FRAME_UNEXPECTED", "a HEADERS frame after the trailers")
         }
         if (length > maxFieldSectionSize) {
@@ -105,7 +113,7 @@ const make = <Head>(
         }
         return "whole"
       case Type.pushPromise:
-        throw onConnection(kind.pushed, "a PUSH_PROMISE frame")
+        throw onConnection(pushed, "a PUSH_PROMISE frame")
       case Type.cancelPush:
       case Type.settings:
       case Type.goaway:
@@ -117,51 +125,30 @@ const make = <Head>(
         }
         return "drop"
     }
-  }
-
-  const onWhole = (_: number, bytes: Buffer, start: number, end: number) => {
-    if (phase === "content") {
-      phase = "done"
-      return events.onTrailers(
-        readSection(bytes, start, end, maxFieldSectionSize, known?.trailers, Fields.readTrailers)
-      )
+  },
+  onWhole: (_, bytes, start, end, message) => {
+    if (message.phase === "content") {
+      message.phase = "done"
+      const trailers = readSection(bytes, start, end, maxFieldSectionSize, known?.trailers, Fields.readTrailers)
+      return events.onTrailers(trailers, message.owner)
     }
-    const result = kind.onHead(readSection(bytes, start, end, maxFieldSectionSize, kind.sections, kind.read))
+    const result = onHead(readSection(bytes, start, end, maxFieldSectionSize, sections, read), message.owner)
     if (result !== "informational") {
-      phase = "content"
-      contentLeft = result
+      message.phase = "content"
+      message.contentLeft = result
     }
   }
+})
 
-  const handler: Frames.Handler = { onFrame, onWhole, onPass: events.onData }
-
-  return (chunk, fin) => {
-    Frames.receive(decoder, handler, chunk)
-    if (!fin) {
-      return
-    }
-    if (Frames.isMidFrame(decoder)) {
-      throw onConnection("H3_FRAME_ERROR", "a stream that ends within a frame")
-    }
-    if (phase === "head") {
-      throw onStream(kind.incomplete, "a stream that ends before its header section")
-    }
-    if (contentLeft !== undefined && contentLeft > 0) {
-      throw onStream("H3_MESSAGE_ERROR", "less content than content-length says")
-    }
-    events.onEnd()
-  }
-}
-
-export const receiveRequest = (events: Events<Fields.RequestHead>, options: Options): Receive =>
-  make(
+export const requests = <Owner>(events: Events<Fields.RequestHead, Owner>, options: Options): Kind<Owner> =>
+  makeKind(
     {
       incomplete: "H3_REQUEST_INCOMPLETE",
       pushed: "H3_FRAME_UNEXPECTED",
       sections: options.known?.requests,
       read: Fields.readRequestHead,
-      onHead: (head) => {
-        events.onHead(head)
+      onHead: (head, owner) => {
+        events.onHead(head, owner)
         return head.contentLength
       }
     },
@@ -169,22 +156,52 @@ export const receiveRequest = (events: Events<Fields.RequestHead>, options: Opti
     options
   )
 
-export const receiveResponse = (events: ResponseEvents, options: ResponseOptions): Receive =>
-  make(
+export const responses = <Owner>(events: ResponseEvents<Owner>, options: ResponseOptions): Kind<Owner> =>
+  makeKind(
     {
       incomplete: "H3_MESSAGE_ERROR",
       pushed: "H3_ID_ERROR",
       sections: options.known?.responses,
       read: Fields.readResponseHead,
-      onHead: (head) => {
+      onHead: (head, owner) => {
         if (head.status < 200) {
-          events.onInformational(head)
+          events.onInformational(head, owner)
           return "informational"
         }
-        events.onHead(head)
+        events.onHead(head, owner)
         return options.method === "HEAD" || head.status === 304 ? undefined : head.contentLength
       }
     },
     events,
     options
   )
+
+export const make = <Owner>(kind: Kind<Owner>, owner: Owner): Message<Owner> => ({
+  kind,
+  owner,
+  decoder: Frames.makeDecoder(),
+  phase: "head",
+  contentLeft: undefined
+})
+
+/**
+ * Takes the bytes of the stream as they come, `fin` with the last. Throws a `Http3Violation` where they break the
+ * rules; nothing may be received then. The chunk is not kept.
+ */
+export const receive = <Owner>(chunk: Buffer, fin: boolean, message: Message<Owner>): void => {
+  const { decoder, kind, owner } = message
+  Frames.receive(decoder, kind, message, chunk)
+  if (!fin) {
+    return
+  }
+  if (Frames.isMidFrame(decoder)) {
+    throw onConnection("H3_FRAME_ERROR", "a stream that ends within a frame")
+  }
+  if (message.phase === "head") {
+    throw onStream(kind.incomplete, "a stream that ends before its header section")
+  }
+  if (message.contentLeft !== undefined && message.contentLeft > 0) {
+    throw onStream("H3_MESSAGE_ERROR", "less content than content-length says")
+  }
+  kind.onEnd(owner)
+}

@@ -104,14 +104,14 @@ export interface Events {
   readonly onClosed: (close: Close) => void
 }
 
-/** What a stream tells. */
+/** What a stream tells. With its id, so that one may hear of many. */
 export interface StreamEvents {
   /** There is something to read. Said again after everything that comes for as long as something is left. */
-  readonly onReadable: () => void
+  readonly onReadable: (id: number) => void
   /** All that was written has been handed on, after `write` gave false. */
-  readonly onDrain: () => void
+  readonly onDrain: (id: number) => void
   /** The peer reads no more (STOP_SENDING). The code is 0 where the engine has forgotten it. */
-  readonly onStopped: (code: number) => void
+  readonly onStopped: (code: number, id: number) => void
 }
 
 /** What was read from a stream. */

@@ -17,7 +17,7 @@ import { type Channel, DatagramTooLarge } from "./Datagrams.js"
 import * as Fields from "./Http3Fields.js"
 import * as Frames from "./Http3Frames.js"
 import * as Http3Message from "./Http3Message.js"
-import type { Http3Stream } from "./http3Session.js"
+import type { Http3Session } from "./http3Session.js"
 import type { Body } from "./quicIncoming.js"
 import { type Link, maxFieldSectionSize } from "./quicLink.js"
 import * as Varint from "./Varint.js"
@@ -27,11 +27,17 @@ export const path = "/.well-known/effect-transport/datagrams"
 
 export const isOpening = ({ method, path: asked }: Fields.RequestHead): boolean => method === "POST" && asked === path
 
+/** A request, and the connection that it is on. */
+interface Request {
+  readonly session: Http3Session
+  readonly id: number
+}
+
 /** A channel, whatever request it runs on. */
 export interface Open {
   readonly channel: Channel
   /** The request that it runs on from now on. */
-  readonly attach: (stream: Http3Stream | undefined) => void
+  readonly attach: (request: Request | undefined) => void
   readonly push: (payload: Buffer) => void
   /** Ends the channel, and the request that it runs on. */
   readonly close: Effect.Effect<void>
@@ -42,10 +48,10 @@ const drop = (direction: "sending" | "receiving") =>
 
 export const make = (peer: Peer, capacity: number): Effect.Effect<Open> =>
   Effect.map(Mailbox.make<Uint8Array>({ capacity, strategy: "dropping" }), (mailbox) => {
-    let stream: Http3Stream | undefined
+    let request: Request | undefined
     const dropped = { sending: 0, receiving: 0 }
     const maxSize = Effect.suspend(() => {
-      const most = stream?.maxDatagramSize()
+      const most = request?.session.maxDatagramSize(request.id)
       return most === undefined
         ? Effect.fail(
             new Unavailable({ message: "there is no connection for datagrams", peer: peer.address, processed: "no" })
@@ -54,7 +60,7 @@ export const make = (peer: Peer, capacity: number): Effect.Effect<Open> =>
     })
     return {
       attach: (next) => {
-        stream = next
+        request = next
       },
       push: (payload) => {
         if (!mailbox.unsafeOffer(Uint8Array.from(payload))) {
@@ -63,8 +69,8 @@ export const make = (peer: Peer, capacity: number): Effect.Effect<Open> =>
         }
       },
       close: Effect.suspend(() => {
-        stream?.cancel("H3_REQUEST_CANCELLED")
-        stream = undefined
+        request?.session.cancel(request.id, "H3_REQUEST_CANCELLED")
+        request = undefined
         return Effect.asVoid(mailbox.end)
       }),
       channel: {
@@ -80,7 +86,7 @@ export const make = (peer: Peer, capacity: number): Effect.Effect<Open> =>
                 new DatagramTooLarge({ message, peer: peer.address, size: bytes.length, maxSize: most })
               )
             }
-            if (stream?.sendDatagram(bytes) !== true) {
+            if (request?.session.sendDatagram(request.id, bytes) !== true) {
               dropped.sending += 1
               drop("sending")
             }
@@ -101,51 +107,61 @@ export const request = (
 ): Effect.Effect<void, CallError> =>
   Effect.async<void, CallError>((resume) => {
     const where = { method: path, peer: name }
-    let stream: Http3Stream | undefined
+    let id: number | undefined
     const end = (why: string) => {
       attach(undefined)
+      cancel()
       resume(Effect.fail(new Unavailable({ message: why, ...where })))
       onEnd()
     }
+    const cancel = () => {
+      if (id !== undefined) {
+        session.cancel(id, "H3_REQUEST_CANCELLED")
+      }
+    }
     const refuse = (status: number) => {
-      stream?.cancel("H3_REQUEST_CANCELLED")
+      cancel()
       resume(Effect.fail(new Unimplemented({ message: `the peer takes no datagrams: HTTP ${status}`, ...where })))
     }
     const start = () => {
-      const opened = session.open({
-        onBytes: Http3Message.receiveResponse(
-          {
-            onInformational: nothing,
-            onHead: ({ status }) => {
-              if (status !== 200 || opened.maxDatagramSize() === undefined) {
-                return refuse(status)
-              }
-              attach(opened)
-              resume(Effect.void)
-            },
-            onData: nothing,
-            onTrailers: nothing,
-            onEnd: () => end("the peer has ended the datagrams")
+      const kind = Http3Message.responses(
+        {
+          onInformational: nothing,
+          onHead: ({ status }) => {
+            if (status !== 200 || session.maxDatagramSize(opened) === undefined) {
+              return refuse(status)
+            }
+            attach({ session, id: opened })
+            resume(Effect.void)
           },
-          { maxFieldSectionSize: maxFieldSectionSize(settings), method: "POST" }
-        ),
-        onDatagram: push,
-        onReset: () => end("the peer has broken the datagrams off"),
-        onStopped: nothing,
-        onViolation: ({ text }) => end(text),
-        onLost: end
-      })
-      stream = opened
+          onData: nothing,
+          onTrailers: nothing,
+          onEnd: () => end("the peer has ended the datagrams")
+        },
+        { maxFieldSectionSize: maxFieldSectionSize(settings), method: "POST" }
+      )
+      const opened = session.open(
+        {
+          onBytes: Http3Message.receive,
+          onDatagram: push,
+          onReset: () => end("the peer has broken the datagrams off"),
+          onStopped: nothing,
+          onViolation: ({ text }) => end(text),
+          onLost: end
+        },
+        Http3Message.make(kind, undefined)
+      )
+      id = opened
       Frames.writeHeaders(
         writer,
         Fields.requestSection({ method: "POST", scheme: "https", authority: name, path, fields: [] })
       )
-      opened.write(Varint.take(writer), false)
+      session.write(opened, Varint.take(writer), false)
     }
     const leave = turnstile.enter(where, timeout, start, (error) => resume(Effect.fail(error)))
     return Effect.sync(() => {
       leave()
-      stream?.cancel("H3_REQUEST_CANCELLED")
+      cancel()
     })
   }).pipe(
     Effect.timeoutFail({
@@ -157,7 +173,7 @@ export const request = (
 /** The channels that peers have open to the listeners of one transport. */
 export interface Channels {
   /** Agrees to the request of a client. */
-  readonly agree: (link: Link, stream: Http3Stream) => Body
+  readonly agree: (link: Link, id: number) => Body
   readonly over: (connection: CallConnection) => Option.Option<Channel>
   readonly all: Stream.Stream<Channel>
 }
@@ -168,7 +184,7 @@ const maxNew = 1024
 export const makeChannels: Effect.Effect<Channels> = Effect.map(PubSub.sliding<Channel>(maxNew), (opened) => {
   const current = new Map<CallConnection, Channel>()
   return {
-    agree: ({ connection, peer, settings, writer }, stream) => {
+    agree: ({ connection, peer, session, settings, writer }, id) => {
       const { attach, channel, close, push } = Effect.runSync(make(peer, settings.maxDatagrams))
       const end = () => {
         if (current.get(connection) === channel) {
@@ -176,11 +192,11 @@ export const makeChannels: Effect.Effect<Channels> = Effect.map(PubSub.sliding<C
         }
         Effect.runSync(close)
       }
-      attach(stream)
+      attach({ session, id })
       current.set(connection, channel)
       opened.unsafeOffer(channel)
       Frames.writeHeaders(writer, Fields.responseSection({ status: 200, fields: [] }))
-      stream.write(Varint.take(writer), false)
+      session.write(id, Varint.take(writer), false)
       return { onData: nothing, onEnd: end, onGone: end, onDatagram: push }
     },
     over: (connection) => Option.fromNullable(current.get(connection)),

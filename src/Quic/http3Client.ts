@@ -9,7 +9,6 @@ import { nameOf } from "./Http3Error.js"
 import * as Fields from "./Http3Fields.js"
 import * as Frames from "./Http3Frames.js"
 import * as Http3Message from "./Http3Message.js"
-import type { Http3Stream } from "./http3Session.js"
 import { type Link, maxFieldSectionSize } from "./quicLink.js"
 import * as Varint from "./Varint.js"
 import * as WebBody from "./webBody.js"
@@ -62,12 +61,13 @@ export const send = (
   signal: AbortSignal
 ): Effect.Effect<Response, RequestError> =>
   Effect.async<Response, RequestError>((resume) => {
-    let stream: Http3Stream | undefined
+    let stream: number | undefined
     let sending: Fiber.RuntimeFiber<unknown, unknown> | undefined
     let isOver = false
     const path = `${url.pathname}${url.search}`
 
     const body = WebBody.make(
+      session,
       () => stream,
       () => cancel()
     )
@@ -82,7 +82,9 @@ export const send = (
       leave()
       if (!isOver) {
         isOver = true
-        stream?.cancel("H3_REQUEST_CANCELLED")
+        if (stream !== undefined) {
+          session.cancel(stream, "H3_REQUEST_CANCELLED")
+        }
         finish()
       }
     }
@@ -105,16 +107,16 @@ export const send = (
       }
     }
 
-    const sendStream = (to: Http3Stream, content: Stream.Stream<Uint8Array, unknown>) =>
+    const sendStream = (to: number, content: Stream.Stream<Uint8Array, unknown>) =>
       Stream.runForEach(content, (chunk) =>
         Effect.async<void>((resume) => {
           Frames.writeData(writer, chunk)
-          to.write(Varint.take(writer), false, () => resume(Effect.void))
+          session.write(to, Varint.take(writer), false, () => resume(Effect.void))
         })
       ).pipe(
         Effect.matchCause({
           onFailure: (cause) => fail("the request's content failed", cause, "Encode"),
-          onSuccess: () => to.write(Frames.lastData, true)
+          onSuccess: () => session.write(to, Frames.lastData, true)
         })
       )
 
@@ -123,16 +125,20 @@ export const send = (
       if (!fields.every(([name, value]) => Fields.isName(name) && Fields.isValue(value))) {
         return fail("a header can't be sent", undefined, "Encode")
       }
-      const opened = session.open({
-        onBytes: Http3Message.receiveResponse(
-          { onInformational: constVoid, onHead, onData: body.push, onTrailers: constVoid, onEnd: body.end },
-          { maxFieldSectionSize: maxFieldSectionSize(settings), method: request.method }
-        ),
-        onReset: (code) => fail(`the peer broke the answer off: ${nameOf(code)}`),
-        onStopped: constVoid,
-        onViolation: ({ text }) => fail(`the answer breaks the rules of HTTP/3: ${text}`),
-        onLost: fail
-      })
+      const kind = Http3Message.responses(
+        { onInformational: constVoid, onHead, onData: body.push, onTrailers: constVoid, onEnd: body.end },
+        { maxFieldSectionSize: maxFieldSectionSize(settings), method: request.method }
+      )
+      const opened = session.open(
+        {
+          onBytes: Http3Message.receive,
+          onReset: (code) => fail(`the peer broke the answer off: ${nameOf(code)}`),
+          onStopped: constVoid,
+          onViolation: ({ text }) => fail(`the answer breaks the rules of HTTP/3: ${text}`),
+          onLost: (why) => fail(why)
+        },
+        Http3Message.make(kind, undefined)
+      )
       stream = opened
       Frames.writeHeaders(
         writer,
@@ -141,7 +147,7 @@ export const send = (
       if (content instanceof Uint8Array) {
         Frames.writeData(writer, content)
       }
-      opened.write(Varint.take(writer), !isStream(content))
+      session.write(opened, Varint.take(writer), !isStream(content))
       if (isStream(content)) {
         sending = Effect.runFork(sendStream(opened, content))
       }

@@ -3,7 +3,6 @@ import { constVoid } from "effect/Function"
 import * as GrpcFields from "../Grpc/GrpcFields.js"
 import * as Fields from "./Http3Fields.js"
 import * as Frames from "./Http3Frames.js"
-import type { Http3Stream } from "./http3Session.js"
 import type { Body } from "./quicIncoming.js"
 import type { Link } from "./quicLink.js"
 import * as Varint from "./Varint.js"
@@ -15,10 +14,10 @@ export type Handler = (request: Request, link: Link) => Promise<Response>
 const hasContent = (method: string) => method !== "GET" && method !== "HEAD"
 
 /** Answers with nothing but a status. */
-export const refuse = ({ writer }: Link, stream: Http3Stream, status: number): Body => {
+export const refuse = ({ session, writer }: Link, stream: number, status: number): Body => {
   Frames.writeHeaders(writer, Fields.responseSection({ status, fields: [["content-length", "0"]] }))
-  stream.write(Varint.take(writer), true)
-  stream.stop("H3_NO_ERROR")
+  session.write(stream, Varint.take(writer), true)
+  session.stop(stream, "H3_NO_ERROR")
   return { onData: constVoid, onEnd: constVoid, onGone: constVoid }
 }
 
@@ -30,15 +29,16 @@ export const statusOfNone = (head: Fields.RequestHead, isMethod: boolean): numbe
 export const serve = (
   link: Link,
   head: Fields.RequestHead,
-  stream: Http3Stream,
+  stream: number,
   handler: Handler,
   onDone: () => void
 ): Body => {
   const { session, writer } = link
   const gone = new AbortController()
   const body = WebBody.make(
+    session,
     () => stream,
-    () => stream.stop("H3_NO_ERROR")
+    () => session.stop(stream, "H3_NO_ERROR")
   )
   let isDone = false
   let reader: ReadableStreamDefaultReader<Uint8Array> | undefined
@@ -48,7 +48,7 @@ export const serve = (
   const done = () => {
     if (!isDone) {
       isDone = true
-      session.quic.watch(stream.id, false)
+      session.quic.watch(stream, false)
       onDone()
     }
   }
@@ -56,7 +56,7 @@ export const serve = (
   const write = (bytes: Buffer) =>
     new Promise<void>((resolve) => {
       resume = resolve
-      stream.write(bytes, false, resolve)
+      session.write(stream, bytes, false, resolve)
     })
 
   const respond = async (response: Response) => {
@@ -65,18 +65,18 @@ export const serve = (
       Fields.responseSection({ status: response.status, fields: WebBody.fieldsOf(response.headers) })
     )
     if (response.body === null) {
-      return stream.write(Varint.take(writer), true)
+      return session.write(stream, Varint.take(writer), true)
     }
-    stream.write(Varint.take(writer), false)
+    session.write(stream, Varint.take(writer), false)
     reader = response.body.getReader()
     for (let next = await reader.read(); !next.done && !gone.signal.aborted; next = await reader.read()) {
       const chunk = next.value
       Frames.writeDataHead(writer, chunk.length)
-      stream.write(Varint.take(writer), false)
+      session.write(stream, Varint.take(writer), false)
       await write(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length))
     }
     await reader.cancel()
-    stream.write(Frames.lastData, true)
+    session.write(stream, Frames.lastData, true)
   }
 
   const answer = async () => {
@@ -87,13 +87,13 @@ export const serve = (
       ...(hasContent(head.method) ? { body: body.stream, duplex: "half" } : {})
     })
     await respond(await handler(request, link))
-    stream.stop("H3_NO_ERROR")
+    session.stop(stream, "H3_NO_ERROR")
   }
 
-  session.quic.watch(stream.id, true)
+  session.quic.watch(stream, true)
   answer()
     // What can't be made a request, as CONNECT and TRACE, and an answer that breaks off.
-    .catch(() => stream.cancel("H3_INTERNAL_ERROR"))
+    .catch(() => session.cancel(stream, "H3_INTERNAL_ERROR"))
     .finally(done)
 
   return {

@@ -6,48 +6,32 @@ import * as Http3Datagram from "./Http3Datagram.js"
 import { codes, type Http3Code, Http3Violation } from "./Http3Error.js"
 import type { Close, Connection, Events, StreamEvents } from "./QuicEngine.js"
 
-/** What hears of a request stream. */
-export interface Http3StreamEvents {
+/** What hears of request streams, each with what it was opened or taken for. */
+export interface Http3StreamEvents<Owner> {
   /** Takes what comes, the end with `fin`; a view. Throws a `Http3Violation` where that breaks the rules. */
-  readonly onBytes: (bytes: Buffer, fin: boolean) => void
+  readonly onBytes: (bytes: Buffer, fin: boolean, owner: Owner) => void
   /** The peer has broken off what it sends. */
-  readonly onReset: (code: number) => void
+  readonly onReset: (code: number, owner: Owner) => void
   /** The peer does not read on. */
-  readonly onStopped: (code: number) => void
+  readonly onStopped: (code: number, owner: Owner) => void
   /** What came breaks the rules; the stream is over. */
-  readonly onViolation: (violation: Http3Violation) => void
+  readonly onViolation: (violation: Http3Violation, owner: Owner) => void
   /** A datagram of this request (RFC 9297); a view. */
-  readonly onDatagram?: ((payload: Buffer) => void) | undefined
+  readonly onDatagram?: ((payload: Buffer, owner: Owner) => void) | undefined
   /** The connection has ended before the stream. */
-  readonly onLost: (why: string) => void
-}
-
-/** A request stream that is open. */
-export interface Http3Stream {
-  readonly id: number
-  /** Writes; `sent` is called when there is room for more, and never where this direction is over. */
-  readonly write: (bytes: Buffer, fin: boolean, sent?: () => void) => void
-  /** Reads no more until it is resumed, so that the peer has to wait. */
-  readonly pause: () => void
-  readonly resume: () => void
-  /** Wants nothing more from the peer. */
-  readonly stop: (code: Http3Code) => void
-  /** Sends a datagram of this request; false where it was dropped. */
-  readonly sendDatagram: (payload: Uint8Array) => boolean
-  /** The largest payload of a datagram; undefined where the peer takes none. */
-  readonly maxDatagramSize: () => number | undefined
-  /** Breaks both directions off. */
-  readonly cancel: (code: Http3Code) => void
+  readonly onLost: (why: string, owner: Owner) => void
 }
 
 /** What the owner of a session hears. */
-export interface Handlers {
+export interface Handlers<Owner> {
   /** The peer has accepted this end. */
   readonly onReady: () => void
   /** The handshake is over on this side. */
   readonly onEstablished: () => void
-  /** A request of the peer. */
-  readonly onRequest: (stream: Http3Stream) => Http3StreamEvents
+  /** A request of the peer; gives what it is taken for. */
+  readonly onRequest: (id: number) => Owner
+  /** What hears of the peer's requests. */
+  readonly requests: Http3StreamEvents<Owner>
   /** The peer takes no more requests: those on streams from `id` on were not processed. */
   readonly onGoaway: (id: number) => void
   /** A further request may be opened. */
@@ -66,15 +50,28 @@ export interface Options {
   readonly maxResetRate: number
 }
 
-/** A live HTTP/3 connection. */
+/** A live HTTP/3 connection. What is said of a stream that is over has no effect. */
 export interface Http3Session {
   readonly quic: Connection
   /** Opens the control streams. */
   readonly begin: () => void
   /** Whether the peer takes another request now; if not, `onAvailable` comes. */
   readonly mayOpen: () => boolean
-  /** Opens a request, which counts when something is written to it. */
-  readonly open: (events: Http3StreamEvents) => Http3Stream
+  /** Opens a request, which counts when something is written to it; gives the id of its stream. */
+  readonly open: <Owner>(events: Http3StreamEvents<Owner>, owner: Owner) => number
+  /** Writes; `sent` is called when there is room for more, and never where this direction is over. */
+  readonly write: (id: number, bytes: Buffer, fin: boolean, sent?: () => void) => void
+  /** Reads no more until it is resumed, so that the peer has to wait. */
+  readonly pause: (id: number) => void
+  readonly resume: (id: number) => void
+  /** Wants nothing more from the peer. */
+  readonly stop: (id: number, code: Http3Code) => void
+  /** Breaks both directions off. */
+  readonly cancel: (id: number, code: Http3Code) => void
+  /** Sends a datagram of a request; false where it was dropped. */
+  readonly sendDatagram: (id: number, payload: Uint8Array) => boolean
+  /** The largest payload of a datagram; undefined where the peer takes none. */
+  readonly maxDatagramSize: (id: number) => number | undefined
   readonly peerSettings: () => Http3Connection.Settings | undefined
   /** Says that no request is processed that has not come yet; or, with a notice, only that the peer shall begin no more. */
   readonly goaway: (isNotice: boolean) => void
@@ -85,6 +82,20 @@ export interface Http3Session {
   /** What the engine tells goes here. */
   readonly events: Events
 }
+
+/** A request stream that is open. */
+interface Request {
+  readonly id: number
+  readonly events: Http3StreamEvents<unknown>
+  readonly owner: unknown
+  isPaused: boolean
+  isRead: boolean
+  isWritten: boolean
+  /** Who waits for room. */
+  sent: ReadonlyArray<() => void>
+}
+
+const noWaiting: Request["sent"] = []
 
 const ignored: StreamEvents = { onReadable: constVoid, onDrain: constVoid, onStopped: constVoid }
 
@@ -110,8 +121,8 @@ export const describe = (close: Close): string =>
     ? `the connection was lost: ${close.why}`
     : `the connection was closed by ${close.by === "local" ? "this side" : "the peer"}${close.text === "" ? "" : `: ${close.text}`}`
 
-export const make = (quic: Connection, options: Options, handlers: Handlers): Http3Session => {
-  const requests = IdTable.make<Http3StreamEvents>()
+export const make = <Owner>(quic: Connection, options: Options, handlers: Handlers<Owner>): Http3Session => {
+  const requests = IdTable.make<Request>()
   const mayRequest = makeRate(options.maxRequestRate)
   const mayReset = makeRate(options.maxResetRate)
   let isClosed = false
@@ -147,142 +158,127 @@ export const make = (quic: Connection, options: Options, handlers: Handlers): Ht
     }
   }
 
-  const onReset = (events: Http3StreamEvents, code: number) => {
-    if (mayReset()) {
-      events.onReset(code)
-    } else {
-      close("H3_EXCESSIVE_LOAD", "too many requests broken off")
+  const adopt = <Owner>(id: number, events: Http3StreamEvents<Owner>, owner: Owner) => {
+    requests.add(id, {
+      id,
+      // They are called with this owner alone.
+      events: events as Http3StreamEvents<unknown>,
+      owner,
+      isPaused: false,
+      isRead: false,
+      isWritten: false,
+      sent: noWaiting
+    })
+  }
+
+  const settle = ({ id, isRead, isWritten }: Request) => {
+    if (isRead && isWritten && requests.remove(id) !== undefined) {
+      quic.release(id)
+      if (requests.size() === 0) {
+        handlers.onIdle()
+      }
     }
   }
 
-  /** `register` gives the id of a stream for what hears of it. */
-  const adopt = (
-    register: (events: StreamEvents) => number,
-    makeEvents: (stream: Http3Stream) => Http3StreamEvents
-  ): Http3Stream => {
-    let isPaused = false
-    let isRead = false
-    let isWritten = false
-    let sent: Array<() => void> = []
-
-    const settle = () => {
-      if (isRead && isWritten && requests.remove(id) !== undefined) {
-        quic.release(id)
-        if (requests.size() === 0) {
-          handlers.onIdle()
+  const read = (id: number) => {
+    const request = requests.get(id)
+    if (request === undefined) {
+      return
+    }
+    const { events, owner } = request
+    while (!request.isPaused && !request.isRead && !isClosed) {
+      const got = quic.read(id)
+      if (got === undefined) {
+        return
+      }
+      if (got._tag === "Reset") {
+        request.isRead = true
+        if (mayReset()) {
+          events.onReset(got.code, owner)
+        } else {
+          close("H3_EXCESSIVE_LOAD", "too many requests broken off")
         }
+        return settle(request)
+      }
+      request.isRead = got.fin
+      try {
+        events.onBytes(got.bytes, got.fin, owner)
+      } catch (error) {
+        if (!(error instanceof Http3Violation)) {
+          throw error
+        }
+        if (error.scope === "connection") {
+          return close(error.code, error.text)
+        }
+        cancel(id, error.code)
+        return events.onViolation(error, owner)
+      }
+      if (got.fin) {
+        return settle(request)
       }
     }
+  }
 
-    const read = () => {
-      while (!isPaused && !isRead && !isClosed) {
-        const got = quic.read(id)
-        if (got === undefined) {
-          return
-        }
-        if (got._tag === "Reset") {
-          isRead = true
-          onReset(events, got.code)
-          return settle()
-        }
-        isRead = got.fin
-        try {
-          events.onBytes(got.bytes, got.fin)
-        } catch (error) {
-          if (!(error instanceof Http3Violation)) {
-            throw error
-          }
-          if (error.scope === "connection") {
-            return close(error.code, error.text)
-          }
-          cancel(error.code)
-          return events.onViolation(error)
-        }
-        if (got.fin) {
-          return settle()
-        }
-      }
-    }
-
-    const wake = () => {
-      const waiting = sent
-      sent = []
+  const wake = (id: number) => {
+    const request = requests.get(id)
+    if (request !== undefined) {
+      const waiting = request.sent
+      request.sent = noWaiting
       for (const each of waiting) {
         each()
       }
     }
+  }
 
-    const cancel = (code: Http3Code) => {
-      if (!isWritten) {
-        isWritten = true
-        quic.reset(id, codes[code])
-      }
-      stop(code)
-    }
-
-    const stop = (code: Http3Code) => {
-      if (!isRead) {
-        isRead = true
-        quic.stop(id, codes[code])
-        settle()
+  const onStopped = (code: number, id: number) => {
+    const request = requests.get(id)
+    if (request !== undefined && !request.isWritten) {
+      request.isWritten = true
+      if (mayReset()) {
+        request.events.onStopped(code, request.owner)
       } else {
-        settle()
+        close("H3_EXCESSIVE_LOAD", "too many requests broken off")
       }
+      settle(request)
     }
+  }
 
-    const onStopped = (code: number) => {
-      if (!isWritten) {
-        isWritten = true
-        if (mayReset()) {
-          events.onStopped(code)
-        } else {
-          close("H3_EXCESSIVE_LOAD", "too many requests broken off")
-        }
-        settle()
+  const streamEvents: StreamEvents = { onReadable: read, onDrain: wake, onStopped }
+
+  const write = (id: number, bytes: Buffer, fin: boolean, sent?: () => void) => {
+    const request = requests.get(id)
+    if (request === undefined || request.isWritten || isClosed) {
+      return
+    }
+    request.isWritten = fin
+    if (quic.write(id, bytes, fin)) {
+      sent?.()
+    } else if (sent !== undefined) {
+      request.sent = [...request.sent, sent]
+    }
+    if (fin) {
+      settle(request)
+    }
+  }
+
+  const stop = (id: number, code: Http3Code) => {
+    const request = requests.get(id)
+    if (request !== undefined) {
+      if (!request.isRead) {
+        request.isRead = true
+        quic.stop(id, codes[code])
       }
+      settle(request)
     }
+  }
 
-    const id = register({ onReadable: read, onDrain: wake, onStopped })
-    const stream: Http3Stream = {
-      id,
-      write: (bytes, fin, onSent) => {
-        if (isWritten || isClosed) {
-          return
-        }
-        isWritten = fin
-        if (quic.write(id, bytes, fin)) {
-          onSent?.()
-        } else if (onSent !== undefined) {
-          sent.push(onSent)
-        }
-        if (fin) {
-          settle()
-        }
-      },
-      pause: () => {
-        isPaused = true
-      },
-      resume: () => {
-        if (isPaused) {
-          isPaused = false
-          // What is being read stands in a buffer that is used for all streams.
-          queueMicrotask(read)
-        }
-      },
-      stop,
-      // Not before the peer's settings have come, which a lost packet may hold up (RFC 9297, section 2.1.1).
-      sendDatagram: (payload) =>
-        !isClosed && http3.peerSettings() !== undefined && quic.sendDatagram(Http3Datagram.encode(id, payload)),
-      maxDatagramSize: () => {
-        const most = http3.peerSettings()?.datagrams === false ? undefined : quic.maxDatagramSize()
-        return most === undefined ? undefined : most - Http3Datagram.overhead(id)
-      },
-      cancel
+  const cancel = (id: number, code: Http3Code) => {
+    const request = requests.get(id)
+    if (request !== undefined && !request.isWritten) {
+      request.isWritten = true
+      quic.reset(id, codes[code])
     }
-
-    const events = makeEvents(stream)
-    requests.add(id, events)
-    return stream
+    stop(id, code)
   }
 
   const onRequest = (id: number): StreamEvents => {
@@ -301,12 +297,8 @@ export const make = (quic: Connection, options: Options, handlers: Handlers): Ht
       quic.release(id)
       return ignored
     }
-    let events = ignored
-    adopt((own) => {
-      events = own
-      return id
-    }, handlers.onRequest)
-    return events
+    adopt(id, handlers.requests, handlers.onRequest(id))
+    return streamEvents
   }
 
   /** The control and QPACK streams of the peer. */
@@ -343,7 +335,35 @@ export const make = (quic: Connection, options: Options, handlers: Handlers): Ht
     quic,
     begin,
     mayOpen: quic.mayOpenBidi,
-    open: (events) => adopt(quic.openBidi, () => events),
+    open: (events, owner) => {
+      const id = quic.openBidi(streamEvents)
+      adopt(id, events, owner)
+      return id
+    },
+    write,
+    pause: (id) => {
+      const request = requests.get(id)
+      if (request !== undefined) {
+        request.isPaused = true
+      }
+    },
+    resume: (id) => {
+      const request = requests.get(id)
+      if (request?.isPaused === true) {
+        request.isPaused = false
+        // What is being read stands in a buffer that is used for all streams.
+        queueMicrotask(() => read(id))
+      }
+    },
+    stop,
+    cancel,
+    // Not before the peer's settings have come, which a lost packet may hold up (RFC 9297, section 2.1.1).
+    sendDatagram: (id, payload) =>
+      !isClosed && http3.peerSettings() !== undefined && quic.sendDatagram(Http3Datagram.encode(id, payload)),
+    maxDatagramSize: (id) => {
+      const most = http3.peerSettings()?.datagrams === false ? undefined : quic.maxDatagramSize()
+      return most === undefined ? undefined : most - Http3Datagram.overhead(id)
+    },
     peerSettings: http3.peerSettings,
     goaway: (isNotice) => {
       const bytes = http3.goaway(isNotice ? Http3Connection.noStreamYet : nextRequest)
@@ -366,7 +386,8 @@ export const make = (quic: Connection, options: Options, handlers: Handlers): Ht
       onDatagram: (datagram) =>
         guarded(() => {
           const { payload, streamId } = Http3Datagram.decode(datagram)
-          requests.get(streamId)?.onDatagram?.(payload)
+          const request = requests.get(streamId)
+          request?.events.onDatagram?.(payload, request.owner)
         }),
       onStreamsAvailable: handlers.onAvailable,
       onClosed: (reason) => {
@@ -374,8 +395,8 @@ export const make = (quic: Connection, options: Options, handlers: Handlers): Ht
         const why = describe(reason)
         const open = requests.entries()
         requests.clear()
-        for (const [, events] of open) {
-          events.onLost(why)
+        for (const [, { events, owner }] of open) {
+          events.onLost(why, owner)
         }
         handlers.onClosed(reason)
       }

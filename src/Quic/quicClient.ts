@@ -162,7 +162,7 @@ const connectTo = (
   })
 }
 
-const ignore: QuicConnection.Serve = () => ({ onData: () => {}, onEnd: () => {}, onGone: () => {} })
+const ignore = (): QuicConnection.Serve => () => ({ onData: () => {}, onEnd: () => {}, onGone: () => {} })
 
 /** How long an address may be silent until the next is tried beside it (RFC 8305, section 5). */
 const attemptDelay = "250 millis"

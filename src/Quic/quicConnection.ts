@@ -1,6 +1,7 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
+import { constVoid } from "effect/Function"
 import type { CallConnection } from "../Transport/Call.js"
 import type { Connection } from "../Transport/internal/connection.js"
 import * as Deadlines from "../Transport/internal/deadlines.js"
@@ -18,8 +19,14 @@ import { type Link, maxFieldSectionSize } from "./quicLink.js"
 import * as QuicOutgoing from "./quicOutgoing.js"
 import * as Varint from "./Varint.js"
 
-/** Answers a request of the peer whose head has come. */
-export type Serve = (link: Link, head: RequestHead, stream: Http3Session.Http3Stream) => Body
+/** Answers the requests of the peer whose heads have come. */
+export type Serve = (head: RequestHead, id: number) => Body
+
+/** A request of the peer. */
+interface Request {
+  readonly id: number
+  body: Body | undefined
+}
 
 /** A connection whose peer may still have to be verified. */
 export interface QuicConnection {
@@ -60,40 +67,35 @@ export const make = (
   role: "client" | "server",
   name: string,
   settings: Settings,
-  serve: Serve
+  makeServe: (link: Link) => Serve
 ): QuicConnection => {
   const established = Deferred.unsafeMake<void, QuicEngine.Close>(FiberId.none)
   const ready = Deferred.unsafeMake<void, QuicEngine.Close>(FiberId.none)
   const lost = Deferred.unsafeMake<void>(FiberId.none)
   const ended = Deferred.unsafeMake<QuicEngine.Close>(FiberId.none)
-  const messageOptions = { maxFieldSectionSize: maxFieldSectionSize(settings), known: Http3Sections.make() }
   let isLost = false
-  let accepted: { readonly link: Link; readonly outgoing: QuicOutgoing.Outgoing } | undefined
+  let accepted: { readonly link: Link; readonly outgoing: QuicOutgoing.Outgoing; readonly serve: Serve } | undefined
 
   const lose = () => {
     isLost = true
     Deferred.unsafeDone(lost, Effect.void)
   }
 
-  const onRequest = (stream: Http3Session.Http3Stream): Http3Session.Http3StreamEvents => {
-    let body: Body | undefined
-    const onGone = () => {
-      stream.cancel("H3_REQUEST_CANCELLED")
-      body?.onGone()
-    }
-    const receive = Http3Message.receiveRequest(
-      {
-        onHead: (head) => {
-          body = accepted === undefined ? undefined : serve(accepted.link, head, stream)
-        },
-        onData: (chunk) => body?.onData(chunk),
-        onTrailers: () => {},
-        onEnd: () => body?.onEnd()
+  const requests = Http3Message.requests<Request>(
+    {
+      onHead: (head, request) => {
+        request.body = accepted?.serve(head, request.id)
       },
-      messageOptions
-    )
-    const onDatagram = (payload: Buffer) => body?.onDatagram?.(payload)
-    return { onBytes: receive, onDatagram, onReset: onGone, onStopped: onGone, onViolation: onGone, onLost: onGone }
+      onData: (chunk, { body }) => body?.onData(chunk),
+      onTrailers: constVoid,
+      onEnd: ({ body }) => body?.onEnd()
+    },
+    { maxFieldSectionSize: maxFieldSectionSize(settings), known: Http3Sections.make() }
+  )
+
+  const onGone = (_: unknown, { owner: { body, id } }: Http3Message.Message<Request>) => {
+    session.cancel(id, "H3_REQUEST_CANCELLED")
+    body?.onGone()
   }
 
   const session = Http3Session.make(
@@ -108,7 +110,15 @@ export const make = (
     {
       onEstablished: () => Deferred.unsafeDone(established, Effect.void),
       onReady: () => Deferred.unsafeDone(ready, Effect.void),
-      onRequest,
+      onRequest: (id) => Http3Message.make(requests, { id, body: undefined }),
+      requests: {
+        onBytes: Http3Message.receive,
+        onDatagram: (payload, { owner }) => owner.body?.onDatagram?.(payload),
+        onReset: onGone,
+        onStopped: onGone,
+        onViolation: onGone,
+        onLost: onGone
+      },
       onGoaway: (id) => {
         lose()
         accepted?.outgoing.onGoaway(id)
@@ -153,7 +163,7 @@ export const make = (
         name
       }
       const outgoing = QuicOutgoing.make(link)
-      accepted = { link, outgoing }
+      accepted = { link, outgoing, serve: makeServe(link) }
       session.begin()
       quic.accept()
       return {

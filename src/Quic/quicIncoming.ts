@@ -13,6 +13,7 @@ import * as GrpcMessage from "../Grpc/GrpcMessage.js"
 import * as GrpcTimeout from "../Grpc/GrpcTimeout.js"
 import * as Codec from "../Transport/internal/codec.js"
 import type { Deadline } from "../Transport/internal/deadlines.js"
+import type * as Inbox from "../Transport/internal/inbox.js"
 import * as IncomingCall from "../Transport/internal/incomingCall.js"
 import type * as InFlight from "../Transport/internal/inFlight.js"
 import type * as Route from "../Transport/internal/route.js"
@@ -29,7 +30,6 @@ import {
 } from "../Transport/TransportError.js"
 import type { RequestHead } from "./Http3Fields.js"
 import * as Frames from "./Http3Frames.js"
-import type { Http3Stream } from "./http3Session.js"
 import * as Qpack from "./Qpack.js"
 import type { Link } from "./quicLink.js"
 import * as QuicMessages from "./quicMessages.js"
@@ -94,31 +94,46 @@ const gistOf = (head: RequestHead): Gist => {
 
 export const isGrpc = (head: RequestHead): boolean => gistOf(head).isGrpc
 
-/** Answers one call: from the bytes of its stream to the route's handler and back. */
-export const serve = (
-  link: Link,
-  { clock, inFlight, routes }: Server,
-  head: RequestHead,
-  stream: Http3Stream
-): Body => {
-  const { deadlines, session, settings, writer } = link
-  const path = head.path ?? ""
-  const where = { method: path, peer: link.peer.address }
-  let handler: Fiber.RuntimeFiber<unknown, unknown> | undefined
-  let deadline: Deadline | undefined
-  let isOver = false
+interface Single {
+  readonly _tag: "Unary"
+  readonly route: Route.UnaryRoute
+  request: Uint8Array | undefined
+}
 
-  const settle = () => {
-    isOver = true
-    if (deadline !== undefined) {
-      deadlines.remove(deadline)
-    }
-    session.quic.watch(stream.id, false)
+interface Several {
+  readonly _tag: "Stream"
+  readonly route: Route.StreamRoute
+  readonly inbox: Inbox.Inbox<Uint8Array, Uint8Array, never>
+}
+
+/** A call that is being answered. */
+interface Call {
+  /** Of its stream. */
+  readonly id: number
+  readonly incoming: IncomingCall.IncomingCall
+  readonly messages: GrpcMessage.Decoder
+  /** What answers it, and what has come for that. */
+  readonly requests: Single | Several
+  handler: Fiber.RuntimeFiber<unknown, unknown> | undefined
+  deadline: Deadline | undefined
+  isOver: boolean
+}
+
+const nothing: Body = { onData: constVoid, onEnd: constVoid, onGone: constVoid }
+
+/** Answers the calls of one connection: from the bytes of their streams to the routes' handlers and back. */
+export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: RequestHead, id: number) => Body) => {
+  const { deadlines, session, settings, writer } = link
+
+  const settle = (call: Call) => {
+    call.isOver = true
+    deadlines.remove(call.deadline)
+    session.quic.watch(call.id, false)
   }
 
-  const interrupt = () => {
-    settle()
-    handler?.unsafeInterruptAsFork(FiberId.none)
+  const interrupt = (call: Call) => {
+    settle(call)
+    call.handler?.unsafeInterruptAsFork(FiberId.none)
   }
 
   const fits = (metadata: Metadata.Metadata) => metadata.entries.length === 0 || Metadata.byteSize(metadata) <= most()
@@ -130,11 +145,10 @@ export const serve = (
       ? Either.void
       : Either.left(new ResourceExhausted({ message: "the response metadata is larger than the caller takes" }))
 
-  /** Sends what was written as the last of this stream, and wants no more of the request. */
-  const finish = () => {
-    settle()
-    stream.write(Varint.take(writer), true)
-    stream.stop("H3_NO_ERROR")
+  /** Sends what was written as the last of a stream, and wants no more of the request. */
+  const sendLast = (id: number) => {
+    session.write(id, Varint.take(writer), true)
+    session.stop(id, "H3_NO_ERROR")
   }
 
   const writeHead = (response: IncomingCall.Response) => {
@@ -144,7 +158,7 @@ export const serve = (
     }
   }
 
-  const sendError = (error: StatusError, response: IncomingCall.Response | undefined) => {
+  const writeError = (error: StatusError, response: IncomingCall.Response | undefined) => {
     const isAlone = response === undefined || (!response.headersSent && response.headers.entries.length === 0)
     if (response !== undefined && !isAlone) {
       writeHead(response)
@@ -157,196 +171,224 @@ export const serve = (
       maxDetails
     )
     Frames.writeHeaders(writer, fields, isAlone ? responseHead : undefined)
-    finish()
   }
 
-  const sendCause = (cause: Cause.Cause<StatusError>, response: IncomingCall.Response) =>
-    sendError(
-      Option.getOrElse(Cause.failureOption(cause), () =>
-        inFlight.isDraining()
-          ? new Unavailable({ message: "the peer shut down" })
-          : new Cancelled({ message: "the handler was interrupted" })
-      ),
-      response
+  const sendCause = (call: Call, cause: Cause.Cause<StatusError>) => {
+    const error = Option.getOrElse(Cause.failureOption(cause), () =>
+      inFlight.isDraining()
+        ? new Unavailable({ message: "the peer shut down" })
+        : new Cancelled({ message: "the handler was interrupted" })
     )
+    settle(call)
+    writeError(error, call.incoming.response)
+    sendLast(call.id)
+  }
 
   /** Ends a call from this end, whatever its handler is doing. */
-  const refuse = (error: StatusError) => {
-    if (!isOver) {
-      interrupt()
-      sendError(error, incoming?.response)
+  const refuse = (call: Call, error: StatusError) => {
+    if (!call.isOver) {
+      interrupt(call)
+      writeError(error, call.incoming.response)
+      sendLast(call.id)
     }
   }
 
-  const sendOk = (response: IncomingCall.Response) => {
+  const sendOk = (call: Call) => {
+    const { response } = call.incoming
+    settle(call)
     writeHead(response)
     Frames.writeHeaders(writer, GrpcFields.fromMetadata(response.trailers), okTrailer)
-    finish()
+    sendLast(call.id)
   }
 
   const start = <A>(
+    call: Call,
     effect: Effect.Effect<A, StatusError>,
-    route: Route.Route,
-    incoming: IncomingCall.IncomingCall,
     onExit: (exit: Exit.Exit<A, StatusError>) => void
   ) => {
-    const fiber = inFlight.fork(effect, route.context, incoming, (exit) => {
-      handler = undefined
-      if (!isOver) {
+    const fiber = inFlight.fork(effect, call.requests.route.context, call.incoming, (exit) => {
+      call.handler = undefined
+      if (!call.isOver) {
         onExit(exit)
       }
     })
     if (fiber.unsafePoll() === null) {
-      handler = fiber
-      session.quic.watch(stream.id, true)
+      call.handler = fiber
+      session.quic.watch(call.id, true)
     }
   }
 
-  const unary = (route: Route.UnaryRoute, incoming: IncomingCall.IncomingCall) => {
-    let request: Uint8Array | undefined
-    return {
-      push: (message: Uint8Array) => {
-        if (request !== undefined) {
-          return refuse(new Unimplemented({ message: `${path} takes one request message, more came` }))
-        }
-        request = message
-      },
-      halfClose: () => {
-        if (request === undefined) {
-          return refuse(new Unimplemented({ message: `${path} takes one request message, none came` }))
-        }
-        const decoded = Codec.decode(route.method.input, request, settings.maxReceiveMessageSize, where)
-        if (Either.isLeft(decoded)) {
-          return refuse(decoded.left)
-        }
-        start(route.handle(decoded.right, incoming), route, incoming, (exit) => {
-          if (Exit.isFailure(exit)) {
-            return sendCause(exit.cause, incoming.response)
-          }
-          const bytes = Either.flatMap(checkResponse(incoming.response), () =>
-            Codec.encode(route.method.output, exit.value, settings.maxSendMessageSize, where)
-          )
-          if (Either.isLeft(bytes)) {
-            return sendCause(Cause.fail(bytes.left), incoming.response)
-          }
-          writeHead(incoming.response)
-          const rest = QuicMessages.write(writer, bytes.right)
-          if (rest !== undefined) {
-            stream.write(Varint.take(writer), false)
-            stream.write(rest, false)
-          }
-          sendOk(incoming.response)
-        })
-      }
+  const whereOf = ({ incoming }: Call) => ({ method: incoming.method, peer: link.peer.address })
+
+  const decode = (call: Call, bytes: Uint8Array) =>
+    Codec.decode(call.requests.route.method.input, bytes, settings.maxReceiveMessageSize, whereOf(call))
+
+  const encode = (call: Call, message: unknown) =>
+    Codec.encode(call.requests.route.method.output, message, settings.maxSendMessageSize, whereOf(call))
+
+  const sendReply = (call: Call, exit: Exit.Exit<unknown, StatusError>) => {
+    if (Exit.isFailure(exit)) {
+      return sendCause(call, exit.cause)
     }
+    const { response } = call.incoming
+    const bytes = Either.flatMap(checkResponse(response), () => encode(call, exit.value))
+    if (Either.isLeft(bytes)) {
+      return sendCause(call, Cause.fail(bytes.left))
+    }
+    writeHead(response)
+    const rest = QuicMessages.write(writer, bytes.right)
+    if (rest !== undefined) {
+      session.write(call.id, Varint.take(writer), false)
+      session.write(call.id, rest, false)
+    }
+    sendOk(call)
   }
 
-  const streaming = (route: Route.StreamRoute, incoming: IncomingCall.IncomingCall) => {
-    const inbox = QuicMessages.makeInbox<never>(() => stream)
-    const requests = Stream.mapEffect(inbox.stream, (bytes) =>
-      Codec.decode(route.method.input, bytes, settings.maxReceiveMessageSize, where)
-    )
+  const answer = (call: Call, { request, route }: Single) => {
+    if (request === undefined) {
+      return refuse(
+        call,
+        new Unimplemented({ message: `${call.incoming.method} takes one request message, none came` })
+      )
+    }
+    const decoded = decode(call, request)
+    if (Either.isLeft(decoded)) {
+      return refuse(call, decoded.left)
+    }
+    start(call, route.handle(decoded.right, call.incoming), (exit) => sendReply(call, exit))
+  }
+
+  const answerStream = (call: Call, { inbox, route }: Several) => {
+    const { id, incoming } = call
+    const requests = Stream.mapEffect(inbox.stream, (bytes) => decode(call, bytes))
     const send = (message: unknown) =>
-      Effect.flatMap(Codec.encode(route.method.output, message, settings.maxSendMessageSize, where), (bytes) =>
+      Effect.flatMap(encode(call, message), (bytes) =>
         Effect.async<void>((resume) => {
           writeHead(incoming.response)
           const sent = () => Turns.give(() => resume(Effect.void))
           const rest = QuicMessages.write(writer, bytes)
-          stream.write(Varint.take(writer), false, rest === undefined ? sent : undefined)
+          session.write(id, Varint.take(writer), false, rest === undefined ? sent : undefined)
           if (rest !== undefined) {
-            stream.write(rest, false, sent)
+            session.write(id, rest, false, sent)
           }
         })
       )
-    start(Stream.runForEach(route.handle(requests, incoming), send), route, incoming, (exit) => {
+    start(call, Stream.runForEach(route.handle(requests, incoming), send), (exit) => {
       const checked = Exit.isSuccess(exit) ? checkResponse(incoming.response) : Either.void
       if (Exit.isFailure(exit)) {
-        return sendCause(exit.cause, incoming.response)
+        return sendCause(call, exit.cause)
       }
-      return Either.isLeft(checked) ? sendCause(Cause.fail(checked.left), incoming.response) : sendOk(incoming.response)
+      return Either.isLeft(checked) ? sendCause(call, Cause.fail(checked.left)) : sendOk(call)
     })
-    return { push: inbox.push, halfClose: () => inbox.end(Exit.void) }
   }
 
-  const accept = (): IncomingCall.IncomingCall | undefined => {
-    const { encoding, hasMetadata, timeout } = gistOf(head)
-    if (encoding !== "identity") {
-      refuse(new Unimplemented({ message: `the messages are compressed with ${encoding}, which this peer can't read` }))
-      return undefined
-    }
-    const metadata = hasMetadata ? GrpcFields.toMetadata(head.fields) : Metadata.empty
-    const size = Metadata.byteSize(metadata)
-    if (size > settings.maxMetadataSize) {
+  const messages: GrpcMessage.Events<Call> = {
+    onMessage: (message, call) => {
+      const { requests } = call
+      if (requests._tag === "Stream") {
+        requests.inbox.push(message)
+      } else if (requests.request === undefined) {
+        requests.request = message
+      } else {
+        refuse(call, new Unimplemented({ message: `${call.incoming.method} takes one request message, more came` }))
+      }
+    },
+    onBroken: (why, call) =>
       refuse(
-        new ResourceExhausted({
-          message: `metadata has ${size} bytes, more than the ${settings.maxMetadataSize} allowed`
-        })
-      )
-      return undefined
-    }
-    if (Option.isNone(timeout)) {
-      refuse(new Internal({ message: "the header grpc-timeout is malformed" }))
-      return undefined
-    }
-    const pass = () => refuse(new DeadlineExceeded({ message: "the deadline passed" }))
-    if (timeout.value === 0) {
-      pass()
-      return undefined
-    }
-    deadline = deadlines.add(timeout.value, pass)
-    return IncomingCall.make(
-      {
-        method: path,
-        peer: link.peer,
-        metadata,
-        deadline: clock.unsafeCurrentTimeMillis() + timeout.value,
-        draining: inFlight.draining
-      },
-      link.connection
-    )
-  }
-
-  const route = routes.get(path)
-  let incoming: IncomingCall.IncomingCall | undefined
-  const nothing: Body = { onData: constVoid, onEnd: constVoid, onGone: constVoid }
-  if (route === undefined) {
-    refuse(new Unimplemented({ message: `unknown method ${path}` }))
-    return nothing
-  }
-  incoming = accept()
-  if (incoming === undefined) {
-    return nothing
-  }
-  const call = route._tag === "Unary" ? unary(route, incoming) : streaming(route, incoming)
-  const messages = GrpcMessage.makeDecoder(settings.maxReceiveMessageSize, {
-    onMessage: call.push,
-    onBroken: (why) =>
-      refuse(
+        call,
         why === "TooLarge"
           ? new ResourceExhausted({
               message: `the received message has more than the ${settings.maxReceiveMessageSize} bytes allowed`
             })
           : new Internal({ message: "a message is compressed, and no grpc-encoding says how" })
       )
-  })
-  return {
-    onData: (chunk) => {
-      if (!isOver) {
-        GrpcMessage.receive(messages, chunk)
-      }
-    },
-    onEnd: () => {
-      if (isOver) {
-        return
-      }
-      if (GrpcMessage.isMidMessage(messages)) {
-        return refuse(new Internal({ message: "the request ended within a message" }))
-      }
-      call.halfClose()
-    },
-    onGone: () => {
-      if (!isOver) {
-        interrupt()
+  }
+
+  const onEnd = (call: Call) => {
+    if (call.isOver) {
+      return
+    }
+    if (GrpcMessage.isMidMessage(call.messages)) {
+      return refuse(call, new Internal({ message: "the request ended within a message" }))
+    }
+    return call.requests._tag === "Stream" ? call.requests.inbox.end(Exit.void) : answer(call, call.requests)
+  }
+
+  /** Why a call is not begun. */
+  const objection = ({ encoding, timeout }: Gist, metadata: Metadata.Metadata): StatusError | undefined => {
+    if (encoding !== "identity") {
+      return new Unimplemented({
+        message: `the messages are compressed with ${encoding}, which this peer can't read`
+      })
+    }
+    const size = Metadata.byteSize(metadata)
+    if (size > settings.maxMetadataSize) {
+      return new ResourceExhausted({
+        message: `metadata has ${size} bytes, more than the ${settings.maxMetadataSize} allowed`
+      })
+    }
+    if (Option.isNone(timeout)) {
+      return new Internal({ message: "the header grpc-timeout is malformed" })
+    }
+    return timeout.value === 0 ? new DeadlineExceeded({ message: "the deadline passed" }) : undefined
+  }
+
+  const reject = (id: number, error: StatusError): Body => {
+    writeError(error, undefined)
+    sendLast(id)
+    return nothing
+  }
+
+  return (head, id) => {
+    const path = head.path ?? ""
+    const route = routes.get(path)
+    if (route === undefined) {
+      return reject(id, new Unimplemented({ message: `unknown method ${path}` }))
+    }
+    const gist = gistOf(head)
+    const metadata = gist.hasMetadata ? GrpcFields.toMetadata(head.fields) : Metadata.empty
+    const objected = objection(gist, metadata)
+    if (objected !== undefined) {
+      return reject(id, objected)
+    }
+    const timeout = Option.getOrElse(gist.timeout, () => Number.POSITIVE_INFINITY)
+    const incoming = IncomingCall.make(
+      {
+        method: path,
+        peer: link.peer,
+        metadata,
+        deadline: clock.unsafeCurrentTimeMillis() + timeout,
+        draining: inFlight.draining
+      },
+      link.connection
+    )
+    const call: Call = {
+      id,
+      incoming,
+      messages: GrpcMessage.makeDecoder(settings.maxReceiveMessageSize),
+      requests:
+        route._tag === "Unary"
+          ? { _tag: "Unary", route, request: undefined }
+          : { _tag: "Stream", route, inbox: QuicMessages.makeInbox(session, () => id) },
+      handler: undefined,
+      deadline: undefined,
+      isOver: false
+    }
+    call.deadline = deadlines.add(timeout, () => refuse(call, new DeadlineExceeded({ message: "the deadline passed" })))
+    if (call.requests._tag === "Stream") {
+      answerStream(call, call.requests)
+    }
+    return {
+      onData: (chunk) => {
+        if (!call.isOver) {
+          GrpcMessage.receive(call.messages, messages, call, chunk)
+        }
+      },
+      onEnd: () => onEnd(call),
+      onGone: () => {
+        if (!call.isOver) {
+          interrupt(call)
+        }
       }
     }
   }

@@ -2,7 +2,7 @@ import * as Either from "effect/Either"
 import * as GrpcMessage from "../Grpc/GrpcMessage.js"
 import * as Inbox from "../Transport/internal/inbox.js"
 import * as Frames from "./Http3Frames.js"
-import type { Http3Stream } from "./http3Session.js"
+import type { Http3Session } from "./http3Session.js"
 import type * as Varint from "./Varint.js"
 
 /** Larger messages are sent from where they lie. */
@@ -26,21 +26,28 @@ export const write = (writer: Varint.Writer, message: Uint8Array): Buffer | unde
 }
 
 /** The messages of a stream on their way to a reader, no more of them than it has room for. */
-export const makeInbox = <E>(stream: () => Http3Stream | undefined): Inbox.Inbox<Uint8Array, Uint8Array, E> => {
+export const makeInbox = <E>(
+  session: Http3Session,
+  stream: () => number | undefined
+): Inbox.Inbox<Uint8Array, Uint8Array, E> => {
   let waiting = 0
   const inbox = Inbox.make<Uint8Array, Uint8Array, E>({
     decode: Either.right,
     onTaken: () => {
       waiting = 0
-      stream()?.resume()
+      const id = stream()
+      if (id !== undefined) {
+        session.resume(id)
+      }
     }
   })
   return {
     ...inbox,
     push: (message) => {
       waiting += message.length + GrpcMessage.prefixSize
-      if (waiting > maxWaiting) {
-        stream()?.pause()
+      const id = stream()
+      if (waiting > maxWaiting && id !== undefined) {
+        session.pause(id)
       }
       inbox.push(message)
     }

@@ -9,6 +9,7 @@ import * as GrpcMessage from "../Grpc/GrpcMessage.js"
 import * as GrpcTimeout from "../Grpc/GrpcTimeout.js"
 import * as Codec from "../Transport/internal/codec.js"
 import type { Connection, OutgoingCall } from "../Transport/internal/connection.js"
+import type { Deadline } from "../Transport/internal/deadlines.js"
 import * as IdTable from "../Transport/internal/idTable.js"
 import * as Turns from "../Transport/internal/turns.js"
 import * as Turnstile from "../Transport/internal/turnstile.js"
@@ -29,7 +30,7 @@ import { sectionSize } from "./Http3Fields.js"
 import * as Frames from "./Http3Frames.js"
 import * as Http3Message from "./Http3Message.js"
 import * as Http3Sections from "./Http3Sections.js"
-import type { Http3Stream, Http3StreamEvents } from "./http3Session.js"
+import type { Http3StreamEvents } from "./http3Session.js"
 import * as Qpack from "./Qpack.js"
 import { type Link, maxFieldSectionSize } from "./quicLink.js"
 import * as QuicMessages from "./quicMessages.js"
@@ -45,10 +46,17 @@ interface Where {
 /** A call that has begun. */
 interface Call {
   readonly where: Where
-  readonly stream: Http3Stream
-  readonly end: (end: End) => void
-  /** Ends a call that the peer has not ended. */
-  readonly breakOff: (end: End) => void
+  readonly options: OutgoingCall
+  readonly messages: GrpcMessage.Decoder
+  readonly onMessage: (message: Uint8Array) => void
+  readonly onEnd: (end: End) => void
+  /** Of its stream. */
+  id: number
+  deadline: Deadline | undefined
+  isOver: boolean
+  hasHeaders: boolean
+  hasContent: boolean
+  trailers: GrpcFields.Fields | undefined
 }
 
 /** A unary call that is under way. */
@@ -84,16 +92,14 @@ const ofReset = (code: number, where: Where): StatusError => {
   }
 }
 
+/** The id of a call that has no stream yet. */
+const unopened = -1
+
 export const make = (link: Link): Outgoing => {
   const { deadlines, session, settings, turnstile, writer } = link
   const calls = IdTable.make<Call>()
   /** The fields with which the last call of each method began, as they are sent, and its timeout. */
   const prepared = new Map<string, { readonly timeout: string; readonly lines: Buffer }>()
-  const options = {
-    maxFieldSectionSize: maxFieldSectionSize(settings),
-    method: "POST",
-    known: Http3Sections.make()
-  }
   const preparedFor = (path: string, millis: number): Buffer => {
     const timeout = Number.isFinite(millis) ? GrpcTimeout.format(millis) : ""
     const last = prepared.get(path)
@@ -116,136 +122,152 @@ export const make = (link: Link): Outgoing => {
     return lines
   }
 
+  const end = (call: Call, exit: End) => {
+    if (!call.isOver) {
+      call.isOver = true
+      deadlines.remove(call.deadline)
+      calls.remove(call.id)
+      call.onEnd(exit)
+    }
+  }
+
+  /** Ends a call that the peer has not ended. */
+  const breakOff = (call: Call, exit: End) => {
+    if (!call.isOver) {
+      session.cancel(call.id, "H3_REQUEST_CANCELLED")
+      end(call, exit)
+    }
+  }
+
+  const fail = (call: Call, error: StatusError) => breakOff(call, Exit.fail(error))
+
+  const messages: GrpcMessage.Events<Call> = {
+    onMessage: (message, call) => call.onMessage(message),
+    onBroken: (why, call) =>
+      fail(
+        call,
+        why === "TooLarge"
+          ? new ResourceExhausted({
+              message: `the received message has more than the ${settings.maxReceiveMessageSize} bytes allowed`,
+              ...call.where
+            })
+          : new Internal({ message: "the received message is compressed", ...call.where })
+      )
+  }
+
+  /** The error that a whole answer comes to. */
+  const errorOf = ({ hasContent, messages, trailers, where }: Call): StatusError | undefined => {
+    if (trailers === undefined && hasContent) {
+      return new Internal({ message: "the answer ended without a status", ...where })
+    }
+    return (
+      GrpcFields.toError(trailers ?? [], where) ??
+      (GrpcMessage.isMidMessage(messages)
+        ? new Internal({ message: "the answer ended within a message", ...where })
+        : undefined)
+    )
+  }
+
+  const responses = Http3Message.responses<Call>(
+    {
+      onInformational: constVoid,
+      onHead: ({ fields, status }, call) => {
+        const unfit = GrpcFields.checkHead(status, fields, call.where)
+        if (unfit !== undefined) {
+          return fail(call, unfit)
+        }
+        // An answer of one section: its fields are the trailers.
+        if (GrpcFields.get(fields, "grpc-status") !== undefined) {
+          call.trailers = fields
+          return
+        }
+        call.hasHeaders = true
+        call.options.onHeaders?.(GrpcFields.toMetadata(fields))
+      },
+      onData: (chunk, call) => {
+        if (!call.isOver) {
+          call.hasContent = true
+          GrpcMessage.receive(call.messages, messages, call, chunk)
+        }
+      },
+      onTrailers: (fields, call) => {
+        call.trailers = fields
+      },
+      onEnd: (call) => {
+        if (call.isOver) {
+          return
+        }
+        const error = errorOf(call)
+        const { hasHeaders, options, trailers } = call
+        if (!hasHeaders) {
+          options.onHeaders?.(Metadata.empty)
+        }
+        options.onTrailers?.(GrpcFields.toMetadata(trailers ?? []))
+        // The peer is done, whether or not it has read all.
+        if (error !== undefined || trailers === undefined) {
+          session.cancel(call.id, "H3_NO_ERROR")
+        }
+        end(call, error === undefined ? Exit.void : Exit.fail(error))
+      }
+    },
+    { maxFieldSectionSize: maxFieldSectionSize(settings), method: "POST", known: Http3Sections.make() }
+  )
+
+  const streamEvents: Http3StreamEvents<Http3Message.Message<Call>> = {
+    onBytes: Http3Message.receive,
+    onReset: (code, { owner }) => fail(owner, ofReset(code, owner.where)),
+    onStopped: (code, { owner }) => {
+      // The peer has answered, or will, without reading all of the request.
+      if (code !== codes.H3_NO_ERROR) {
+        fail(owner, ofReset(code, owner.where))
+      }
+    },
+    onViolation: ({ code, text }, { owner }) =>
+      fail(
+        owner,
+        code === "H3_EXCESSIVE_LOAD"
+          ? new ResourceExhausted({ message: `the answer has ${text}`, ...owner.where })
+          : new Internal({ message: `the answer breaks the rules of HTTP/3: ${text}`, ...owner.where })
+      ),
+    onLost: (why, { owner }) => end(owner, Exit.fail(new Unavailable({ message: why, ...owner.where })))
+  }
+
   const open = (
     where: Where,
-    { metadata, onHeaders, onTrailers }: OutgoingCall,
+    options: OutgoingCall,
     timeout: number,
     onMessage: (message: Uint8Array) => void,
     onEnd: (end: End) => void
   ): Call => {
-    let isOver = false
-    let hasHeaders = false
-    let hasContent = false
-    let error: StatusError | undefined
-    let trailers: GrpcFields.Fields | undefined
-
-    const end = (exit: End) => {
-      if (!isOver) {
-        isOver = true
-        deadlines.remove(deadline)
-        calls.remove(stream.id)
-        onEnd(exit)
-      }
-    }
-
-    const breakOff = (exit: End) => {
-      if (!isOver) {
-        stream.cancel("H3_REQUEST_CANCELLED")
-        end(exit)
-      }
-    }
-
-    const fail = (error: StatusError) => breakOff(Exit.fail(error))
-
-    const messages = GrpcMessage.makeDecoder(settings.maxReceiveMessageSize, {
+    const call: Call = {
+      where,
+      options,
+      messages: GrpcMessage.makeDecoder(settings.maxReceiveMessageSize),
       onMessage,
-      onBroken: (why) =>
-        fail(
-          why === "TooLarge"
-            ? new ResourceExhausted({
-                message: `the received message has more than the ${settings.maxReceiveMessageSize} bytes allowed`,
-                ...where
-              })
-            : new Internal({ message: "the received message is compressed", ...where })
-        )
-    })
-
-    const receive = Http3Message.receiveResponse(
-      {
-        onInformational: constVoid,
-        onHead: ({ fields, status }) => {
-          const unfit = GrpcFields.checkHead(status, fields, where)
-          if (unfit !== undefined) {
-            return fail(unfit)
-          }
-          // An answer of one section: its fields are the trailers.
-          if (GrpcFields.get(fields, "grpc-status") !== undefined) {
-            trailers = fields
-            return
-          }
-          hasHeaders = true
-          onHeaders?.(GrpcFields.toMetadata(fields))
-        },
-        onData: (chunk) => {
-          if (!isOver) {
-            hasContent = true
-            GrpcMessage.receive(messages, chunk)
-          }
-        },
-        onTrailers: (fields) => {
-          trailers = fields
-        },
-        onEnd: () => {
-          if (isOver) {
-            return
-          }
-          if (trailers === undefined && hasContent) {
-            error = new Internal({ message: "the answer ended without a status", ...where })
-          } else {
-            error = GrpcFields.toError(trailers ?? [], where)
-          }
-          if (error === undefined && GrpcMessage.isMidMessage(messages)) {
-            error = new Internal({ message: "the answer ended within a message", ...where })
-          }
-          if (!hasHeaders) {
-            onHeaders?.(Metadata.empty)
-          }
-          onTrailers?.(GrpcFields.toMetadata(trailers ?? []))
-          // The peer is done, whether or not it has read all.
-          if (error !== undefined || trailers === undefined) {
-            stream.cancel("H3_NO_ERROR")
-          }
-          end(error === undefined ? Exit.void : Exit.fail(error))
-        }
-      },
-      options
-    )
-
-    const events: Http3StreamEvents = {
-      onBytes: receive,
-      onReset: (code) => fail(ofReset(code, where)),
-      onStopped: (code) => {
-        // The peer has answered, or will, without reading all of the request.
-        if (code !== codes.H3_NO_ERROR) {
-          fail(ofReset(code, where))
-        }
-      },
-      onViolation: ({ code, text }) =>
-        fail(
-          code === "H3_EXCESSIVE_LOAD"
-            ? new ResourceExhausted({ message: `the answer has ${text}`, ...where })
-            : new Internal({ message: `the answer breaks the rules of HTTP/3: ${text}`, ...where })
-        ),
-      onLost: (why) => end(Exit.fail(new Unavailable({ message: why, ...where })))
+      onEnd,
+      id: unopened,
+      deadline: undefined,
+      isOver: false,
+      hasHeaders: false,
+      hasContent: false,
+      trailers: undefined
     }
-
-    const stream = session.open(events)
-    const onDeadline = () => fail(new DeadlineExceeded({ message: "the deadline passed", ...where }))
-    const deadline = deadlines.add(timeout, onDeadline)
-    const call = { stream, end, breakOff, where }
-    calls.add(stream.id, call)
-    const fields = GrpcFields.fromMetadata(metadata)
-    Frames.writeHeaders(writer, fields, preparedFor(where.method, timeout))
+    call.id = session.open(streamEvents, Http3Message.make(responses, call))
+    call.deadline = deadlines.add(timeout, () =>
+      fail(call, new DeadlineExceeded({ message: "the deadline passed", ...where }))
+    )
+    calls.add(call.id, call)
+    Frames.writeHeaders(writer, GrpcFields.fromMetadata(options.metadata), preparedFor(where.method, timeout))
     return call
   }
 
-  const send = (stream: Http3Stream, message: Uint8Array, fin: boolean, sent?: () => void) => {
+  const send = (id: number, message: Uint8Array, fin: boolean, sent?: () => void) => {
     const rest = QuicMessages.write(writer, message)
     if (rest === undefined) {
-      stream.write(Varint.take(writer), fin, sent)
+      session.write(id, Varint.take(writer), fin, sent)
     } else {
-      stream.write(Varint.take(writer), false)
-      stream.write(rest, fin, sent)
+      session.write(id, Varint.take(writer), false)
+      session.write(id, rest, fin, sent)
     }
   }
 
@@ -270,7 +292,9 @@ export const make = (link: Link): Outgoing => {
   const settle = <O>(pending: Pending, output: Method.Codec<never, O>, where: Where) => ({
     onFailure: (cause: Cause.Cause<StatusError>) => {
       pending.leave()
-      pending.opened?.breakOff(Exit.void)
+      if (pending.opened !== undefined) {
+        breakOff(pending.opened, Exit.void)
+      }
       return Effect.failCause(cause)
     },
     onSuccess: (): Effect.Effect<O, CallError> => {
@@ -300,11 +324,12 @@ export const make = (link: Link): Outgoing => {
       }
       const pending: Pending = { opened: undefined, reply: undefined, leave: constVoid }
       const onMessage = (message: Uint8Array) => {
-        if (pending.reply !== undefined) {
+        if (pending.reply === undefined) {
+          pending.reply = message
+        } else if (pending.opened !== undefined) {
           const text = `${method.path} answered with more than one message`
-          return pending.opened?.breakOff(Exit.fail(new Unimplemented({ message: text, ...where })))
+          fail(pending.opened, new Unimplemented({ message: text, ...where }))
         }
-        pending.reply = message
       }
       const answer = Effect.async<void, StatusError>((resume) => {
         const start = (timeout: number) => {
@@ -312,7 +337,7 @@ export const make = (link: Link): Outgoing => {
             pending.opened = undefined
             resume(exit)
           })
-          send(pending.opened.stream, bytes.right, true)
+          send(pending.opened.id, bytes.right, true)
         }
         pending.leave = turnstile.enter(where, call.timeout, start, (error) => resume(Effect.fail(error)))
       })
@@ -334,33 +359,38 @@ export const make = (link: Link): Outgoing => {
         }
         let opened: Call | undefined
         let leave = constVoid
-        const inbox = QuicMessages.makeInbox<CallError | E>(() => opened?.stream)
+        const inbox = QuicMessages.makeInbox<CallError | E>(session, () => opened?.id)
+        const giveUp = () => {
+          if (opened !== undefined) {
+            breakOff(opened, Exit.void)
+          }
+        }
         yield* Effect.addFinalizer(() =>
           Effect.sync(() => {
             leave()
-            opened?.breakOff(Exit.void)
+            giveUp()
           })
         )
-        const { stream } = yield* Effect.async<Call, Unavailable | DeadlineExceeded>((resume) => {
+        const { id } = yield* Effect.async<Call, Unavailable | DeadlineExceeded>((resume) => {
           const start = (timeout: number) => {
             opened = open(where, call, timeout, inbox.push, inbox.end)
-            opened.stream.write(Varint.take(writer), false)
+            session.write(opened.id, Varint.take(writer), false)
             resume(Effect.succeed(opened))
           }
           leave = turnstile.enter(where, call.timeout, start, (error) => resume(Effect.fail(error)))
         })
         const sendOne = (request: II) =>
           Effect.flatMap(encode(method, request, where), (bytes) =>
-            Effect.async<void>((resume) => send(stream, bytes, false, () => Turns.give(() => resume(Effect.void))))
+            Effect.async<void>((resume) => send(id, bytes, false, () => Turns.give(() => resume(Effect.void))))
           )
         yield* Stream.runForEach(requests, sendOne).pipe(
           Effect.matchCauseEffect({
             onFailure: (cause) =>
               Effect.sync(() => {
                 inbox.end(Exit.failCause(cause))
-                opened?.breakOff(Exit.void)
+                giveUp()
               }),
-            onSuccess: () => Effect.sync(() => stream.write(Frames.lastData, true))
+            onSuccess: () => Effect.sync(() => session.write(id, Frames.lastData, true))
           }),
           Effect.forkScoped
         )
@@ -373,15 +403,15 @@ export const make = (link: Link): Outgoing => {
   return {
     connection: { unary, stream },
     onGoaway: (id) => {
-      for (const [streamId, { breakOff, where }] of calls.entries()) {
-        if (streamId >= id) {
-          breakOff(Exit.fail(new Unavailable({ message: "the peer goes away", processed: "no", ...where })))
+      for (const [, call] of calls.entries()) {
+        if (call.id >= id) {
+          fail(call, new Unavailable({ message: "the peer goes away", processed: "no", ...call.where }))
         }
       }
     },
     cancelAll: () => {
-      for (const [, { breakOff, where }] of calls.entries()) {
-        breakOff(Exit.fail(new Cancelled({ message: "the client was closed", ...where })))
+      for (const [, call] of calls.entries()) {
+        fail(call, new Cancelled({ message: "the client was closed", ...call.where }))
       }
     }
   }

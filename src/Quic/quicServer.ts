@@ -28,6 +28,7 @@ import type { Settings } from "./QuicOptions.js"
 import * as QuicClient from "./quicClient.js"
 import * as QuicConnection from "./quicConnection.js"
 import * as QuicIncoming from "./quicIncoming.js"
+import type { Link } from "./quicLink.js"
 
 /** How long the last answers may take to arrive after the handlers have ended. */
 const flushPeriod = Duration.seconds(1)
@@ -172,19 +173,22 @@ export const listen = (
       answering -= 1
     }
 
-    const serve: QuicConnection.Serve = (link, head, stream) => {
-      if (QuicIncoming.isGrpc(head)) {
-        return QuicIncoming.serve(link, { routes, inFlight, clock }, head, stream)
+    const makeServe = (link: Link): QuicConnection.Serve => {
+      const serveCall = QuicIncoming.make(link, { routes, inFlight, clock })
+      return (head, id) => {
+        if (QuicIncoming.isGrpc(head)) {
+          return serveCall(head, id)
+        }
+        if (DatagramChannel.isOpening(head) && link.session.maxDatagramSize(id) !== undefined) {
+          return others.channels.agree(link, id)
+        }
+        const handler = others.handler()
+        if (handler === undefined) {
+          return Http3Server.refuse(link, id, Http3Server.statusOfNone(head, routes.has(head.path ?? "")))
+        }
+        answering += 1
+        return Http3Server.serve(link, head, id, handler, answered)
       }
-      if (DatagramChannel.isOpening(head) && stream.maxDatagramSize() !== undefined) {
-        return others.channels.agree(link, stream)
-      }
-      const handler = others.handler()
-      if (handler === undefined) {
-        return Http3Server.refuse(link, stream, Http3Server.statusOfNone(head, routes.has(head.path ?? "")))
-      }
-      answering += 1
-      return Http3Server.serve(link, head, stream, handler, answered)
     }
 
     const allAnswered = Effect.repeat(
@@ -234,7 +238,7 @@ export const listen = (
             maxHandshakeRate: settings.maxHandshakeRate,
             onConnection: (quic) => {
               const address = Peer.formatAddress(quic.remote)
-              const connection = QuicConnection.make(quic, "server", address, settings, serve)
+              const connection = QuicConnection.make(quic, "server", address, settings, makeServe)
               Count.add(TransportMetrics.connectionsAccepted, 1)
               run(
                 Effect.ensuring(

@@ -1,4 +1,4 @@
-import type { Http3Stream } from "./http3Session.js"
+import type { Http3Session } from "./http3Session.js"
 
 /** Bytes that wait for a reader of a body before the peer has to wait. */
 const highWaterMark = 64 * 1024
@@ -12,7 +12,7 @@ export interface WebBody {
 }
 
 /** `onCancel` is called when nobody wants the rest. */
-export const make = (stream: () => Http3Stream | undefined, onCancel: () => void): WebBody => {
+export const make = (session: Http3Session, stream: () => number | undefined, onCancel: () => void): WebBody => {
   let controller: ReadableStreamDefaultController<Uint8Array> | undefined
   let isOver = false
   const over = (end: () => void) => {
@@ -27,7 +27,12 @@ export const make = (stream: () => Http3Stream | undefined, onCancel: () => void
         start: (made) => {
           controller = made
         },
-        pull: () => stream()?.resume(),
+        pull: () => {
+          const id = stream()
+          if (id !== undefined) {
+            session.resume(id)
+          }
+        },
         cancel: () => over(onCancel)
       },
       { highWaterMark, size: (chunk) => chunk?.length ?? 0 }
@@ -35,8 +40,9 @@ export const make = (stream: () => Http3Stream | undefined, onCancel: () => void
     push: (chunk) => {
       if (!isOver) {
         controller?.enqueue(Uint8Array.from(chunk))
-        if ((controller?.desiredSize ?? 0) <= 0) {
-          stream()?.pause()
+        const id = stream()
+        if ((controller?.desiredSize ?? 0) <= 0 && id !== undefined) {
+          session.pause(id)
         }
       }
     },

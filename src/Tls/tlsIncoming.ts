@@ -65,9 +65,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
   /** Forgets a call, whose answer has been written or is no longer wanted. */
   const forget = (id: number): Call | undefined => {
     const call = calls.remove(id)
-    if (call?.deadline !== undefined) {
-      deadlines.remove(call.deadline)
-    }
+    deadlines.remove(call?.deadline)
     return call
   }
 

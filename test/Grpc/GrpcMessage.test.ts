@@ -16,15 +16,20 @@ const framed = (messages: ReadonlyArray<Uint8Array>): Buffer =>
 const decode = (bytes: Buffer, sizes: ReadonlyArray<number>, limit: number) => {
   const messages: Array<Uint8Array> = []
   const broken: Array<string> = []
-  const decoder = GrpcMessage.makeDecoder(limit, {
-    onMessage: (message) => messages.push(message),
-    onBroken: (why) => broken.push(why)
-  })
+  const call = Symbol("call")
+  const hear =
+    <A>(heard: Array<A>) =>
+    (what: A, of: symbol) => {
+      expect(of).toBe(call)
+      heard.push(what)
+    }
+  const events = { onMessage: hear(messages), onBroken: hear(broken) }
+  const decoder = GrpcMessage.makeDecoder(limit)
   let at = 0
   for (const size of [...sizes, bytes.length]) {
     const chunk = Buffer.from(bytes.subarray(at, at + size))
     at += chunk.length
-    GrpcMessage.receive(decoder, chunk)
+    GrpcMessage.receive(decoder, events, call, chunk)
     // Nothing of a chunk is kept.
     chunk.fill(0xff)
   }

@@ -3,7 +3,7 @@ import * as FastCheck from "effect/FastCheck"
 import * as Frames from "../../src/Quic/Http3Frames.js"
 import * as Http3Message from "../../src/Quic/Http3Message.js"
 import * as Varint from "../../src/Quic/Varint.js"
-import { arbitrarySizes, limits, makeEnd, makeLog } from "./http3Support.js"
+import { arbitrarySizes, type Log, limits, makeEnd, makeLog } from "./http3Support.js"
 
 /** Bytes on their way, a queue for each stream and direction, as QUIC carries them. */
 const makeStreams = () => {
@@ -48,18 +48,17 @@ it("two ends and many requests, in whatever order the bytes of their streams com
       }
 
       const heard = contents.map(makeLog)
-      const responses = heard.map((log) =>
-        Http3Message.receiveResponse(
-          {
-            onInformational: () => log.add("informational"),
-            onHead: ({ status }) => log.add(String(status)),
-            onData: log.addData,
-            onTrailers: (trailers) => log.add(String(trailers)),
-            onEnd: () => log.add("end")
-          },
-          { ...limits, method: "POST" }
-        )
+      const responses = Http3Message.responses<Log>(
+        {
+          onInformational: (_, log) => log.add("informational"),
+          onHead: ({ status }, log) => log.add(String(status)),
+          onData: (chunk, log) => log.addData(chunk),
+          onTrailers: (trailers, log) => log.add(String(trailers)),
+          onEnd: (log) => log.add("end")
+        },
+        { ...limits, method: "POST" }
       )
+      const answers = heard.map((log) => Http3Message.make(responses, log))
       for (const [i, content] of contents.entries()) {
         const head = [[":method", "POST"] as const, [":scheme", "https"] as const, [":authority", "a"] as const]
         Frames.writeHeaders(writer, [...head, [":path", `/${i}`]])
@@ -67,37 +66,43 @@ it("two ends and many requests, in whatever order the bytes of their streams com
         toServer.send(4 * i, Varint.take(writer), true)
       }
 
-      /** Answers with what was asked. */
-      const answer = (id: number) => {
-        let path = ""
-        const content: Array<Buffer> = []
-        return Http3Message.receiveRequest(
-          {
-            onHead: (head) => {
-              path = head.path ?? ""
-            },
-            onData: (chunk) => content.push(Buffer.from(chunk)),
-            onTrailers: () => undefined,
-            onEnd: () => {
-              Frames.writeHeaders(writer, [[":status", "200"]])
-              Frames.writeData(writer, Buffer.concat(content))
-              Frames.writeHeaders(writer, [["x-path", path]])
-              toClient.send(id, Varint.take(writer), true)
-            }
-          },
-          limits
-        )
+      interface Asked {
+        readonly id: number
+        readonly content: Array<Buffer>
+        path: string
       }
-      const handlers = contents.map((_, i) => answer(4 * i))
+      /** Answers with what was asked. */
+      const requests = Http3Message.requests<Asked>(
+        {
+          onHead: (head, asked) => {
+            asked.path = head.path ?? ""
+          },
+          onData: (chunk, { content }) => content.push(Buffer.from(chunk)),
+          onTrailers: () => undefined,
+          onEnd: ({ content, id, path }) => {
+            Frames.writeHeaders(writer, [[":status", "200"]])
+            Frames.writeData(writer, Buffer.concat(content))
+            Frames.writeHeaders(writer, [["x-path", path]])
+            toClient.send(id, Varint.take(writer), true)
+          }
+        },
+        limits
+      )
+      const asked = contents.map((_, i) => Http3Message.make(requests, { id: 4 * i, content: [], path: "" }))
+      const receive = <Owner>(message: Http3Message.Message<Owner> | undefined, chunk: Buffer, fin: boolean) => {
+        if (message !== undefined) {
+          Http3Message.receive(chunk, fin, message)
+        }
+      }
 
       for (let i = 0, moved = true; moved; i++) {
         const turn = turns[i % turns.length] ?? 0
         const size = sizes[i % sizes.length] ?? 1
         const there = toServer.carry(turn, size, (id, chunk, fin) =>
-          id % 4 === 2 ? ends.server.connection.receive(id, chunk, fin) : handlers[id / 4]?.(chunk, fin)
+          id % 4 === 2 ? ends.server.connection.receive(id, chunk, fin) : receive(asked[id / 4], chunk, fin)
         )
         const back = toClient.carry(turn, size, (id, chunk, fin) =>
-          id % 4 === 3 ? ends.client.connection.receive(id, chunk, fin) : responses[id / 4]?.(chunk, fin)
+          id % 4 === 3 ? ends.client.connection.receive(id, chunk, fin) : receive(answers[id / 4], chunk, fin)
         )
         moved = there || back
       }

@@ -152,7 +152,7 @@ const ask = (
       }
     }
     const answered = () => resume(Effect.succeed({ http: Number(fields.get(":status")), fields }))
-    const receive = Http3Message.receiveResponse(
+    const responses = Http3Message.responses<undefined>(
       {
         onInformational: () => {},
         onHead: (head) => {
@@ -168,12 +168,13 @@ const ask = (
       },
       { maxFieldSectionSize: 65_536, method: "POST" }
     )
+    const answer = Http3Message.make(responses, undefined)
     const onReadable = () => {
       for (let got = quic.read(id); got !== undefined; got = quic.read(id)) {
         if (got._tag === "Reset") {
           return resume(Effect.succeed(got.code))
         }
-        receive(got.bytes, got.fin)
+        Http3Message.receive(got.bytes, got.fin, answer)
         if (got.fin) {
           return
         }

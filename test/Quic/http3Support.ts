@@ -77,38 +77,46 @@ export const makeLog = (): Log => {
 }
 
 export interface Listener extends Log {
-  readonly receive: Http3Message.Receive
+  readonly receive: (chunk: Buffer, fin: boolean) => void
 }
 
-export const hearRequest = (options: Http3Message.Options = limits): Listener => {
+/** Messages whose owner is the log of what was heard of them. */
+const hear = (kind: Http3Message.Kind<Log>): Listener => {
   const log = makeLog()
-  const receive = Http3Message.receiveRequest(
-    {
-      onHead: ({ authority, contentLength, fields, method, path, scheme }) =>
-        log.add(`request ${method} ${scheme} ${authority} ${path} ${contentLength} ${show(fields)}`),
-      onData: log.addData,
-      onTrailers: (trailers) => log.add(`trailers ${show(trailers)}`),
-      onEnd: () => log.add("end")
-    },
-    options
-  )
-  return { ...log, receive }
+  const message = Http3Message.make(kind, log)
+  return { ...log, receive: (chunk, fin) => Http3Message.receive(chunk, fin, message) }
 }
 
-export const hearResponse = (method = "GET", options: Http3Message.Options = limits): Listener => {
-  const log = makeLog()
-  const receive = Http3Message.receiveResponse(
-    {
-      onInformational: ({ fields, status }) => log.add(`informational ${status} ${show(fields)}`),
-      onHead: ({ contentLength, fields, status }) => log.add(`response ${status} ${contentLength} ${show(fields)}`),
-      onData: log.addData,
-      onTrailers: (trailers) => log.add(`trailers ${show(trailers)}`),
-      onEnd: () => log.add("end")
-    },
-    { ...options, method }
-  )
-  return { ...log, receive }
+const onContent = {
+  onData: (chunk: Buffer, log: Log) => log.addData(chunk),
+  onTrailers: (trailers: Fields, log: Log) => log.add(`trailers ${show(trailers)}`),
+  onEnd: (log: Log) => log.add("end")
 }
+
+export const hearRequest = (options: Http3Message.Options = limits): Listener =>
+  hear(
+    Http3Message.requests(
+      {
+        ...onContent,
+        onHead: ({ authority, contentLength, fields, method, path, scheme }, log) =>
+          log.add(`request ${method} ${scheme} ${authority} ${path} ${contentLength} ${show(fields)}`)
+      },
+      options
+    )
+  )
+
+export const hearResponse = (method = "GET", options: Http3Message.Options = limits): Listener =>
+  hear(
+    Http3Message.responses(
+      {
+        ...onContent,
+        onInformational: ({ fields, status }, log) => log.add(`informational ${status} ${show(fields)}`),
+        onHead: ({ contentLength, fields, status }, log) =>
+          log.add(`response ${status} ${contentLength} ${show(fields)}`)
+      },
+      { ...options, method }
+    )
+  )
 
 export const settings: Http3Connection.Settings = { maxFieldSectionSize: 16_384, datagrams: true }
 

@@ -145,7 +145,7 @@ export const make = ({
     watched.delete(stream.id)
     if (!stream.isReleased && parsed._tag !== "Reset") {
       // quiche forgets a stopped stream, and the code with it, when one packet stops it and acknowledges what was sent.
-      stream.events.onStopped(parsed._tag === "Stopped" ? parsed.code : unknownCode)
+      stream.events.onStopped(parsed._tag === "Stopped" ? parsed.code : unknownCode, stream.id)
     }
   }
 
@@ -154,7 +154,7 @@ export const make = ({
     if (stream.isReleased) {
       forget(stream.id)
     } else {
-      stream.events.onDrain()
+      stream.events.onDrain(stream.id)
     }
   }
 
@@ -216,7 +216,7 @@ export const make = ({
       stream = register(id, onStream(id))
     }
     if (!stream.isReleased) {
-      stream.events.onReadable()
+      stream.events.onReadable(id)
     }
   }
 

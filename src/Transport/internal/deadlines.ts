@@ -6,7 +6,7 @@ export interface Deadlines {
   /** `pass` is called after so many milliseconds, which may be infinite. */
   readonly add: (timeout: number, pass: () => void) => Deadline
   /** One that has passed, or was removed, may be removed again. */
-  readonly remove: (deadline: Deadline) => void
+  readonly remove: (deadline: Deadline | undefined) => void
   /** Ends the timer, when there will be no more calls. */
   readonly stop: () => void
 }
@@ -34,12 +34,14 @@ export const make = (): Deadlines => {
     timer = setTimeout(onTimer, Math.min(maxTimer, Math.max(1, Math.ceil(due - performance.now()))))
   }
 
-  const remove = (deadline: Deadline) => {
-    const { at } = deadline
-    const last = at === nowhere ? undefined : kept.pop()
+  const remove = (deadline: Deadline | undefined) => {
+    if (deadline === undefined || deadline.at === nowhere) {
+      return
+    }
+    const last = kept.pop()
     if (last !== undefined && last !== deadline) {
-      kept[at] = last
-      last.at = at
+      kept[deadline.at] = last
+      last.at = deadline.at
     }
     deadline.at = nowhere
   }
