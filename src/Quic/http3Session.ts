@@ -45,6 +45,8 @@ export interface Options {
   readonly role: "client" | "server"
   readonly maxFieldSectionSize: number
   readonly datagrams: boolean
+  /** Requests of the peer that are taken at a time; further ones wait, unread. */
+  readonly maxRequests: number
   /** Requests that the peer may begin, and break off, in a second before it is cut off. */
   readonly maxRequestRate: number
   readonly maxResetRate: number
@@ -123,6 +125,8 @@ export const describe = (close: Close): string =>
 
 export const make = <Owner>(quic: Connection, options: Options, handlers: Handlers<Owner>): Http3Session => {
   const requests = IdTable.make<Request>()
+  /** Requests of the peer that wait until others are over. */
+  const held: Array<number> = []
   const mayRequest = makeRate(options.maxRequestRate)
   const mayReset = makeRate(options.maxResetRate)
   let isClosed = false
@@ -158,6 +162,15 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
     }
   }
 
+  /** Counts what the peer breaks off, and closes the connection where it is too much. */
+  const mayBreakOff = (): boolean => {
+    const may = mayReset()
+    if (!may) {
+      close("H3_EXCESSIVE_LOAD", "too many requests broken off")
+    }
+    return may
+  }
+
   const adopt = <Owner>(id: number, events: Http3StreamEvents<Owner>, owner: Owner) => {
     requests.add(id, {
       id,
@@ -171,10 +184,22 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
     })
   }
 
+  const take = (id: number) => adopt(id, handlers.requests, handlers.onRequest(id))
+
+  const readLater = (id: number) => {
+    // What is being read stands in a buffer that is used for all streams.
+    queueMicrotask(() => read(id))
+  }
+
   const settle = ({ id, isRead, isWritten }: Request) => {
     if (isRead && isWritten && requests.remove(id) !== undefined) {
       quic.release(id)
-      if (requests.size() === 0) {
+      const next = held.shift()
+      if (next !== undefined) {
+        quic.watch(next, false)
+        take(next)
+        readLater(next)
+      } else if (requests.size() === 0) {
         handlers.onIdle()
       }
     }
@@ -193,10 +218,8 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
       }
       if (got._tag === "Reset") {
         request.isRead = true
-        if (mayReset()) {
+        if (mayBreakOff()) {
           events.onReset(got.code, owner)
-        } else {
-          close("H3_EXCESSIVE_LOAD", "too many requests broken off")
         }
         return settle(request)
       }
@@ -232,14 +255,30 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
 
   const onStopped = (code: number, id: number) => {
     const request = requests.get(id)
-    if (request !== undefined && !request.isWritten) {
+    if (request === undefined) {
+      return giveUpHeld(id)
+    }
+    if (!request.isWritten) {
       request.isWritten = true
-      if (mayReset()) {
+      if (mayBreakOff()) {
         request.events.onStopped(code, request.owner)
-      } else {
-        close("H3_EXCESSIVE_LOAD", "too many requests broken off")
       }
       settle(request)
+    }
+  }
+
+  const hold = (id: number) => {
+    held.push(id)
+    // The engine knows the stream when this is over.
+    queueMicrotask(() => quic.watch(id, true))
+  }
+
+  const giveUpHeld = (id: number) => {
+    const at = held.indexOf(id)
+    if (at >= 0 && mayBreakOff()) {
+      held.splice(at, 1)
+      quic.stop(id, codes.H3_REQUEST_CANCELLED)
+      quic.release(id)
     }
   }
 
@@ -297,7 +336,11 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
       quic.release(id)
       return ignored
     }
-    adopt(id, handlers.requests, handlers.onRequest(id))
+    if (requests.size() < options.maxRequests) {
+      take(id)
+    } else {
+      hold(id)
+    }
     return streamEvents
   }
 
@@ -351,8 +394,7 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
       const request = requests.get(id)
       if (request?.isPaused === true) {
         request.isPaused = false
-        // What is being read stands in a buffer that is used for all streams.
-        queueMicrotask(() => read(id))
+        readLater(id)
       }
     },
     stop,
@@ -371,7 +413,7 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
         quic.write(control, bytes, false)
       }
     },
-    size: requests.size,
+    size: () => requests.size() + held.length,
     isClosed: () => isClosed,
     close,
     events: {
@@ -395,6 +437,7 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
         const why = describe(reason)
         const open = requests.entries()
         requests.clear()
+        held.length = 0
         for (const [, { events, owner }] of open) {
           events.onLost(why, owner)
         }

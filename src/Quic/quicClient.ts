@@ -37,7 +37,9 @@ export const connectionSettings = (settings: Settings): QuicEngine.ConnectionSet
   maxUdpPayload: settings.maxUdpPayload,
   connectionWindow: settings.connectionWindow,
   streamWindow: settings.streamWindow,
-  maxBidiStreams: settings.maxConcurrentStreams,
+  // A stream counts until the end of its answer is acknowledged, and the peer hears of that one round trip later: with fewer
+  // it could not keep so many calls in flight. The session sees to it that no more run.
+  maxBidiStreams: 2 * settings.maxConcurrentStreams,
   // The control stream, the two of QPACK, and a few that RFC 9114, section 6.2, wants to be tolerated.
   maxUniStreams: 8,
   maxDatagrams: settings.maxDatagrams,

@@ -104,6 +104,7 @@ export const make = (
       role,
       maxFieldSectionSize: maxFieldSectionSize(settings),
       datagrams: settings.maxDatagrams > 0,
+      maxRequests: settings.maxConcurrentStreams,
       maxRequestRate: settings.maxCallRate,
       maxResetRate: settings.maxCancelRate
     },

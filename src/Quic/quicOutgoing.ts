@@ -62,7 +62,6 @@ interface Call {
 /** A unary call that is under way. */
 interface Pending {
   opened: Call | undefined
-  reply: Uint8Array | undefined
   /** Lets go of its turn. */
   leave: () => void
 }
@@ -286,26 +285,17 @@ export const make = (link: Link): Outgoing => {
     Codec.encode(method.input, request, settings.maxSendMessageSize, where)
 
   /**
-   * What follows on the answer of a call. It sees no more of the call than this, and keeps nothing of it: V8 may take these
-   * objects for long-lived from the start, and then holds all that can be reached from them until it collects everything.
+   * What follows where a call fails, or its caller is interrupted. It sees no more of the call than this, and keeps nothing
+   * of it: V8 may take such functions for long-lived from the start, and then holds all that can be reached from them until
+   * it collects everything.
    */
-  const settle = <O>(pending: Pending, output: Method.Codec<never, O>, where: Where) => ({
-    onFailure: (cause: Cause.Cause<StatusError>) => {
-      pending.leave()
-      if (pending.opened !== undefined) {
-        breakOff(pending.opened, Exit.void)
-      }
-      return Effect.failCause(cause)
-    },
-    onSuccess: (): Effect.Effect<O, CallError> => {
-      const { reply } = pending
-      pending.reply = undefined
-      pending.leave = constVoid
-      return reply === undefined
-        ? Effect.fail(new Unimplemented({ message: `${where.method} answered without a message`, ...where }))
-        : Codec.decode(output, reply, settings.maxReceiveMessageSize, where)
+  const giveUp = (pending: Pending) => (cause: Cause.Cause<CallError>) => {
+    pending.leave()
+    if (pending.opened !== undefined) {
+      breakOff(pending.opened, Exit.void)
     }
-  })
+    return Effect.failCause(cause)
+  }
 
   const unary = <I, O, II, OO>(
     method: Method.Method<I, O, Method.Shape, II, OO>,
@@ -322,26 +312,33 @@ export const make = (link: Link): Outgoing => {
       if (Either.isLeft(bytes)) {
         return Effect.fail(bytes.left)
       }
-      const pending: Pending = { opened: undefined, reply: undefined, leave: constVoid }
-      const onMessage = (message: Uint8Array) => {
-        if (pending.reply === undefined) {
-          pending.reply = message
-        } else if (pending.opened !== undefined) {
-          const text = `${method.path} answered with more than one message`
-          fail(pending.opened, new Unimplemented({ message: text, ...where }))
+      const pending: Pending = { opened: undefined, leave: constVoid }
+      const answer = Effect.async<O, CallError>((resume) => {
+        let reply: Uint8Array | undefined
+        const onMessage = (message: Uint8Array) => {
+          if (reply === undefined) {
+            reply = message
+          } else if (pending.opened !== undefined) {
+            const text = `${method.path} answered with more than one message`
+            fail(pending.opened, new Unimplemented({ message: text, ...where }))
+          }
         }
-      }
-      const answer = Effect.async<void, StatusError>((resume) => {
+        const onEnd = (end: End) => {
+          pending.opened = undefined
+          pending.leave = constVoid
+          resume(
+            Exit.isFailure(end)
+              ? Exit.failCause(end.cause)
+              : Codec.decodeReply(method.output, reply, settings.maxReceiveMessageSize, where)
+          )
+        }
         const start = (timeout: number) => {
-          pending.opened = open(where, call, timeout, onMessage, (exit) => {
-            pending.opened = undefined
-            resume(exit)
-          })
+          pending.opened = open(where, call, timeout, onMessage, onEnd)
           send(pending.opened.id, bytes.right, true)
         }
         pending.leave = turnstile.enter(where, call.timeout, start, (error) => resume(Effect.fail(error)))
       })
-      return Effect.matchCauseEffect(restore(answer), settle(pending, method.output, where))
+      return Effect.catchAllCause(restore(answer), giveUp(pending))
     })
   }
 

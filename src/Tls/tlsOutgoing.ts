@@ -146,9 +146,9 @@ export const make = (link: Link): Outgoing => {
       }
       const isSmall = bytes.right.length <= Wire.maxPiece
       let id = 0
-      let reply: Uint8Array | undefined
       let leave = constVoid
-      const answer = Effect.async<void, StatusError>((resume) => {
+      const answer = Effect.async<O, CallError>((resume) => {
+        let reply: Uint8Array | undefined
         const start = (timeout: number) => {
           id = open(where, call, timeout, isSmall ? bytes.right : undefined, isSmall, {
             onMessage: (message, cost) => {
@@ -159,7 +159,12 @@ export const make = (link: Link): Outgoing => {
               }
               reply = message
             },
-            onEnd: resume
+            onEnd: (end) =>
+              resume(
+                Exit.isFailure(end)
+                  ? Exit.failCause(end.cause)
+                  : Codec.decodeReply(method.output, reply, settings.maxReceiveMessageSize, where)
+              )
           })
           if (!isSmall) {
             wire.sendMessage(id, bytes.right, true, constVoid)
@@ -167,16 +172,10 @@ export const make = (link: Link): Outgoing => {
         }
         leave = turnstile.enter(where, call.timeout, start, (error) => resume(Effect.fail(error)))
       })
-      return Effect.matchCauseEffect(restore(answer), {
-        onFailure: (cause) => {
-          leave()
-          breakOff(id, Exit.void)
-          return Effect.failCause(cause)
-        },
-        onSuccess: (): Effect.Effect<O, CallError> =>
-          reply === undefined
-            ? Effect.fail(new Unimplemented({ message: `${method.path} answered without a message`, ...where }))
-            : Codec.decode(method.output, reply, settings.maxReceiveMessageSize, where)
+      return Effect.catchAllCause(restore(answer), (cause) => {
+        leave()
+        breakOff(id, Exit.void)
+        return Effect.failCause(cause)
       })
     })
   }

@@ -5,6 +5,7 @@ import { describe, expect, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Metric from "effect/Metric"
@@ -398,6 +399,66 @@ describe("a QUIC listener closes the connection of a client that sends", () => {
 })
 
 describe("a QUIC listener has limits for", () => {
+  it.live("calls that run at once: others wait in their order, though their streams are open", () => {
+    const names = ["first", "second", "given up", "last"]
+    const gates = new Map(names.map((name) => [name, Deferred.unsafeMake<void>(FiberId.none)]))
+    const started: Array<string> = []
+    const echo = ({ message }: { readonly message: string }) => {
+      const gate = gates.get(message)
+      return gate === undefined
+        ? Effect.succeed({ message })
+        : Effect.as(
+            Effect.zipRight(
+              Effect.sync(() => started.push(message)),
+              Deferred.await(gate)
+            ),
+            { message }
+          )
+    }
+    const callOf = (text: string) =>
+      Buffer.concat([
+        request(path),
+        content(message(toBinary(EchoRequestSchema, create(EchoRequestSchema, { message: text }))))
+      ])
+    return attacked(
+      (victim) =>
+        Effect.gen(function* () {
+          const attacker = yield* begun(victim)
+          const answers = yield* Effect.forEach(names, (name) => Effect.fork(ask(attacker, callOf(name))))
+          const [first, second, , last] = answers
+          yield* eventually(
+            Effect.sync(() => expect([started, attacker.quic.isFlushed()]).toEqual([["first", "second"], true])),
+            "5 seconds"
+          )
+          attacker.quic.reset(8, codes.H3_REQUEST_CANCELLED)
+          attacker.quic.stop(8, codes.H3_REQUEST_CANCELLED)
+          yield* eventually(
+            Effect.sync(() => expect(attacker.quic.isFlushed()).toBe(true)),
+            "5 seconds"
+          )
+          for (const [name, answer] of [
+            ["first", first],
+            ["second", second],
+            ["last", last]
+          ] as const) {
+            const gate = gates.get(name)
+            if (gate !== undefined && answer !== undefined) {
+              yield* eventually(
+                Effect.sync(() => expect(started).toContain(name)),
+                "5 seconds"
+              )
+              yield* Deferred.succeed(gate, undefined)
+              expect(grpcStatus(yield* Fiber.join(answer))).toBe(0)
+            }
+          }
+          expect(started).toEqual(["first", "second", "last"])
+          yield* Fiber.interruptAll(answers)
+        }),
+      { maxConcurrentStreams: 2 },
+      { echo }
+    )
+  })
+
   it.live("calls that are given up at once", () =>
     attacked(
       (victim) =>

@@ -1,6 +1,7 @@
 import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
 import type * as Method from "../Method.js"
-import { Internal, ResourceExhausted } from "../TransportError.js"
+import { Internal, ResourceExhausted, Unimplemented } from "../TransportError.js"
 
 interface Where {
   readonly method: string
@@ -40,6 +41,20 @@ export const decode = <A>(
   } catch (cause) {
     return Either.left(new Internal({ message: "the received message is malformed", cause, ...where }))
   }
+}
+
+/** The answer of a unary call, of which there has to be one. */
+export const decodeReply = <A>(
+  codec: Method.Codec<never, A>,
+  bytes: Uint8Array | undefined,
+  limit: number,
+  where: Where
+): Exit.Exit<A, Internal | ResourceExhausted | Unimplemented> => {
+  if (bytes === undefined) {
+    return Exit.fail(new Unimplemented({ message: `${where.method} answered without a message`, ...where }))
+  }
+  const decoded = decode(codec, bytes, limit, where)
+  return Either.isLeft(decoded) ? Exit.fail(decoded.left) : Exit.succeed(decoded.right)
 }
 
 const tooLarge = (what: string, size: number, limit: number, where: Where) =>

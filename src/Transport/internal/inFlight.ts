@@ -50,8 +50,19 @@ export const make: Effect.Effect<InFlight> = Effect.gen(function* () {
     }
   }
 
-  // `runFork` by itself forks and compares all of the refs for each handler.
-  const refs = FiberRefs.forkAs(runtime.fiberRefs, FiberId.unsafeMake()).locals
+  // `runFork` by itself forks and compares all of the refs for each handler. From an array a `Map` is made several times as
+  // fast as from another one.
+  const refs = [...FiberRefs.forkAs(runtime.fiberRefs, FiberId.unsafeMake()).locals]
+  const services = new WeakMap<Context.Context<never>, ReadonlyArray<readonly [string, unknown]>>()
+  const servicesOf = (context: Context.Context<never>) => {
+    const before = services.get(context)
+    if (before !== undefined) {
+      return before
+    }
+    const entries = [...context.unsafeMap]
+    services.set(context, entries)
+    return entries
+  }
   const bare = Runtime.make({ ...runtime, fiberRefs: FiberRefs.empty() })
 
   const fork = <A>(
@@ -61,17 +72,18 @@ export const make: Effect.Effect<InFlight> = Effect.gen(function* () {
     onExit: (exit: Exit.Exit<A, StatusError>) => void
   ): Fiber.RuntimeFiber<A, StatusError> => {
     const scope = CallScope.make()
-    const services = Context.unsafeMake(
-      new Map(context.unsafeMap).set(CurrentCall.key, call).set(Scope.Scope.key, scope)
-    )
-    const fiber = Runtime.runFork(bare)(handler, {
+    const own = Context.unsafeMake(new Map(servicesOf(context)).set(CurrentCall.key, call).set(Scope.Scope.key, scope))
+    const fiber = Runtime.runFork(bare, handler, {
       immediate: true,
-      updateRefs: (_, id) => FiberRefs.unsafeMake(new Map(refs).set(FiberRef.currentContext, [[id, services]]))
+      updateRefs: (_, id) => FiberRefs.unsafeMake(new Map(refs).set(FiberRef.currentContext, [[id, own]]))
     })
-    // Most handlers have ended by now; a `Set` of short-lived entries is slow to live with (`IdTable`).
-    if (fiber.unsafePoll() === null) {
-      fibers.add(fiber)
+    const ended = fiber.unsafePoll()
+    // Most have, and a `Set` of short-lived entries is slow to live with (`IdTable`).
+    if (ended !== null && scope.made() === undefined) {
+      onExit(ended)
+      return fiber
     }
+    fibers.add(fiber)
     Count.add(TransportMetrics.callsInFlight, 1)
     const end = (exit: Exit.Exit<A, StatusError>) => {
       onExit(exit)
