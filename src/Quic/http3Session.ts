@@ -1,26 +1,10 @@
-/** HTTP/3 on a live QUIC connection: its control streams, and the request streams of both ends. */
+/** HTTP/3 on a live QUIC connection: its control streams, and what belongs to all of its requests. */
 import { constVoid } from "effect/Function"
-import * as IdTable from "../Transport/internal/idTable.js"
 import * as Http3Connection from "./Http3Connection.js"
 import * as Http3Datagram from "./Http3Datagram.js"
 import { codes, type Http3Code, Http3Violation } from "./Http3Error.js"
+import * as Http3Requests from "./http3Requests.js"
 import type { Close, Connection, Events, StreamEvents } from "./QuicEngine.js"
-
-/** What hears of request streams, each with what it was opened or taken for. */
-export interface Http3StreamEvents<Owner> {
-  /** Takes what comes, the end with `fin`; a view. Throws a `Http3Violation` where that breaks the rules. */
-  readonly onBytes: (bytes: Buffer, fin: boolean, owner: Owner) => void
-  /** The peer has broken off what it sends. */
-  readonly onReset: (code: number, owner: Owner) => void
-  /** The peer does not read on. */
-  readonly onStopped: (code: number, owner: Owner) => void
-  /** What came breaks the rules; the stream is over. */
-  readonly onViolation: (violation: Http3Violation, owner: Owner) => void
-  /** A datagram of this request (RFC 9297); a view. */
-  readonly onDatagram?: ((payload: Buffer, owner: Owner) => void) | undefined
-  /** The connection has ended before the stream. */
-  readonly onLost: (why: string, owner: Owner) => void
-}
 
 /** What the owner of a session hears. */
 export interface Handlers<Owner> {
@@ -31,7 +15,7 @@ export interface Handlers<Owner> {
   /** A request of the peer; gives what it is taken for. */
   readonly onRequest: (id: number) => Owner
   /** What hears of the peer's requests. */
-  readonly requests: Http3StreamEvents<Owner>
+  readonly requests: Http3Requests.RequestEvents<Owner>
   /** The peer takes no more requests: those on streams from `id` on were not processed. */
   readonly onGoaway: (id: number) => void
   /** A further request may be opened. */
@@ -52,24 +36,16 @@ export interface Options {
   readonly maxResetRate: number
 }
 
-/** A live HTTP/3 connection. What is said of a stream that is over has no effect. */
-export interface Http3Session {
+/** A live HTTP/3 connection. */
+export interface Http3Session
+  extends Pick<Http3Requests.Http3Requests, "write" | "pause" | "resume" | "stop" | "cancel" | "size"> {
   readonly quic: Connection
   /** Opens the control streams. */
   readonly begin: () => void
   /** Whether the peer takes another request now; if not, `onAvailable` comes. */
   readonly mayOpen: () => boolean
   /** Opens a request, which counts when something is written to it; gives the id of its stream. */
-  readonly open: <Owner>(events: Http3StreamEvents<Owner>, owner: Owner) => number
-  /** Writes; `sent` is called when there is room for more, and never where this direction is over. */
-  readonly write: (id: number, bytes: Buffer, fin: boolean, sent?: () => void) => void
-  /** Reads no more until it is resumed, so that the peer has to wait. */
-  readonly pause: (id: number) => void
-  readonly resume: (id: number) => void
-  /** Wants nothing more from the peer. */
-  readonly stop: (id: number, code: Http3Code) => void
-  /** Breaks both directions off. */
-  readonly cancel: (id: number, code: Http3Code) => void
+  readonly open: <Owner>(events: Http3Requests.RequestEvents<Owner>, owner: Owner) => number
   /** Sends a datagram of a request; false where it was dropped. */
   readonly sendDatagram: (id: number, payload: Uint8Array) => boolean
   /** The largest payload of a datagram; undefined where the peer takes none. */
@@ -77,27 +53,11 @@ export interface Http3Session {
   readonly peerSettings: () => Http3Connection.Settings | undefined
   /** Says that no request is processed that has not come yet; or, with a notice, only that the peer shall begin no more. */
   readonly goaway: (isNotice: boolean) => void
-  /** Requests that are open. */
-  readonly size: () => number
   readonly isClosed: () => boolean
   readonly close: (code: Http3Code, text: string) => void
   /** What the engine tells goes here. */
   readonly events: Events
 }
-
-/** A request stream that is open. */
-interface Request {
-  readonly id: number
-  readonly events: Http3StreamEvents<unknown>
-  readonly owner: unknown
-  isPaused: boolean
-  isRead: boolean
-  isWritten: boolean
-  /** Who waits for room. */
-  sent: ReadonlyArray<() => void>
-}
-
-const noWaiting: Request["sent"] = []
 
 const ignored: StreamEvents = { onReadable: constVoid, onDrain: constVoid, onStopped: constVoid }
 
@@ -124,9 +84,6 @@ export const describe = (close: Close): string =>
     : `the connection was closed by ${close.by === "local" ? "this side" : "the peer"}${close.text === "" ? "" : `: ${close.text}`}`
 
 export const make = <Owner>(quic: Connection, options: Options, handlers: Handlers<Owner>): Http3Session => {
-  const requests = IdTable.make<Request>()
-  /** Requests of the peer that wait until others are over. */
-  const held: Array<number> = []
   const mayRequest = makeRate(options.maxRequestRate)
   const mayReset = makeRate(options.maxResetRate)
   let isClosed = false
@@ -171,154 +128,13 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
     return may
   }
 
-  const adopt = <Owner>(id: number, events: Http3StreamEvents<Owner>, owner: Owner) => {
-    requests.add(id, {
-      id,
-      // They are called with this owner alone.
-      events: events as Http3StreamEvents<unknown>,
-      owner,
-      isPaused: false,
-      isRead: false,
-      isWritten: false,
-      sent: noWaiting
-    })
-  }
-
-  const take = (id: number) => adopt(id, handlers.requests, handlers.onRequest(id))
-
-  const readLater = (id: number) => {
-    // What is being read stands in a buffer that is used for all streams.
-    queueMicrotask(() => read(id))
-  }
-
-  const settle = ({ id, isRead, isWritten }: Request) => {
-    if (isRead && isWritten && requests.remove(id) !== undefined) {
-      quic.release(id)
-      const next = held.shift()
-      if (next !== undefined) {
-        quic.watch(next, false)
-        take(next)
-        readLater(next)
-      } else if (requests.size() === 0) {
-        handlers.onIdle()
-      }
-    }
-  }
-
-  const read = (id: number) => {
-    const request = requests.get(id)
-    if (request === undefined) {
-      return
-    }
-    const { events, owner } = request
-    while (!request.isPaused && !request.isRead && !isClosed) {
-      const got = quic.read(id)
-      if (got === undefined) {
-        return
-      }
-      if (got._tag === "Reset") {
-        request.isRead = true
-        if (mayBreakOff()) {
-          events.onReset(got.code, owner)
-        }
-        return settle(request)
-      }
-      request.isRead = got.fin
-      try {
-        events.onBytes(got.bytes, got.fin, owner)
-      } catch (error) {
-        if (!(error instanceof Http3Violation)) {
-          throw error
-        }
-        if (error.scope === "connection") {
-          return close(error.code, error.text)
-        }
-        cancel(id, error.code)
-        return events.onViolation(error, owner)
-      }
-      if (got.fin) {
-        return settle(request)
-      }
-    }
-  }
-
-  const wake = (id: number) => {
-    const request = requests.get(id)
-    if (request !== undefined) {
-      const waiting = request.sent
-      request.sent = noWaiting
-      for (const each of waiting) {
-        each()
-      }
-    }
-  }
-
-  const onStopped = (code: number, id: number) => {
-    const request = requests.get(id)
-    if (request === undefined) {
-      return giveUpHeld(id)
-    }
-    if (!request.isWritten) {
-      request.isWritten = true
-      if (mayBreakOff()) {
-        request.events.onStopped(code, request.owner)
-      }
-      settle(request)
-    }
-  }
-
-  const hold = (id: number) => {
-    held.push(id)
-    // The engine knows the stream when this is over.
-    queueMicrotask(() => quic.watch(id, true))
-  }
-
-  const giveUpHeld = (id: number) => {
-    const at = held.indexOf(id)
-    if (at >= 0 && mayBreakOff()) {
-      held.splice(at, 1)
-      quic.stop(id, codes.H3_REQUEST_CANCELLED)
-      quic.release(id)
-    }
-  }
-
-  const streamEvents: StreamEvents = { onReadable: read, onDrain: wake, onStopped }
-
-  const write = (id: number, bytes: Buffer, fin: boolean, sent?: () => void) => {
-    const request = requests.get(id)
-    if (request === undefined || request.isWritten || isClosed) {
-      return
-    }
-    request.isWritten = fin
-    if (quic.write(id, bytes, fin)) {
-      sent?.()
-    } else if (sent !== undefined) {
-      request.sent = [...request.sent, sent]
-    }
-    if (fin) {
-      settle(request)
-    }
-  }
-
-  const stop = (id: number, code: Http3Code) => {
-    const request = requests.get(id)
-    if (request !== undefined) {
-      if (!request.isRead) {
-        request.isRead = true
-        quic.stop(id, codes[code])
-      }
-      settle(request)
-    }
-  }
-
-  const cancel = (id: number, code: Http3Code) => {
-    const request = requests.get(id)
-    if (request !== undefined && !request.isWritten) {
-      request.isWritten = true
-      quic.reset(id, codes[code])
-    }
-    stop(id, code)
-  }
+  const requests = Http3Requests.make(quic, {
+    maxTaken: options.maxRequests,
+    onTaken: (id) => requests.add(id, handlers.requests, handlers.onRequest(id)),
+    onIdle: handlers.onIdle,
+    mayBreakOff,
+    onViolation: ({ code, text }) => close(code, text)
+  })
 
   const onRequest = (id: number): StreamEvents => {
     nextRequest = Math.max(nextRequest, id + 4)
@@ -331,17 +147,11 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
       return ignored
     }
     if (!http3.accepts(id)) {
-      quic.reset(id, codes.H3_REQUEST_REJECTED)
-      quic.stop(id, codes.H3_REQUEST_REJECTED)
-      quic.release(id)
+      Http3Requests.reject(quic, id)
       return ignored
     }
-    if (requests.size() < options.maxRequests) {
-      take(id)
-    } else {
-      hold(id)
-    }
-    return streamEvents
+    requests.arrive(id)
+    return requests.events
   }
 
   /** The control and QPACK streams of the peer. */
@@ -379,26 +189,16 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
     begin,
     mayOpen: quic.mayOpenBidi,
     open: (events, owner) => {
-      const id = quic.openBidi(streamEvents)
-      adopt(id, events, owner)
+      const id = quic.openBidi(requests.events)
+      requests.add(id, events, owner)
       return id
     },
-    write,
-    pause: (id) => {
-      const request = requests.get(id)
-      if (request !== undefined) {
-        request.isPaused = true
-      }
-    },
-    resume: (id) => {
-      const request = requests.get(id)
-      if (request?.isPaused === true) {
-        request.isPaused = false
-        readLater(id)
-      }
-    },
-    stop,
-    cancel,
+    write: requests.write,
+    pause: requests.pause,
+    resume: requests.resume,
+    stop: requests.stop,
+    cancel: requests.cancel,
+    size: requests.size,
     // Not before the peer's settings have come, which a lost packet may hold up (RFC 9297, section 2.1.1).
     sendDatagram: (id, payload) =>
       !isClosed && http3.peerSettings() !== undefined && quic.sendDatagram(Http3Datagram.encode(id, payload)),
@@ -412,8 +212,10 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
       if (bytes.length > 0 && !isClosed && control >= 0) {
         quic.write(control, bytes, false)
       }
+      if (!isNotice) {
+        requests.rejectWaiting()
+      }
     },
-    size: () => requests.size() + held.length,
     isClosed: () => isClosed,
     close,
     events: {
@@ -424,23 +226,15 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
         lookForReady()
       },
       onStream: (id) => (isUni(id) ? onUni(id) : onRequest(id)),
-      // For a stream that is over, or has not come yet, it is dropped (RFC 9297, section 2.1).
       onDatagram: (datagram) =>
         guarded(() => {
           const { payload, streamId } = Http3Datagram.decode(datagram)
-          const request = requests.get(streamId)
-          request?.events.onDatagram?.(payload, request.owner)
+          requests.onDatagram(streamId, payload)
         }),
       onStreamsAvailable: handlers.onAvailable,
       onClosed: (reason) => {
         isClosed = true
-        const why = describe(reason)
-        const open = requests.entries()
-        requests.clear()
-        held.length = 0
-        for (const [, { events, owner }] of open) {
-          events.onLost(why, owner)
-        }
+        requests.lose(describe(reason))
         handlers.onClosed(reason)
       }
     }

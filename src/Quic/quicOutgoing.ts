@@ -30,7 +30,7 @@ import { sectionSize } from "./Http3Fields.js"
 import * as Frames from "./Http3Frames.js"
 import * as Http3Message from "./Http3Message.js"
 import * as Http3Sections from "./Http3Sections.js"
-import type { Http3StreamEvents } from "./http3Session.js"
+import type { RequestEvents } from "./http3Requests.js"
 import * as Qpack from "./Qpack.js"
 import { type Link, maxFieldSectionSize } from "./quicLink.js"
 import * as QuicMessages from "./quicMessages.js"
@@ -212,7 +212,7 @@ export const make = (link: Link): Outgoing => {
     { maxFieldSectionSize: maxFieldSectionSize(settings), method: "POST", known: Http3Sections.make() }
   )
 
-  const streamEvents: Http3StreamEvents<Http3Message.Message<Call>> = {
+  const streamEvents: RequestEvents<Http3Message.Message<Call>> = {
     onBytes: Http3Message.receive,
     onReset: (code, { owner }) => fail(owner, ofReset(code, owner.where)),
     onStopped: (code, { owner }) => {

@@ -4,13 +4,14 @@ import { create, toBinary } from "@bufbuild/protobuf"
 import { describe, expect, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Metric from "effect/Metric"
 import * as Redacted from "effect/Redacted"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Credentials, DevCa, Quic, Transport, TransportMetrics } from "effect-transport"
 import { EchoRequestSchema } from "../../examples/gen/echo/v1/echo_pb.js"
@@ -399,65 +400,99 @@ describe("a QUIC listener closes the connection of a client that sends", () => {
 })
 
 describe("a QUIC listener has limits for", () => {
-  it.live("calls that run at once: others wait in their order, though their streams are open", () => {
-    const names = ["first", "second", "given up", "last"]
+  const callOf = (text: string) =>
+    Buffer.concat([
+      request(path),
+      content(message(toBinary(EchoRequestSchema, create(EchoRequestSchema, { message: text }))))
+    ])
+
+  /** Handlers that answer these messages when they are let, and all others at once. */
+  const gated = (...names: ReadonlyArray<string>) => {
     const gates = new Map(names.map((name) => [name, Deferred.unsafeMake<void>(FiberId.none)]))
     const started: Array<string> = []
-    const echo = ({ message }: { readonly message: string }) => {
-      const gate = gates.get(message)
-      return gate === undefined
-        ? Effect.succeed({ message })
-        : Effect.as(
-            Effect.zipRight(
-              Effect.sync(() => started.push(message)),
-              Deferred.await(gate)
-            ),
-            { message }
-          )
-    }
-    const callOf = (text: string) =>
-      Buffer.concat([
-        request(path),
-        content(message(toBinary(EchoRequestSchema, create(EchoRequestSchema, { message: text }))))
-      ])
+    const echo = ({ message }: { readonly message: string }) =>
+      Effect.suspend(() => {
+        const gate = gates.get(message)
+        if (gate === undefined) {
+          return Effect.succeed({ message })
+        }
+        started.push(message)
+        return Effect.as(Deferred.await(gate), { message })
+      })
+    const open = (name: string) =>
+      Effect.map(Effect.fromNullable(gates.get(name)), (gate) => Deferred.unsafeDone(gate, Effect.void))
+    return { echo, started, open }
+  }
+
+  /** Waits until all that was sent has arrived, and these calls have started. */
+  const haveStarted = (started: ReadonlyArray<string>, { quic }: Attacker, ...expected: ReadonlyArray<string>) =>
+    eventually(
+      Effect.sync(() =>
+        expect({ started, isFlushed: quic.isFlushed() }).toEqual({ started: expected, isFlushed: true })
+      ),
+      "5 seconds"
+    )
+
+  it.live("calls that run at once: others wait in their order, though their streams are open", () => {
+    const handlers = gated("first", "second", "given up", "last")
     return attacked(
       (victim) =>
         Effect.gen(function* () {
           const attacker = yield* begun(victim)
-          const answers = yield* Effect.forEach(names, (name) => Effect.fork(ask(attacker, callOf(name))))
-          const [first, second, , last] = answers
-          yield* eventually(
-            Effect.sync(() => expect([started, attacker.quic.isFlushed()]).toEqual([["first", "second"], true])),
-            "5 seconds"
-          )
+          const call = (name: string) => Effect.fork(ask(attacker, callOf(name)))
+          const first = yield* call("first")
+          const second = yield* call("second")
+          const givenUp = yield* call("given up")
+          const last = yield* call("last")
+          yield* haveStarted(handlers.started, attacker, "first", "second")
           attacker.quic.reset(8, codes.H3_REQUEST_CANCELLED)
           attacker.quic.stop(8, codes.H3_REQUEST_CANCELLED)
-          yield* eventually(
-            Effect.sync(() => expect(attacker.quic.isFlushed()).toBe(true)),
-            "5 seconds"
-          )
-          for (const [name, answer] of [
-            ["first", first],
-            ["second", second],
-            ["last", last]
-          ] as const) {
-            const gate = gates.get(name)
-            if (gate !== undefined && answer !== undefined) {
-              yield* eventually(
-                Effect.sync(() => expect(started).toContain(name)),
-                "5 seconds"
-              )
-              yield* Deferred.succeed(gate, undefined)
-              expect(grpcStatus(yield* Fiber.join(answer))).toBe(0)
-            }
-          }
-          expect(started).toEqual(["first", "second", "last"])
-          yield* Fiber.interruptAll(answers)
+          yield* haveStarted(handlers.started, attacker, "first", "second")
+          yield* handlers.open("second")
+          expect(grpcStatus(yield* Fiber.join(second))).toBe(0)
+          yield* haveStarted(handlers.started, attacker, "first", "second", "last")
+          yield* handlers.open("last")
+          yield* handlers.open("first")
+          expect(grpcStatus(yield* Fiber.join(last))).toBe(0)
+          expect(grpcStatus(yield* Fiber.join(first))).toBe(0)
+          yield* Fiber.interrupt(givenUp)
+          expect(handlers.started).toEqual(["first", "second", "last"])
         }),
       { maxConcurrentStreams: 2 },
-      { echo }
+      { echo: handlers.echo }
     )
   })
+
+  it.live("calls that run at once: those that wait are rejected when it closes, and those that run are not", () =>
+    leavesNothing(
+      Effect.gen(function* () {
+        const handlers = gated("runs", "waits")
+        const scope = yield* Scope.make()
+        const { address } = yield* Scope.extend(
+          on({ maxConcurrentStreams: 1 })(Transport.listen([echoHandlers({ echo: handlers.echo })])),
+          scope
+        )
+        const quic = yield* connecting(
+          engine,
+          tls,
+          address,
+          { onStream: (id) => ({ ...silent, onReadable: () => void quic.read(id) }) },
+          { settings: http3 }
+        )
+        const attacker = { quic, closed: Effect.never }
+        quic.write(quic.openUni(silent), control, false)
+        const runs = yield* Effect.fork(ask(attacker, callOf("runs")))
+        const waits = yield* Effect.fork(ask(attacker, callOf("waits")))
+        yield* haveStarted(handlers.started, attacker, "runs")
+        const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
+        expect(yield* Fiber.join(waits)).toBe(codes.H3_REQUEST_REJECTED)
+        yield* handlers.open("runs")
+        expect(grpcStatus(yield* Fiber.join(runs))).toBe(0)
+        yield* Fiber.join(closing)
+        expect(handlers.started).toEqual(["runs"])
+      })
+    )
+  )
 
   it.live("calls that are given up at once", () =>
     attacked(
