@@ -1509,6 +1509,40 @@ export const transportSuite = <E>(
         expect(Exit.isInterrupted(yield* soon(Deferred.await(released)))).toBe(true)
       })
 
+      test("that have ended are waited for until they have released what they hold", function* () {
+        const handler = yield* follow
+        const draining = yield* Deferred.make<void>()
+        const latch = yield* Deferred.make<void>()
+        const [listener, close] = yield* closable(
+          Transport.listen(
+            [
+              Transport.handlers(EchoService, {
+                ...echo,
+                echo: ({ message }, call) => {
+                  const release = Effect.zipRight(call.draining, Deferred.succeed(draining, undefined)).pipe(
+                    Effect.zipRight(Deferred.await(latch))
+                  )
+                  return Effect.as(
+                    Effect.addFinalizer(() => handler.run(release)),
+                    { message }
+                  )
+                }
+              })
+            ],
+            { gracePeriod: "10 seconds" }
+          )
+        )
+        const client = yield* Transport.client(EchoService, listener.target)
+        const call = yield* Effect.fork(client.echo({ message: "held" }))
+        yield* handler.started
+        const closing = yield* Effect.fork(close)
+        yield* soon(Deferred.await(draining))
+        yield* Deferred.succeed(latch, undefined)
+        expect((yield* soon(Fiber.join(call))).message).toBe("held")
+        expect(yield* handler.ended).toBe("succeeded")
+        yield* soon(Fiber.join(closing))
+      })
+
       test("that can't release what they hold are at fault", function* () {
         const { client } = yield* serveEcho(
           Transport.handlers(EchoService, {

@@ -20,7 +20,7 @@ export interface TransportOptions {
   readonly maxReceiveMessageSize?: number | undefined
   /** The largest metadata of a call, in bytes as RFC 9113 section 6.5.2 counts them. Default 16 KiB. */
   readonly maxMetadataSize?: number | undefined
-  /** Calls that a peer may have in flight on one connection; more wait at the caller. Default 100. */
+  /** Calls that a peer may have in flight on one connection; more wait, with QUIC some of them at the listener. Default 100. */
   readonly maxConcurrentStreams?: number | undefined
 }
 
