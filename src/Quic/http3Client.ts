@@ -64,6 +64,7 @@ export const send = (
     let stream: number | undefined
     let sending: Fiber.RuntimeFiber<unknown, unknown> | undefined
     let isOver = false
+    let leave = constVoid
     const path = `${url.pathname}${url.search}`
 
     const body = WebBody.make(
@@ -154,7 +155,7 @@ export const send = (
     }
 
     signal.addEventListener("abort", cancel, { once: true })
-    const leave = turnstile.enter({ method: path, peer: name }, Number.POSITIVE_INFINITY, start, ({ message }) =>
+    leave = turnstile.enter({ method: path, peer: name }, Number.POSITIVE_INFINITY, start, ({ message }) =>
       fail(message)
     )
   })

@@ -104,5 +104,6 @@ it("leaves no timer when it is stopped", () => {
   const { add, deadlines } = open()
   add("a", 10)
   deadlines.stop()
+  add("b", 5)
   expect(vi.getTimerCount()).toBe(0)
 })

@@ -7,7 +7,7 @@ export interface Deadlines {
   readonly add: (timeout: number, pass: () => void) => Deadline
   /** One that has passed, or was removed, may be removed again. */
   readonly remove: (deadline: Deadline | undefined) => void
-  /** Ends the timer, when there will be no more calls. */
+  /** Ends the timer for good, when there will be no more calls. */
   readonly stop: () => void
 }
 
@@ -74,6 +74,9 @@ export const make = (): Deadlines => {
       return deadline
     },
     remove,
-    stop: () => clearTimeout(timer)
+    stop: () => {
+      clearTimeout(timer)
+      timerDue = Number.NEGATIVE_INFINITY
+    }
   }
 }
