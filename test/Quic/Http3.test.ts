@@ -159,6 +159,18 @@ describe("plain HTTP/3", () => {
   )
 
   test(
+    "a header that can't be sent fails its request alone",
+    Effect.gen(function* () {
+      const { run, target } = yield* meet()
+      yield* run(Http3.mount(app))
+      const http = yield* run(Http3.client(target))
+      const failure = yield* Effect.flip(http.get("/who", { headers: { "x-lines": "one\ntwo" } }))
+      expect(failure).toMatchObject({ _tag: "RequestError", reason: "Encode", description: "a header can't be sent" })
+      expect((yield* http.get("/who")).status).toBe(200)
+    })
+  )
+
+  test(
     "interrupting a request interrupts its handler",
     Effect.gen(function* () {
       const { run, target } = yield* meet()

@@ -11,8 +11,12 @@ afterEach(() => {
 const open = () => {
   const deadlines = Deadlines.make()
   const passed: Array<string> = []
-  const add = (name: string, timeout: number) => deadlines.add(timeout, () => passed.push(name))
-  return { deadlines, add, passed }
+  const add = (name: string, timeout: number, pass = () => {}) =>
+    deadlines.add(timeout, () => {
+      passed.push(name)
+      pass()
+    })
+  return { add, passed, remove: deadlines.remove, stop: deadlines.stop }
 }
 
 it("each passes at its time, whatever the order in which they were added", () => {
@@ -33,11 +37,7 @@ it("each passes at its time, whatever the order in which they were added", () =>
 })
 
 it("those removed do not pass, and may be removed again when others have their place", () => {
-  const {
-    add,
-    deadlines: { remove },
-    passed
-  } = open()
+  const { add, passed, remove } = open()
   const [a, b, c, d] = ["a", "b", "c", "d"].map((name) => add(name, 10))
   for (const deadline of [a, d, a, d]) {
     if (deadline !== undefined) {
@@ -58,10 +58,9 @@ it("those removed do not pass, and may be removed again when others have their p
 })
 
 it("one that passes removes others and adds some", () => {
-  const { add, deadlines, passed } = open()
-  deadlines.add(10, () => {
-    passed.push("first")
-    deadlines.remove(other)
+  const { add, passed, remove } = open()
+  add("first", 10, () => {
+    remove(other)
     add("second", 3)
   })
   const other = add("never", 10)
@@ -75,11 +74,7 @@ it("one that passes removes others and adds some", () => {
 })
 
 it("what is removed is not waited for longer than until its time, and many have one timer", () => {
-  const {
-    add,
-    deadlines: { remove },
-    passed
-  } = open()
+  const { add, passed, remove } = open()
   for (let i = 0; i < 1000; i++) {
     remove(add("never", 50 + i))
   }
@@ -101,9 +96,9 @@ it("waits for longer than a timer of Node can, and for ever", () => {
 })
 
 it("leaves no timer when it is stopped", () => {
-  const { add, deadlines } = open()
+  const { add, stop } = open()
   add("a", 10)
-  deadlines.stop()
+  stop()
   add("b", 5)
   expect(vi.getTimerCount()).toBe(0)
 })
