@@ -99,3 +99,15 @@ export const datagramsDropped = Metric.counter("effect_transport_datagrams_dropp
   description: "datagrams dropped for want of room in a queue",
   incremental: true
 })
+
+/**
+ * What was thrown behind the boundary and ended a call or a connection instead of the process, tagged with `door`:
+ * `socket`, `packet`, `timer`, `engine`, `handler` or `callback` (one that a user gave).
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const boundaryCaught = Metric.counter("effect_transport_boundary_caught", {
+  description: "Exceptions that were caught at the boundary",
+  incremental: true
+})
