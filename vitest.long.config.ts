@@ -1,0 +1,16 @@
+import { defineConfig, mergeConfig } from "vitest/config"
+import base from "./vitest.config.js"
+
+/** What needs more than the 5 seconds of a test: attacks and soaks, one file at a time because they measure. */
+export default mergeConfig(
+  { ...base, test: { ...base.test, include: [] } },
+  defineConfig({
+    test: {
+      include: ["test/long/**/*.long.ts"],
+      fileParallelism: false,
+      passWithNoTests: true,
+      testTimeout: 300_000,
+      hookTimeout: 60_000
+    }
+  })
+)
