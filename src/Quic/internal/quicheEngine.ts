@@ -222,11 +222,12 @@ const listen = async (quiche: Quiche.Quiche, options: ListenOptions): Promise<Li
       }
       return
     }
-    if (!isLong(packet)) {
-      return reset(packet, from)
-    }
     try {
-      accept(packet, from)
+      if (isLong(packet)) {
+        accept(packet, from)
+      } else {
+        reset(packet, from)
+      }
     } catch {
       // No header that can be read.
     }

@@ -5,7 +5,7 @@ import type { HostPort } from "../QuicEngine.js"
 /** A UDP socket for packets to many peers, or to one. */
 export interface UdpSocket {
   readonly local: () => HostPort
-  /** The bytes must not be changed after the call. */
+  /** Never throws: what can't be sent is lost, like any packet. The bytes must not be changed after the call. */
   readonly send: (slab: Buffer, offset: number, length: number, to: HostPort) => void
   readonly close: () => Promise<void>
 }
@@ -29,17 +29,34 @@ const create = (host: string): Dgram.Socket =>
     lookup: (address, _, callback) => callback(null, address, isIPv6(address) ? 6 : 4)
   })
 
-const wrap = (socket: Dgram.Socket, send: UdpSocket["send"]): UdpSocket => {
+const wrap = (socket: Dgram.Socket, send: UdpSocket["send"], onError: (error: Error) => void): UdpSocket => {
   let local: HostPort | undefined
+  let isClosed = false
   return {
     local: () => {
       local ??= hostPort(socket.address())
       return local
     },
-    send,
-    close: () => new Promise((resolve) => socket.close(() => resolve()))
+    send: (slab, offset, length, to) => {
+      // A packet may come from port 0, to which Node refuses to send.
+      if (isClosed || to.port === 0) {
+        return
+      }
+      try {
+        send(slab, offset, length, to)
+      } catch (error) {
+        onError(asError(error))
+      }
+    },
+    close: () => {
+      isClosed = true
+      return new Promise((resolve) => socket.close(() => resolve()))
+    }
   }
 }
+
+const asError = (cause: unknown): Error =>
+  cause instanceof Error ? cause : new Error("the socket has failed", { cause })
 
 const hostPort = ({ address, port }: { readonly address: string; readonly port: number }): HostPort => ({
   host: address,
@@ -64,7 +81,8 @@ export const bind = (
       socket.off("error", fail)
       socket.on("error", onError)
       enlarge(socket)
-      resolve(wrap(socket, (slab, offset, length, to) => socket.send(slab, offset, length, to.port, to.host)))
+      // Without a callback Node drops what the system says of one packet.
+      resolve(wrap(socket, (slab, offset, length, to) => socket.send(slab, offset, length, to.port, to.host), onError))
     })
   })
 
@@ -80,23 +98,25 @@ export const connect = (
 ): { readonly close: () => void } => {
   const socket = create(remote.host)
   let isClosed = false
-  const onSent = (error: Error | null) => {
-    if (error !== null && !isClosed) {
+  const onSent = (error: Error | null | undefined) => {
+    if (error && !isClosed) {
       onError(error)
     }
   }
-  socket.on("error", onSent)
-  socket.on("message", onPacket)
-  socket.connect(remote.port, remote.host, (error?: Error) => {
-    if (isClosed) {
-      return
-    }
-    if (error !== undefined) {
-      return onError(error)
+  const onConnected = (error?: Error) => {
+    if (error !== undefined || isClosed) {
+      return onSent(error)
     }
     enlarge(socket)
-    onReady(wrap(socket, (slab, offset, length) => socket.send(slab, offset, length, onSent)))
-  })
+    onReady(wrap(socket, (slab, offset, length) => socket.send(slab, offset, length, onSent), onSent))
+  }
+  socket.on("error", onSent)
+  socket.on("message", onPacket)
+  try {
+    socket.connect(remote.port, remote.host, onConnected)
+  } catch (error) {
+    process.nextTick(onSent, asError(error))
+  }
   return {
     close: () => {
       if (!isClosed) {
