@@ -4,7 +4,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import { constVoid } from "effect/Function"
-import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type * as Credentials from "../Tls/Credentials.js"
 import * as SecureListener from "../Tls/SecureListener.js"
@@ -36,33 +35,39 @@ const serverOptions = (settings: Settings): Grpc.ServerOptions => ({
 
 const identity = (message: Buffer) => message
 
-/** A grpc-js server whose calls are answered by the routes, and that is fed with connections. */
-const makeServer = (routes: ReadonlyMap<string, Route.Route>, listener: GrpcServerCall.Listener) => {
-  const server = new Grpc.Server({
-    ...serverOptions(listener.settings),
-    interceptors: [
-      ({ path }, call) =>
-        new Grpc.ServerInterceptingCall(call, {
-          // The registered handler is left out: the route answers on the call itself, which has true backpressure.
-          start: () => {
-            const route = routes.get(path)
-            if (route !== undefined) {
-              GrpcServerCall.serve(call, route, listener)
-            }
-          }
-        })
-    ]
-  })
+/** A grpc-js server that knows the routes, and that is fed with connections. */
+const makeServer = (routes: ReadonlyMap<string, Route.Route>, settings: Settings) => {
+  const server = new Grpc.Server(serverOptions(settings))
   for (const path of routes.keys()) {
     server.register(path, constVoid, identity, identity, "bidi")
   }
   return server
 }
 
-const key = (address: string | undefined, port: number | undefined) => `${address}:${port}`
-
-/** The longest time that a timer can be set to. */
-const longestTimeout = 2 ** 31 - 1
+/**
+ * An entrance to the server for one connection: nothing that a call of grpc-js can be asked for tells its connection from
+ * all others, whereas the interceptor of an entrance sees the calls of that connection alone.
+ */
+const makeInjector = (
+  server: Grpc.Server,
+  routes: ReadonlyMap<string, Route.Route>,
+  listener: GrpcServerCall.Listener,
+  peer: Peer.Peer
+) =>
+  server.createConnectionInjector(
+    Grpc.experimental.createServerCredentialsWithInterceptors(Grpc.ServerCredentials.createInsecure(), [
+      ({ path }, call) =>
+        new Grpc.ServerInterceptingCall(call, {
+          // The registered handler is left out: the route answers on the call itself, which has true backpressure.
+          start: () => {
+            const route = routes.get(path)
+            if (route !== undefined) {
+              GrpcServerCall.serve(call, route, listener, peer)
+            }
+          }
+        })
+    ])
+  )
 
 /** Listens until the scope closes, and lets the calls in flight end before it does. */
 export const listen = (
@@ -75,25 +80,14 @@ export const listen = (
     const inFlight = yield* InFlight.make
     const clock = yield* Effect.clock
     const run = yield* FiberSet.makeRuntime()
-    const peers = new Map<string, Peer.Peer>()
-    const sockets = new Set<Net.Socket>()
-
-    const peerOf = (call: Grpc.ServerInterceptingCallInterface): Peer.Peer => {
-      const { remoteAddress, remotePort } = call.getConnectionInfo()
-      return peers.get(key(remoteAddress, remotePort)) ?? { address: call.getPeer(), identity: Option.none() }
-    }
-
-    const server = makeServer(routes, { settings, inFlight, clock, peerOf })
-    const injector = server.createConnectionInjector(Grpc.ServerCredentials.createInsecure())
+    /** The connections, each with its own entrance. */
+    const injectors = new Map<Net.Socket, Grpc.ConnectionInjector>()
+    const listener: GrpcServerCall.Listener = { settings, inFlight, clock }
+    const server = makeServer(routes, settings)
 
     const onConnection = (socket: Net.Socket, peer: Peer.Peer) => {
-      if (socket.remoteAddress === undefined) {
-        // All peers of a unix socket look alike to grpc-js: a name for each tells them apart.
-        Object.defineProperty(socket, "remoteAddress", { value: peer.address })
-      }
-      const name = key(socket.remoteAddress, socket.remotePort)
-      peers.set(name, peer)
-      sockets.add(socket)
+      const injector = makeInjector(server, routes, listener, peer)
+      injectors.set(socket, injector)
       const timer = setTimeout(() => {
         if (socket.bytesRead < prefaceSize) {
           run(Effect.logWarning(`closed ${peer.address}: it sent no HTTP/2 preface in time`))
@@ -102,8 +96,8 @@ export const listen = (
       }, Duration.toMillis(settings.handshakeTimeout))
       socket.once("close", () => {
         clearTimeout(timer)
-        sockets.delete(socket)
-        peers.delete(name)
+        injectors.delete(socket)
+        injector.destroy()
       })
       injector.injectConnection(socket)
     }
@@ -121,11 +115,12 @@ export const listen = (
     const renew = (within: Duration.Duration) =>
       Effect.gen(function* () {
         yield* Renew.pause(within)
-        const old = [...sockets]
-        // Its own time limit would hit the connections that take the place of these.
-        injector.drain(longestTimeout)
+        const old = [...injectors]
+        for (const [, injector] of old) {
+          injector.destroy()
+        }
         yield* Effect.sleep(within)
-        for (const socket of old) {
+        for (const [socket] of old) {
           socket.destroy()
         }
       })

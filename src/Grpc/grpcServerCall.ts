@@ -33,7 +33,6 @@ export interface Listener {
   readonly settings: Settings
   readonly inFlight: InFlight.InFlight
   readonly clock: Clock.Clock
-  readonly peerOf: (call: Grpc.ServerInterceptingCallInterface) => Peer.Peer
 }
 
 const ok = { code: Grpc.status.OK, details: "" }
@@ -41,10 +40,14 @@ const ok = { code: Grpc.status.OK, details: "" }
 const streamsRequests = (shape: Method.Shape) => shape === "clientStreaming" || shape === "bidiStreaming"
 
 /** Answers one call: from grpc-js's callbacks to the route's handler and back. */
-export const serve = (call: Grpc.ServerInterceptingCallInterface, route: Route.Route, listener: Listener): void => {
+export const serve = (
+  call: Grpc.ServerInterceptingCallInterface,
+  route: Route.Route,
+  listener: Listener,
+  peer: Peer.Peer
+): void => {
   const { settings, inFlight } = listener
   const { path } = route.method
-  const peer = listener.peerOf(call)
   const where = { method: path, peer: peer.address }
   let handler: Fiber.RuntimeFiber<unknown, unknown> | undefined
 
