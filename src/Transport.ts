@@ -14,6 +14,7 @@ import type * as Stream from "effect/Stream"
 import type { Authorizer } from "./Transport/Authorizer.js"
 import type { Call, CallConnection, CurrentCall } from "./Transport/Call.js"
 import * as Client_ from "./Transport/Client.js"
+import * as Bind from "./Transport/internal/bind.js"
 import type { Connection } from "./Transport/internal/connection.js"
 import * as Route from "./Transport/internal/route.js"
 import type * as Method from "./Transport/Method.js"
@@ -129,10 +130,18 @@ export interface ListenerService {
 export interface ListenOptions {
   /** The interface to bind, `"127.0.0.1"` unless given: a node that others shall reach says so. */
   readonly host?: string | undefined
-  /** 0, the default, lets the system choose. */
+  /** Between 0 and 65535. 0, the default, lets the system choose. */
   readonly port?: number | undefined
-  /** The path of a unix socket, instead of host and port. */
+  /**
+   * The path of a unix socket, instead of host and port. A socket that is there already and on which nobody listens, as a
+   * crashed process leaves it, is replaced; any other file stays, and is `AddressInUse`.
+   */
   readonly path?: string | undefined
+  /**
+   * The permissions of the unix socket, as `chmod` takes them: who may connect needs to write. Default: 0o600, the user of
+   * this process alone. The socket has them from its first moment on, except in a worker thread (a moment later).
+   */
+  readonly mode?: number | undefined
   /** How long calls in flight may go on when the scope closes; the transport's own (5 seconds) unless given. */
   readonly gracePeriod?: Duration.DurationInput | undefined
   /**
@@ -269,6 +278,7 @@ export const listen = <const H extends ReadonlyArray<Handlers<unknown>>>(
     const transport = yield* Transport
     // The context of all handlers is the context of each.
     const routes = yield* routesOf(handlers)
+    yield* Bind.check(options)
     const address = yield* transport.listen(routes, options)
     const target = Peer.formatAddress(address)
     yield* Effect.logInfo(`listening on ${target}`)

@@ -1632,6 +1632,20 @@ export const transportSuite = <E>(
         expect((yield* client.echo({ message: "undisturbed" })).message).toBe("undisturbed")
       })
 
+      test("and clients refuse ports that are none", function* () {
+        for (const port of [65_536, 70_000, 2 ** 32 + 443, -1, 80.5, Number.NaN, Number.POSITIVE_INFINITY]) {
+          expect(yield* Effect.flip(Transport.listen([], { port })), String(port)).toMatchObject({
+            _tag: "BindError",
+            reason: "InvalidAddress",
+            address: `127.0.0.1:${port}`
+          })
+          expect(yield* Effect.flip(Transport.client(EchoService, `127.0.0.1:${port}`)), String(port)).toMatchObject({
+            _tag: "InvalidArgument",
+            peer: `127.0.0.1:${port}`
+          })
+        }
+      })
+
       test("leave their port free when they close", function* () {
         const handlers = [Transport.handlers(EchoService, echo)] as const
         const { address } = yield* Effect.scoped(Transport.listen(handlers))

@@ -15,6 +15,7 @@ import { type BindError, HandshakeFailed, type HandshakeReason } from "../Transp
 import * as TransportMetrics from "../Transport/TransportMetrics.js"
 import type { ListenOptions } from "../Transport.js"
 import type * as Credentials from "./Credentials.js"
+import * as UnixSocket from "./internal/unixSocket.js"
 import * as TlsHandshake from "./TlsHandshake.js"
 
 /** What a system takes for the path of a unix socket, in bytes (`sun_path`). libuv cuts longer ones short and binds that. */
@@ -202,24 +203,41 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
     return yield* bind(server, where)
   })
 
+/** Binds; where a crashed process has left its unix socket, a second time. */
 const bind = (server: Net.Server, where: ListenOptions): Effect.Effect<Peer.Address, BindError> =>
+  Effect.catchIf(
+    bindOnce(server, where),
+    ({ reason }) => reason === "AddressInUse" && where.path !== undefined,
+    (error) =>
+      Effect.flatMap(UnixSocket.removeStale(where.path ?? ""), (removed) =>
+        removed
+          ? Effect.zipRight(
+              Effect.logWarning(`removed unix:${where.path}, on which nobody listened any more`),
+              bindOnce(server, where)
+            )
+          : Effect.fail(error)
+      )
+  )
+
+const bindOnce = (server: Net.Server, where: ListenOptions): Effect.Effect<Peer.Address, BindError> =>
   Effect.async((resume) => {
     const wanted = Bind.address(where)
+    const { path } = wanted
     const fail = (cause: NodeJS.ErrnoException) => resume(Effect.fail(Bind.fromSystem(where, cause)))
-    if (wanted.path !== undefined && Buffer.byteLength(wanted.path) > maxPathLength) {
+    if (path !== undefined && Buffer.byteLength(path) > maxPathLength) {
       return fail(Object.assign(new Error(`longer than ${maxPathLength} bytes`), { code: "ENAMETOOLONG" }))
     }
     server.once("error", fail)
-    try {
-      server.listen(wanted.path === undefined ? wanted : { path: wanted.path }, () => {
-        server.off("error", fail)
-        server.on("error", constVoid)
-        const bound = server.address()
-        resume(Effect.succeed(typeof bound === "object" && bound !== null ? { ...wanted, port: bound.port } : wanted))
-      })
-    } catch (cause) {
-      // A port out of range is thrown.
-      fail(cause as NodeJS.ErrnoException)
+    const onListening = () => {
+      server.off("error", fail)
+      server.on("error", constVoid)
+      const bound = server.address()
+      resume(Effect.succeed(typeof bound === "object" && bound !== null ? { ...wanted, port: bound.port } : wanted))
+    }
+    if (path === undefined) {
+      server.listen(wanted, onListening)
+    } else {
+      UnixSocket.withMode(path, where.mode ?? 0o600, () => server.listen({ path }, onListening))
     }
     return Effect.sync(() => server.close())
   })
