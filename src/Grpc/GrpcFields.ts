@@ -5,6 +5,7 @@
  */
 import { isUtf8 } from "node:buffer"
 import * as ErrorDetails from "../Transport/ErrorDetails.js"
+import * as Text from "../Transport/internal/text.js"
 import * as Metadata from "../Transport/Metadata.js"
 import { fromCode, type StatusError } from "../Transport/TransportError.js"
 
@@ -73,9 +74,6 @@ export const get = (fields: Fields, name: string): string | undefined => fields.
 
 export const ok: Field = ["grpc-status", "0"]
 
-/** Longer texts are cut: they travel in the trailers, whose size peers limit. */
-const maxMessageLength = 4096
-
 /** Percent encoding of all but printable ASCII, and of the percent sign itself. */
 const encodeText = (text: string): string => {
   let encoded = ""
@@ -116,7 +114,7 @@ export const fromError = (
 ): Fields => {
   const fields: Array<Field> = [["grpc-status", String(error.code)]]
   if (error.message !== "") {
-    fields.push(["grpc-message", encodeText(error.message.slice(0, maxMessageLength).toWellFormed())])
+    fields.push(["grpc-message", encodeText(Text.cut(error.message, Text.maxStatusMessage).toWellFormed())])
   }
   const details = error.details.length === 0 ? none : ErrorDetails.encodeStatus(error)
   if (details.length > 0 && details.length <= maxDetails) {

@@ -1,13 +1,11 @@
 import type * as Grpc from "@grpc/grpc-js"
 import * as ErrorDetails from "../Transport/ErrorDetails.js"
+import * as Text from "../Transport/internal/text.js"
 import * as Metadata from "../Transport/Metadata.js"
 import { fromCode, type StatusError } from "../Transport/TransportError.js"
 import * as GrpcMetadata from "./GrpcMetadata.js"
 
 const detailsKey = "grpc-status-details-bin"
-
-/** Longer texts are cut: they travel in the trailers, whose size peers limit. */
-const maxMessageLength = 4096
 
 const internal = 13
 const unavailable = 14
@@ -52,7 +50,7 @@ export const toStatus = (error: StatusError, trailers: Metadata.Metadata): Grpc.
   return {
     code: error.code,
     // grpc-js percent-encodes the text, which throws on a lone surrogate.
-    details: error.message.slice(0, maxMessageLength).toWellFormed(),
+    details: Text.cut(error.message, Text.maxStatusMessage).toWellFormed(),
     metadata
   }
 }

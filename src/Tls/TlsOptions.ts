@@ -1,6 +1,7 @@
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import * as TransportOptions from "../Transport/TransportOptions.js"
+import * as Wire from "./Wire.js"
 
 /**
  * The options of the TLS transport.
@@ -45,14 +46,11 @@ export interface TlsOptions extends TransportOptions.TransportOptions {
   readonly serverName?: string | undefined
 }
 
-/** The metadata of a call travels in one frame. */
-const mostMetadata = 32 * 1024
-
 export const withDefaults = (options: TlsOptions) => {
   const common = TransportOptions.withDefaults(options)
   return {
     ...common,
-    maxMetadataSize: Math.min(common.maxMetadataSize, mostMetadata),
+    maxMetadataSize: Math.min(common.maxMetadataSize, Wire.maxMetadata),
     connectTimeout: Duration.decode(options.connectTimeout ?? "5 seconds"),
     handshakeTimeout: Duration.decode(options.handshakeTimeout ?? "5 seconds"),
     frameTimeout: Duration.decode(options.frameTimeout ?? "10 seconds"),

@@ -1,6 +1,7 @@
 /**
  * The frames of TlsLive as bytes. The format is described in docs/wire.md.
  */
+import * as Bytes from "../Transport/internal/bytes.js"
 import * as Metadata from "../Transport/Metadata.js"
 
 /** The ALPN protocol of this version. */
@@ -14,6 +15,12 @@ export const maxPiece = 16_384
 export const recordSize = 16_384
 export const maxPath = 1_024
 export const maxGoawayText = 1_024
+/** The longest key of metadata: its length is one byte. */
+export const maxKey = 255
+/** The largest metadata that this library sends or takes, as `Metadata.byteSize` counts it: a frame holds it beside the rest. */
+export const maxMetadata = 32 * 1024
+/** The largest details of a status. With the longest message and the largest metadata they fit into a frame. */
+export const maxDetails = 16_384
 export const noTimeout = 0xffff_ffff
 /** More calls than a peer can open before it reads a GOAWAY which says that it shall open no more. */
 export const farAhead = 2 ** 30
@@ -71,28 +78,40 @@ export interface Settings {
 
 export const settingsSize = 20
 
-export const metadataSize = (metadata: Metadata.Metadata): number => {
+/** Whether metadata can be sent to a peer that takes so many bytes of it. */
+export const fits = (metadata: Metadata.Metadata, limit: number): boolean =>
+  metadata.entries.length === 0 ||
+  (Metadata.byteSize(metadata) <= Math.min(limit, maxMetadata) &&
+    metadata.entries.every(([key]) => key.length <= maxKey))
+
+const sizeOfValue = (value: Metadata.Value): number => (typeof value === "string" ? value.length : Bytes.sizeOf(value))
+
+/** The bytes of metadata in a frame. Throws where it can't be written, before anything is. */
+export const metadataSize = ({ entries }: Metadata.Metadata): number => {
   let size = 2
-  for (const [key, value] of metadata.entries) {
-    size += 3 + key.length + value.length
+  for (const [key, value] of entries) {
+    if (key.length > maxKey) {
+      throw new RangeError(`a metadata key of ${key.length} characters`)
+    }
+    size += 3 + key.length + sizeOfValue(value)
   }
   return size
 }
 
-/** Writes metadata and gives the position behind it. */
-export const writeMetadata = (buffer: Buffer, at: number, metadata: Metadata.Metadata): number => {
-  const { entries } = metadata
+/** Writes metadata and returns the position behind it. */
+export const writeMetadata = (buffer: Buffer, at: number, { entries }: Metadata.Metadata): number => {
   let position = buffer.writeUInt16BE(entries.length, at)
   for (const [key, value] of entries) {
     position = buffer.writeUInt8(key.length, position)
     position += buffer.write(key, position, "latin1")
-    position = buffer.writeUInt16BE(value.length, position)
+    const size = sizeOfValue(value)
+    position = buffer.writeUInt16BE(size, position)
     if (typeof value === "string") {
-      position += buffer.write(value, position, "latin1")
+      buffer.write(value, position, "latin1")
     } else {
       buffer.set(value, position)
-      position += value.length
     }
+    position += size
   }
   return position
 }

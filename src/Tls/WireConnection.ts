@@ -2,6 +2,7 @@
  * One end of a TlsLive connection as a state machine: bytes in, events and bytes out. It knows no socket, no clock and
  * no Effect. The format is described in docs/wire.md.
  */
+import * as Bytes from "../Transport/internal/bytes.js"
 import type * as Metadata from "../Transport/Metadata.js"
 import * as Wire from "./Wire.js"
 import { Flag, Type } from "./Wire.js"
@@ -63,11 +64,11 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
   const sendPiece = (call: State.Call): boolean => {
     const { outgoing } = call
     const room = Math.min(call.sendCredit, state.sendCredit) - Wire.messageOverhead
-    if (outgoing === undefined || room < Math.min(1, outgoing.message.length)) {
+    if (outgoing === undefined || room < Math.min(1, outgoing.size)) {
       return false
     }
-    const left = outgoing.message.length - outgoing.offset
-    const isLarge = outgoing.message.length >= largePiece || call.batch === state.batch
+    const left = outgoing.size - outgoing.offset
+    const isLarge = outgoing.size >= largePiece || call.batch === state.batch
     const size = Math.min(left, room, isLarge ? pieceSize() : left)
     const isWhole = size === left
     const flags = isWhole ? (outgoing.end ? Flag.end : 0) : Flag.more
@@ -91,7 +92,7 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
     if (call === undefined) {
       return
     }
-    call.outgoing = { message, offset: 0, end, sent }
+    call.outgoing = { message, size: Bytes.sizeOf(message), offset: 0, end, sent }
     // Before others that wait comes nobody.
     while (turns.size === 0 && call.outgoing !== undefined && size() < maxAhead && sendPiece(call)) {}
     if (call.outgoing !== undefined) {
@@ -124,16 +125,18 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
     canOpen: () => state.peer !== undefined && !state.isGoawayReceived && state.mine < state.peer.maxCalls,
     peerSettings: () => state.peer,
     open: (open, message, end) => {
-      const call = State.begin(state, state.nextMine, true)
-      state.nextMine = State.follow(state.nextMine)
-      Frames.writeOpen(writer, call.id, open, message, end)
-      return call.id
+      // What throws here has opened no call.
+      const id = state.nextMine
+      Frames.writeOpen(writer, id, open, message, end)
+      State.begin(state, id, true)
+      state.nextMine = State.follow(id)
+      return id
     },
     sendMessage,
     halfClose: (id) => {
       const call = calls.get(id)
       if (call !== undefined) {
-        State.writerOf(state, call).frame(Type.halfClose, 0, id, 0)
+        State.writerOf(state, call).empty(Type.halfClose, 0, id)
       }
     },
     sendHeaders: (id, headers) => {
@@ -144,22 +147,22 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
     sendReply: (id, reply) => {
       const call = calls.get(id)
       if (call !== undefined) {
-        State.finish(state, call)
         Frames.writeReply(writer, id, reply)
+        State.finish(state, call)
       }
     },
     sendTrailers: (id, trailers) => {
       const call = calls.get(id)
       if (call !== undefined) {
-        State.finish(state, call)
         Frames.writeTrailers(State.writerOf(state, call), id, trailers)
+        State.finish(state, call)
       }
     },
     cancel: (id) => {
       const call = calls.get(id)
       if (call !== undefined) {
         State.finish(state, call)
-        State.writerOf(state, call).frame(Type.cancel, 0, id, 0)
+        State.writerOf(state, call).empty(Type.cancel, 0, id)
       }
     },
     consumed: (id, size) => {

@@ -66,6 +66,7 @@ export interface Limits extends Wire.Settings {
 /** A message on its way out, of which `offset` bytes have left. */
 export interface Outgoing {
   readonly message: Uint8Array
+  readonly size: number
   offset: number
   readonly end: boolean
   readonly sent: () => void

@@ -4,8 +4,15 @@
 import * as Wire from "./Wire.js"
 
 export interface Writer {
-  /** A frame's header, with room for the payload behind it; gives the position of the payload in `buffer`. */
-  readonly frame: (type: number, flags: number, call: number, length: number) => number
+  /**
+   * Room for a frame of up to `length` bytes of payload; returns the position of the payload in `buffer`. Nothing of it is
+   * sent before `commit`, so that an encoder that throws halfway leaves nothing behind.
+   */
+  readonly reserve: (length: number) => number
+  /** Sends the frame that was reserved last: its payload has been written up to `end`. */
+  readonly commit: (type: number, flags: number, call: number, end: number) => void
+  /** A frame without payload. */
+  readonly empty: (type: number, flags: number, call: number) => void
   buffer: Buffer
   /** Bytes since the last `take`. */
   readonly size: () => number
@@ -19,6 +26,8 @@ export interface Writer {
 
 const none: Buffer = Buffer.alloc(0)
 
+const nothingReserved = -1
+
 /** `first` is the size of its first chunk of room, and `most` the size that further ones grow to. */
 export const make = (first = 256, most = 64 * 1024): Writer => {
   let full: Array<Buffer> = []
@@ -26,6 +35,7 @@ export const make = (first = 256, most = 64 * 1024): Writer => {
   /** What of the chunk is not taken. */
   let start = 0
   let used = 0
+  let reserved = nothingReserved
   /** Chunks that are at their end, and one whose bytes have been sent. */
   let ended: Array<Buffer> = []
   let spare: Buffer = none
@@ -60,16 +70,26 @@ export const make = (first = 256, most = 64 * 1024): Writer => {
 
   const writer: Writer = {
     buffer: none,
-    frame: (type, flags, call, length) => {
-      if (length > Wire.maxPayload) {
+    reserve: (length) => {
+      if (!(length >= 0 && length <= Wire.maxPayload)) {
         throw new RangeError(`a frame of ${length} bytes`)
       }
       const size = Wire.headerSize + length
-      if (used + size > writer.buffer.length) {
+      // An encoder that has begun and not ended may go on to write where it was: in the room left behind.
+      if (used + size > writer.buffer.length || reserved !== nothingReserved) {
         makeRoom(size)
       }
+      reserved = length
+      return used + Wire.headerSize
+    },
+    commit: (type, flags, call, end) => {
       const { buffer } = writer
       const at = used
+      const length = end - at - Wire.headerSize
+      if (!(length >= 0 && length <= reserved)) {
+        throw new RangeError(`a frame of ${length} bytes where ${reserved} were reserved`)
+      }
+      reserved = nothingReserved
       buffer[at] = type
       buffer[at + 1] = flags
       buffer[at + 2] = length >>> 8
@@ -78,9 +98,9 @@ export const make = (first = 256, most = 64 * 1024): Writer => {
       buffer[at + 5] = call >>> 16
       buffer[at + 6] = call >>> 8
       buffer[at + 7] = call
-      used += size
-      return at + Wire.headerSize
+      used = end
     },
+    empty: (type, flags, call) => writer.commit(type, flags, call, writer.reserve(0)),
     size: () => fullSize + used - start,
     take: () => {
       cut()

@@ -53,10 +53,6 @@ export interface Incoming {
 }
 
 const noDetails = new Uint8Array(0)
-const maxText = 4096
-/** What does not fit into the frame is left out: the status itself must arrive. */
-const maxDetails = 16 * 1024
-const maxReplyMetadata = 32 * 1024
 
 export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming => {
   const { deadlines, settings, wire } = link
@@ -72,7 +68,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
   const interrupt = (id: number) => forget(id)?.handler?.unsafeInterruptAsFork(FiberId.none)
 
   const fits = (metadata: Metadata.Metadata) =>
-    metadata.entries.length === 0 || Metadata.byteSize(metadata) <= (wire.peerSettings()?.maxMetadataSize ?? 0)
+    Wire.fits(metadata, Math.min(settings.maxMetadataSize, wire.peerSettings()?.maxMetadataSize ?? 0))
 
   const checkResponse = ({ headers, trailers }: IncomingCall.Response): Either.Either<void, ResourceExhausted> =>
     fits(headers) && fits(trailers)
@@ -81,11 +77,10 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
 
   const sendError = (id: number, error: StatusError, trailers: Metadata.Metadata) => {
     const metadata = Metadata.concat(trailers, error.metadata)
-    const details = error.details.length === 0 ? noDetails : ErrorDetails.encodeStatus(error)
     wire.sendTrailers(id, {
       code: error.code,
-      message: error.message.slice(0, maxText),
-      details: details.length > maxDetails ? noDetails : details,
+      message: error.message,
+      details: error.details.length === 0 ? noDetails : ErrorDetails.encodeStatus(error),
       metadata: fits(metadata) ? metadata : Metadata.empty
     })
     link.flush()
@@ -127,7 +122,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
 
   const sendReply = (id: number, message: Uint8Array, response: IncomingCall.Response) => {
     const metadata = Metadata.byteSize(response.headers) + Metadata.byteSize(response.trailers)
-    if (message.length <= Wire.maxPiece && metadata <= maxReplyMetadata) {
+    if (message.length <= Wire.maxPiece && metadata <= Wire.maxMetadata) {
       response.headersSent = true
       wire.sendReply(id, { message, headers: response.headers, trailers: response.trailers })
     } else {

@@ -116,7 +116,7 @@ export const make = (link: Link): Outgoing => {
 
   const checkMetadata = (metadata: Metadata.Metadata, where: Where) => {
     const limit = Math.min(settings.maxMetadataSize, wire.peerSettings()?.maxMetadataSize ?? 0)
-    return metadata.entries.length === 0 || Metadata.byteSize(metadata) <= limit
+    return Wire.fits(metadata, limit)
       ? Either.void
       : Either.left(new ResourceExhausted({ message: `metadata has more than the ${limit} bytes allowed`, ...where }))
   }

@@ -16,6 +16,7 @@ import {
 import { AnySchema } from "@bufbuild/protobuf/wkt"
 import * as Option from "effect/Option"
 import { StatusSchema } from "../gen/google/rpc/status_pb.js"
+import * as Text from "./internal/text.js"
 import type { Detail, StatusError } from "./TransportError.js"
 
 /**
@@ -84,7 +85,7 @@ export const encodeStatus = (error: Pick<StatusError, "code" | "message" | "deta
     StatusSchema,
     create(StatusSchema, {
       code: error.code,
-      message: error.message,
+      message: Text.cut(error.message, Text.maxStatusMessage),
       details: error.details.map((detail) =>
         create(AnySchema, { typeUrl: typeUrlPrefix + detail.type, value: detail.value })
       )

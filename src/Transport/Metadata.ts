@@ -120,6 +120,8 @@ export const isMetadata = (u: unknown): u is Metadata => Predicate.hasProperty(u
 export const empty: Metadata = Object.assign(Object.create(Proto), { entries: [] })
 
 const keyPattern = /^[0-9a-z_.-]+$/
+/** TlsLive counts a key's bytes in one. */
+const maxKeyLength = 255
 /** The one reserved key that handlers set: gRFC A6 leaves it to them. */
 const pushback = "grpc-retry-pushback-ms"
 const textPattern = /^[\x20-\x7e]*$/
@@ -130,6 +132,12 @@ const checkEntry = (key: string, value: Value): Either.Either<Entry, MetadataErr
   const name = key.toLowerCase()
   if (!keyPattern.test(name)) {
     return invalid(key, `metadata key ${JSON.stringify(key)} has characters other than 0-9 a-z _ . -`)
+  }
+  if (name.length > maxKeyLength) {
+    return invalid(
+      key,
+      `metadata key ${JSON.stringify(`${key.slice(0, 32)}...`)} has more than ${maxKeyLength} characters`
+    )
   }
   if (name.startsWith("grpc-") && name !== pushback) {
     return invalid(key, `metadata key ${JSON.stringify(key)} is reserved`)

@@ -1,13 +1,16 @@
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect, it, onTestFinished, vi } from "@effect/vitest"
 import * as FastCheck from "effect/FastCheck"
-import { Type } from "../../src/Tls/Wire.js"
+import { headerSize, Type } from "../../src/Tls/Wire.js"
+import * as Frames from "../../src/Tls/WireFrames.js"
 import * as Writer from "../../src/Tls/WireWriter.js"
+import * as Metadata from "../../src/Transport/Metadata.js"
 import { bytes, carry, digest, makeEnd, readAll, request, settle } from "./wireSupport.js"
 
 /** Writes a frame whose payload is a byte over and over. */
 const write = (writer: Writer.Writer, size: number, byte: number) => {
-  const at = writer.frame(Type.message, 0, 1, size)
+  const at = writer.reserve(size)
   writer.buffer.fill(byte, at, at + size)
+  writer.commit(Type.message, 0, 1, at + size)
 }
 
 describe("a writer", () => {
@@ -131,5 +134,127 @@ describe("large messages", () => {
       }),
       { numRuns: 25 }
     )
+  })
+})
+
+describe("an encoder that throws", () => {
+  /** A typed array that says what it likes about its length. */
+  const lying = (size: number, length: number) =>
+    Object.defineProperty(bytes(size), "length", { get: () => length }) as Uint8Array
+
+  /** Entries of which the one at `at` throws when it is looked at, or calls back into the writer. */
+  const entriesThat = (count: number, at: number, act: () => Metadata.Entry): Metadata.Metadata => {
+    const entries = Array.from({ length: count }, (_, i): Metadata.Entry => [`k${i}`, "v".repeat(i)])
+    return Metadata.unsafeFromEntries(Object.defineProperty(entries, at, { get: act }))
+  }
+
+  /** What is wrong with a frame: each writes one that may throw, of parts that misbehave at a step of their own. */
+  const misbehaviours: ReadonlyArray<(writer: Writer.Writer, step: number) => void> = [
+    // Throws at the first look, at the second (sizes are known by then), and so on.
+    (writer, step) => {
+      let looks = 0
+      const metadata = entriesThat(3, step % 3, () => {
+        looks += 1
+        if (looks > step / 3) {
+          throw new Error("a getter")
+        }
+        return ["k", "v"]
+      })
+      Frames.writeHeaders(writer, 1, metadata)
+    },
+    // Grows, or shrinks, between the two looks.
+    (writer, step) => {
+      let value = step % 2 === 0 ? "" : "x".repeat(3000)
+      const metadata = entriesThat(2, 0, () => {
+        const entry: Metadata.Entry = ["k", value]
+        value = step % 2 === 0 ? "x".repeat(3000) : ""
+        return entry
+      })
+      Frames.writeOpen(writer, 1, { path: "/a/b", timeout: 1, metadata }, bytes(step), true)
+    },
+    // Takes a message's memory away while the frame is written.
+    (writer, step) => {
+      const message = bytes(step + 1)
+      let looks = 0
+      const trailers = entriesThat(2, 1, () => {
+        looks += 1
+        if (looks === 2) {
+          structuredClone(message.buffer, { transfer: [message.buffer] })
+        }
+        return ["k", "v"]
+      })
+      Frames.writeReply(writer, 1, { headers: Metadata.empty, message, trailers })
+    },
+    // Writes a frame of its own in between.
+    (writer, step) => {
+      let looks = 0
+      const metadata = entriesThat(2, 1, () => {
+        looks += 1
+        if (looks === 1 + (step % 2)) {
+          Frames.writePing(writer, 0, 7n)
+        }
+        return ["k", "v"]
+      })
+      Frames.writeHeaders(writer, 1, metadata)
+    },
+    (writer, step) => Frames.writeHeaders(writer, 1, Metadata.unsafeFromEntries([["k".repeat(254 + (step % 4)), "v"]])),
+    (writer, step) => Frames.writeHeaders(writer, 1, Metadata.unsafeFromEntries([["k-bin", lying(step, 40_000)]])),
+    (writer, step) => Frames.writeHeaders(writer, 1, Metadata.unsafeFromEntries([["k-bin", lying(3000, step)]])),
+    (writer, step) => Frames.writeHeaders(writer, 1, Metadata.unsafeFromEntries([["k", "\u{1f600}ü\0".repeat(step)]])),
+    (writer, step) => Frames.writeHeaders(writer, 1, Metadata.unsafeFromEntries([["k", "v".repeat(65_400 + step)]])),
+    (writer, step) => Frames.writeMessage(writer, 0, 1, bytes(step), step, 100),
+    (writer, step) => Frames.writeMessage(writer, 0, 1, lying(10, 5000), step, 1000),
+    (writer, step) => Frames.writeOpen(writer, 1, { ...request("/".repeat(1000 + step)) }, lying(1, 1000), true),
+    (writer, step) =>
+      Frames.writeTrailers(writer, 1, {
+        code: step % 2 === 0 ? step : 256,
+        message: "日本🚀".repeat(step * 20),
+        details: lying(step * 300, 5),
+        metadata: Metadata.unsafeFromEntries([["k", "v".repeat(step * 300)]])
+      }),
+    (writer, step) => Frames.writeGoaway(writer, 1, "Shutdown", "ü".repeat(500 + step)),
+    (writer, step) => Frames.writeCredit(writer, 1, step % 2 === 0 ? step : -1)
+  ]
+
+  it("leaves nothing behind: what is taken is whole frames of what was written, never old memory", () => {
+    const steps = FastCheck.array(
+      FastCheck.tuple(FastCheck.nat(misbehaviours.length - 1), FastCheck.nat(120), FastCheck.boolean()),
+      { minLength: 1, maxLength: 20 }
+    )
+    let thrown = 0
+    const allocate = vi.spyOn(Buffer, "allocUnsafeSlow").mockImplementation((size) => Buffer.alloc(size, 0xee))
+    onTestFinished(() => allocate.mockRestore())
+    FastCheck.assert(
+      FastCheck.property(steps, (steps) => {
+        const writer = Writer.make(64, 4096)
+        const taken: Array<Buffer> = []
+        const expected: Array<number> = []
+        for (const [which, step, takes] of steps) {
+          const before = writer.size()
+          try {
+            misbehaviours[which]?.(writer, step)
+          } catch {
+            thrown += 1
+          }
+          expected.push(writer.size() - before)
+          if (takes) {
+            taken.push(...writer.take().map((chunk) => Buffer.from(chunk)))
+            writer.reclaim()
+          }
+        }
+        taken.push(...writer.take())
+        const all = Buffer.concat(taken)
+        expect(all.length).toBe(expected.reduce((sum, size) => sum + size, 0))
+        let at = 0
+        while (at < all.length) {
+          expect(Object.values(Type)).toContain(all[at])
+          at += headerSize + all.readUInt16BE(at + 2)
+        }
+        expect(at).toBe(all.length)
+        expect(all.includes(Buffer.alloc(4, 0xee))).toBe(false)
+      }),
+      { numRuns: 300 }
+    )
+    expect(thrown).toBeGreaterThan(0)
   })
 })

@@ -2,6 +2,7 @@ import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import type * as Method from "../Method.js"
 import { Internal, ResourceExhausted, Unimplemented } from "../TransportError.js"
+import * as Bytes from "./bytes.js"
 
 interface Where {
   readonly method: string
@@ -17,7 +18,7 @@ export const encode = <A>(
 ): Either.Either<Uint8Array, Internal | ResourceExhausted> => {
   let bytes: Uint8Array
   try {
-    bytes = codec.encode(value)
+    bytes = Bytes.plain(codec.encode(value))
   } catch (cause) {
     return Either.left(new Internal({ message: "the message can't be encoded", cause, ...where }))
   }
