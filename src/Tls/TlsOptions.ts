@@ -16,13 +16,21 @@ export interface TlsOptions extends TransportOptions.TransportOptions {
   readonly handshakeTimeout?: Duration.DurationInput | undefined
   /** How long a frame that has begun may take to end. Default 10 seconds. */
   readonly frameTimeout?: Duration.DurationInput | undefined
+  /**
+   * How long a message that comes in pieces may take to end, not counting the time in which it has to wait for this end's
+   * reader. Its call fails with `DeadlineExceeded` then. Default 60 seconds.
+   */
+  readonly messageTimeout?: Duration.DurationInput | undefined
   /** How long a connection may be silent before it is asked whether it lives, by both ends. Default 30 seconds. */
   readonly keepaliveTime?: Duration.DurationInput | undefined
   /** How long the answer to that may take before the connection is given up. Default 10 seconds. */
   readonly keepaliveTimeout?: Duration.DurationInput | undefined
   /** Unread bytes of one call that a peer may send before it has to wait. Default 1 MiB. */
   readonly callWindow?: number | undefined
-  /** Unread bytes of all calls together. Default 16 MiB: what a connection of stalled readers may cost in memory. */
+  /**
+   * Unread messages of all calls together, in bytes, and once more the same for messages that are not finished. Default
+   * 8 MiB, so that a connection costs no more than 16 MiB and one message, whatever its peer does.
+   */
   readonly connectionWindow?: number | undefined
   /** Calls that a peer may open in a second before it is cut off. Default 200,000. */
   readonly maxCallRate?: number | undefined
@@ -54,10 +62,11 @@ export const withDefaults = (options: TlsOptions) => {
     connectTimeout: Duration.decode(options.connectTimeout ?? "5 seconds"),
     handshakeTimeout: Duration.decode(options.handshakeTimeout ?? "5 seconds"),
     frameTimeout: Duration.decode(options.frameTimeout ?? "10 seconds"),
+    messageTimeout: Duration.decode(options.messageTimeout ?? "60 seconds"),
     keepaliveTime: Duration.decode(options.keepaliveTime ?? "30 seconds"),
     keepaliveTimeout: Duration.decode(options.keepaliveTimeout ?? "10 seconds"),
     callWindow: options.callWindow ?? 1024 * 1024,
-    connectionWindow: options.connectionWindow ?? 16 * 1024 * 1024,
+    connectionWindow: options.connectionWindow ?? 8 * 1024 * 1024,
     maxCallRate: options.maxCallRate ?? 200_000,
     maxCancelRate: options.maxCancelRate ?? 10_000,
     maxPingRate: options.maxPingRate ?? 10,

@@ -54,7 +54,8 @@ export const reasons = [
   "PingRate",
   "FlowControl",
   "Timeout",
-  "Refused"
+  "Refused",
+  "Overloaded"
 ] as const
 
 export type Reason = (typeof reasons)[number]

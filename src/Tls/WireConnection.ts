@@ -29,14 +29,18 @@ export interface WireConnection extends Receiver.Receiver {
   readonly sendReply: (call: number, reply: State.Reply) => void
   readonly sendTrailers: (call: number, trailers: State.Trailers) => void
   readonly cancel: (call: number) => void
-  /** Gives back the credit of messages that were read. */
-  readonly consumed: (call: number, size: number) => void
+  /** Gives back the credit of messages that were read: what they cost of both windows. */
+  readonly consumed: (call: number, cost: number, costOnConnection: number) => void
   readonly ping: (payload: bigint) => void
   readonly goaway: (reason: Wire.Reason, text: string) => void
   /** Asks the other end to open no more calls. Those that come nevertheless are taken. */
   readonly retire: () => void
   /** Bytes that `output` would give whatever the credit. */
   readonly buffered: () => number
+  /** Bytes of messages that wait to be sent. */
+  readonly unsent: () => number
+  /** Bytes that the other end makes this one keep: messages that are unread, unfinished and unsent. */
+  readonly held: () => number
   /** All output has been sent, so that its room may serve again; `trim` lets go of all room that nothing is in. */
   readonly reclaim: () => void
   /** The bytes to send now: everything but what waits for credit, and of large messages no more than the budget. */
@@ -60,6 +64,22 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
     return left >= largePiece ? left : Math.min(Wire.maxPiece, left + Wire.recordSize)
   }
 
+  /**
+   * Messages in pieces begin in their turns, and so many at a time that they fit the other end's budget for unfinished ones;
+   * one alone may always begin.
+   */
+  const mayBegin = (call: State.Call, size: number): boolean => {
+    const { next } = state
+    if (next !== undefined && next !== call) {
+      return false
+    }
+    if (state.begun === 0 || state.begunSize + size <= (state.peer?.connectionWindow ?? 0)) {
+      return true
+    }
+    state.next = call
+    return false
+  }
+
   /** Sends the next piece of a call's message, if there is credit for one; tells whether it did. */
   const sendPiece = (call: State.Call): boolean => {
     const { outgoing } = call
@@ -68,9 +88,13 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
       return false
     }
     const left = outgoing.size - outgoing.offset
-    const isLarge = outgoing.size >= largePiece || call.batch === state.batch
+    // A piece that is not the last must not overtake the ends of others, or the other end sees more that is unfinished.
+    const isLarge = outgoing.size >= largePiece || left > room || call.batch === state.batch
     const size = Math.min(left, room, isLarge ? pieceSize() : left)
     const isWhole = size === left
+    if (!isWhole && outgoing.offset === 0 && !mayBegin(call, outgoing.size)) {
+      return false
+    }
     const flags = isWhole ? (outgoing.end ? Flag.end : 0) : Flag.more
     if (isLarge) {
       call.batch = state.batch
@@ -78,8 +102,20 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
     Frames.writeMessage(isLarge ? large : writer, flags, call.id, outgoing.message, outgoing.offset, size)
     call.sendCredit -= Wire.messageOverhead + size
     state.sendCredit -= Wire.messageOverhead + size
+    if (outgoing.offset === 0 && !isWhole) {
+      state.begun += 1
+      state.begunSize += outgoing.size
+    }
+    if (state.next === call) {
+      state.next = undefined
+    }
+    state.unsent -= size
     outgoing.offset += size
     if (isWhole) {
+      if (size < outgoing.size) {
+        state.begun -= 1
+        state.begunSize -= outgoing.size
+      }
       call.outgoing = undefined
       turns.delete(call)
       outgoing.sent()
@@ -93,6 +129,7 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
       return
     }
     call.outgoing = { message, size: Bytes.sizeOf(message), offset: 0, end, sent }
+    state.unsent += call.outgoing.size
     // Before others that wait comes nobody.
     while (turns.size === 0 && call.outgoing !== undefined && size() < maxAhead && sendPiece(call)) {}
     if (call.outgoing !== undefined) {
@@ -121,6 +158,7 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
 
   return {
     receive: receiver.receive,
+    expire: receiver.expire,
     isMidFrame: receiver.isMidFrame,
     canOpen: () => state.peer !== undefined && !state.isGoawayReceived && state.mine < state.peer.maxCalls,
     peerSettings: () => state.peer,
@@ -165,10 +203,10 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
         State.writerOf(state, call).empty(Type.cancel, 0, id)
       }
     },
-    consumed: (id, size) => {
+    consumed: (id, cost, costOnConnection) => {
       const call = calls.get(id)
       if (call !== undefined) {
-        State.consume(state, call, size)
+        State.consume(state, call, cost, costOnConnection)
       }
     },
     ping: (payload) => Frames.writePing(writer, 0, payload),
@@ -178,6 +216,8 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
     },
     retire: () => Frames.writeGoaway(writer, (state.nextTheirs + Wire.farAhead) >>> 0, "Shutdown", ""),
     buffered: size,
+    unsent: () => state.unsent,
+    held: () => State.unread(state) + state.unsent + size(),
     reclaim: () => {
       writer.reclaim()
       large.reclaim()

@@ -13,6 +13,8 @@ export interface Receiver {
    * that it may not keep is copied where messages lie in it.
    */
   readonly receive: (chunk: Buffer, now: number, mayKeep?: boolean) => void
+  /** Drops the messages that were begun longer ago than `timeout` milliseconds, as far as they lack no credit. */
+  readonly expire: (now: number, timeout: number) => void
   /** Whether a frame has begun and not ended. */
   readonly isMidFrame: () => boolean
   /** Lets go of room that nothing is in. */
@@ -51,7 +53,7 @@ const makeRate = (limit: number, reason: Wire.Reason) => {
 }
 
 export const make = (state: State.State): Receiver => {
-  const { events, limits } = state
+  const { calls, events, limits } = state
   const checkCallRate = makeRate(limits.maxCallRate, "CallRate")
   const checkCancelRate = makeRate(limits.maxCancelRate, "CallRate")
   const checkPingRate = makeRate(limits.maxPingRate, "PingRate")
@@ -114,9 +116,14 @@ export const make = (state: State.State): Receiver => {
   }
 
   /** Puts a piece behind those of its message that have come. */
-  const append = (call: State.Call, reader: Wire.Reader, size: number): Uint8Array => {
+  const append = (call: State.Call, reader: Wire.Reader, size: number, now: number): Uint8Array => {
     const needed = call.messageSize + size
     let { message } = call
+    if (message === undefined) {
+      state.unfinished += 1
+      call.messageSince = now
+    }
+    state.unfinishedSize += size
     if (message === undefined || needed > message.length) {
       const wanted = message === undefined ? state.expected : 2 * message.length
       const grown = Wire.allocate(Math.max(needed, Math.min(wanted, limits.maxMessageSize)))
@@ -129,7 +136,31 @@ export const make = (state: State.State): Receiver => {
     return message
   }
 
-  const onMessage = (flags: number, id: number, reader: Wire.Reader) => {
+  /** Drops what has come of a call's message, and what is still to come. */
+  const drop = (call: State.Call) => {
+    call.isDropping = true
+    State.forgetUnfinished(state, call)
+    State.consume(state, call, call.held, call.heldOnConnection)
+  }
+
+  const expire = (now: number, timeout: number) => {
+    if (state.unfinished === 0) {
+      return
+    }
+    for (const [id, call] of calls.entries()) {
+      if (call.message === undefined) {
+        continue
+      }
+      if (Math.min(call.receiveCredit, state.receiveCredit) <= Wire.messageOverhead) {
+        call.messageSince = now
+      } else if (now - call.messageSince > timeout) {
+        drop(call)
+        events.onDropped(id, "Overdue")
+      }
+    }
+  }
+
+  const onMessage = (flags: number, id: number, reader: Wire.Reader, now: number) => {
     const size = Wire.rest(reader)
     const cost = Wire.messageOverhead + size
     checkPiece(size)
@@ -164,26 +195,29 @@ export const make = (state: State.State): Receiver => {
     }
     if (call.isDropping || call.messageSize + size > limits.maxMessageSize) {
       const isFirst = !call.isDropping
-      call.isDropping = true
-      call.message = undefined
-      call.partial = 0
-      State.consume(state, call, call.held)
-      return isFirst ? events.onTooLarge(id) : undefined
+      drop(call)
+      return isFirst ? events.onDropped(id, "TooLarge") : undefined
     }
     if (goesOn) {
-      append(call, reader, size)
-      return State.consume(state, call, 0)
+      append(call, reader, size, now)
+      // One alone may be as large as a message may be.
+      if (state.unfinished > 1 && state.unfinishedSize > limits.connectionWindow) {
+        drop(call)
+        return events.onDropped(id, "OverBudget")
+      }
+      return State.consume(state, call, 0, 0)
     }
     if (call.message === undefined) {
-      events.onMessage(id, Wire.readBytes(reader, size), cost)
+      events.onMessage(id, Wire.readBytes(reader, size), cost, cost)
     } else {
-      const message = finish(append(call, reader, size), call.messageSize)
+      const message = finish(append(call, reader, size, now), call.messageSize)
       const messageCost = call.partial
       state.expected = Math.min(call.messageSize, maxExpected)
-      call.message = undefined
-      call.messageSize = 0
-      call.partial = 0
-      events.onMessage(id, message, messageCost)
+      State.forgetUnfinished(state, call)
+      // Whole, it counts as unread on the connection, as one that came in one piece does.
+      const costOnConnection = message.length + Wire.messageOverhead
+      State.hold(state, call, costOnConnection)
+      events.onMessage(id, message, messageCost, costOnConnection)
     }
     if (isLast) {
       events.onHalfClose(id)
@@ -304,7 +338,7 @@ export const make = (state: State.State): Receiver => {
       case Type.open:
         return onOpen(flags, id, reader, now)
       case Type.message:
-        return onMessage(flags, id, reader)
+        return onMessage(flags, id, reader, now)
       case Type.halfClose:
         return onHalfClose(id)
       case Type.headers:
@@ -395,5 +429,5 @@ export const make = (state: State.State): Receiver => {
     }
   }
 
-  return { receive, isMidFrame: () => filled > 0, trim }
+  return { receive, expire, isMidFrame: () => filled > 0, trim }
 }

@@ -13,18 +13,24 @@ export interface Events {
   /** The other end has spoken: it accepted this end, and calls may be opened. */
   readonly onSettings: (settings: Wire.Settings) => void
   readonly onOpen: (call: number, open: Open) => void
-  /** `consumed` is due with `cost` when the message has been read. */
-  readonly onMessage: (call: number, message: Uint8Array, cost: number) => void
+  /** `consumed` is due with the costs when the message has been read. */
+  readonly onMessage: (call: number, message: Uint8Array, cost: number, costOnConnection: number) => void
   readonly onHalfClose: (call: number) => void
   readonly onHeaders: (call: number, headers: Metadata.Metadata) => void
   readonly onReply: (call: number, reply: Reply) => void
   readonly onTrailers: (call: number, trailers: Trailers) => void
   readonly onCancel: (call: number) => void
-  /** A message of this call is larger than `maxMessageSize`; what is left of it is dropped. */
-  readonly onTooLarge: (call: number) => void
+  /** A message of this call was dropped, and so is what is left of it. */
+  readonly onDropped: (call: number, reason: Dropped) => void
   readonly onPong: (payload: bigint) => void
   readonly onGoaway: (goaway: Goaway) => void
 }
+
+/**
+ * Why an unfinished message is dropped: it is larger than `maxMessageSize`; by it those of all calls are more than the
+ * window of the connection; or it was begun too long ago.
+ */
+export type Dropped = "TooLarge" | "OverBudget" | "Overdue"
 
 export interface Open {
   readonly path: string
@@ -83,9 +89,10 @@ export interface Call {
   partial: number
   /** Read, and not yet given back as credit. */
   owed: number
-  /** An unfinished message, of which so many bytes have come. */
+  /** An unfinished message, of which so many bytes have come, and when the other end was last free to go on with it. */
   message: Uint8Array | undefined
   messageSize: number
+  messageSince: number
   isDropping: boolean
   isRemoteDone: boolean
   hasHeaders: boolean
@@ -104,6 +111,16 @@ export interface State {
   batch: number
   /** The size of the last message that came in pieces: the next may be as large. */
   expected: number
+  /** Messages that the other end has begun and not finished, and what has come of them. */
+  unfinished: number
+  unfinishedSize: number
+  /** The same of this end's: messages of which a piece has left, with their whole sizes. */
+  begun: number
+  begunSize: number
+  /** The call whose message is the next to begin, where it has to wait for others to end. */
+  next: Call | undefined
+  /** What is left to send of messages. */
+  unsent: number
   readonly limits: Limits
   readonly events: Events
   readonly calls: IdTable.IdTable<Call>
@@ -128,6 +145,12 @@ export const make = (role: "client" | "server", limits: Limits, events: Events):
   large: Writer.make(32 * 1024, 160 * 1024),
   batch: 1,
   expected: 0,
+  unfinished: 0,
+  unfinishedSize: 0,
+  begun: 0,
+  begunSize: 0,
+  next: undefined,
+  unsent: 0,
   limits,
   events,
   calls: IdTable.make(),
@@ -158,6 +181,7 @@ export const begin = (state: State, id: number, isMine: boolean): Call => {
     owed: 0,
     message: undefined,
     messageSize: 0,
+    messageSince: 0,
     isDropping: false,
     isRemoteDone: false,
     hasHeaders: false,
@@ -187,8 +211,41 @@ export const finish = (state: State, call: Call): void => {
   } else {
     state.theirs -= 1
   }
+  forgetUnfinished(state, call)
+  forgetOutgoing(state, call)
   giveBack(state, call.heldOnConnection)
 }
+
+/** The unfinished message of a call is whole, or dropped. */
+export const forgetUnfinished = (state: State, call: Call): void => {
+  if (call.message !== undefined) {
+    state.unfinished -= 1
+    state.unfinishedSize -= call.messageSize
+    call.message = undefined
+    call.messageSize = 0
+    call.partial = 0
+  }
+}
+
+/** The message that a call sends has been sent, or is no longer wanted. */
+export const forgetOutgoing = (state: State, call: Call): void => {
+  const { outgoing } = call
+  if (outgoing !== undefined) {
+    state.unsent -= outgoing.size - outgoing.offset
+    if (outgoing.offset > 0) {
+      state.begun -= 1
+      state.begunSize -= outgoing.size
+    }
+    call.outgoing = undefined
+    if (state.next === call) {
+      state.next = undefined
+    }
+  }
+}
+
+/** Bytes of messages, finished or not, that this end keeps until they are read. */
+export const unread = (state: State): number =>
+  state.limits.connectionWindow - state.receiveCredit - state.owed + state.unfinishedSize
 
 /** Bytes of the connection's window that are free again. */
 export const giveBack = (state: State, size: number): void => {
@@ -200,10 +257,16 @@ export const giveBack = (state: State, size: number): void => {
   }
 }
 
-/** Bytes of a call that were read. */
-export const consume = (state: State, call: Call, size: number): void => {
+/** Bytes of a call that count against the window of the connection from now on, until they are read. */
+export const hold = (state: State, call: Call, size: number): void => {
+  call.heldOnConnection += size
+  state.owed -= size
+}
+
+/** What of a call was read: its bytes of the call's window, and those of the connection's. */
+export const consume = (state: State, call: Call, size: number, sizeOnConnection: number): void => {
   const { callWindow } = state.limits
-  const onConnection = Math.min(size, call.heldOnConnection)
+  const onConnection = Math.min(sizeOnConnection, call.heldOnConnection)
   call.heldOnConnection -= onConnection
   giveBack(state, onConnection)
   call.held -= size

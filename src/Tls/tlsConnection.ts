@@ -6,6 +6,7 @@ import * as FiberId from "effect/FiberId"
 import type { CallConnection } from "../Transport/Call.js"
 import type { Connection } from "../Transport/internal/connection.js"
 import * as Deadlines from "../Transport/internal/deadlines.js"
+import type { MemoryBudget } from "../Transport/internal/memoryBudget.js"
 import type { Peer } from "../Transport/Peer.js"
 import type { Settings } from "./TlsOptions.js"
 import * as TlsIncoming from "./tlsIncoming.js"
@@ -59,7 +60,7 @@ export interface TlsConnection {
 }
 
 /** Large messages are handed to the socket in portions of this size, so that small ones written later are not far behind. */
-const budget = 128 * 1024
+const writeBytes = 128 * 1024
 
 /** So many bytes don't wait for the end of the turn: the other end works on them while this one goes on. */
 const portion = 4096
@@ -73,7 +74,8 @@ export const make = (
   name: string,
   peer: Peer,
   settings: Settings,
-  server: TlsIncoming.Server
+  server: TlsIncoming.Server,
+  budget?: MemoryBudget
 ): TlsConnection => {
   const ready = Deferred.unsafeMake<void, End>(FiberId.none)
   const lost = Deferred.unsafeMake<void>(FiberId.none)
@@ -90,7 +92,7 @@ export const make = (
   const mine = role === "client" ? 1 : 0
   /** What an honest peer can leave unread: an answer for each of its calls, and what it may have cancelled since. */
   const maxBuffered =
-    2 * settings.maxConcurrentStreams * (2 * settings.maxMetadataSize + 32 * 1024) + 1024 * 1024 + 2 * budget
+    2 * settings.maxConcurrentStreams * (2 * settings.maxMetadataSize + 32 * 1024) + 1024 * 1024 + 2 * writeBytes
 
   const wire = WireConnection.make(
     role,
@@ -109,14 +111,16 @@ export const make = (
         Deferred.unsafeDone(ready, Effect.void)
       },
       onOpen: (id, open) => incoming.onOpen(id, open),
-      onMessage: (id, message, cost) =>
-        id % 2 === mine ? outgoing.onMessage(id, message, cost) : incoming.onMessage(id, message, cost),
+      onMessage: (id, message, cost, costOnConnection) =>
+        id % 2 === mine
+          ? outgoing.onMessage(id, message, cost, costOnConnection)
+          : incoming.onMessage(id, message, cost, costOnConnection),
       onHalfClose: (id) => incoming.onHalfClose(id),
       onHeaders: (id, headers) => outgoing.onHeaders(id, headers),
       onReply: (id, reply) => outgoing.onReply(id, reply),
       onTrailers: (id, trailers) => outgoing.onTrailers(id, trailers),
       onCancel: (id) => incoming.onCancel(id),
-      onTooLarge: (id) => (id % 2 === mine ? outgoing.onTooLarge(id) : incoming.onTooLarge(id)),
+      onDropped: (id, reason) => (id % 2 === mine ? outgoing.onDropped(id, reason) : incoming.onDropped(id, reason)),
       onPong: (payload) => {
         pingSince = undefined
         if (payload === retiring) {
@@ -143,7 +147,7 @@ export const make = (
       wire.reclaim()
     }
     isWriting = true
-    const chunks = wire.output(budget)
+    const chunks = wire.output(writeBytes)
     isWriting = false
     const isMany = chunks.length > 1
     let size = 0
@@ -157,7 +161,9 @@ export const make = (
     if (isMany) {
       socket.uncork()
     }
-    if (size >= budget && !socket.writableNeedDrain) {
+    account?.set(wire.held() + socket.writableLength)
+    incoming.onRoom()
+    if (size >= writeBytes && !socket.writableNeedDrain) {
       schedule()
     }
   }
@@ -202,6 +208,7 @@ export const make = (
       end = why
       isLost = true
       clearInterval(timer)
+      account?.close()
       incoming.interrupt()
       outgoing.fail(`the connection ended: ${why.reason}${why.text === "" ? "" : `, ${why.text}`}`)
       link.deadlines.stop()
@@ -222,6 +229,10 @@ export const make = (
     }
   }
 
+  const account = budget?.open(() =>
+    close("Overloaded", "the listener keeps more than it may, and most of it for this connection")
+  )
+
   const mayKeep = read === undefined
   const onData = (chunk: Buffer) => {
     if (end !== undefined) {
@@ -236,6 +247,7 @@ export const make = (
       }
       throw error
     }
+    account?.set(wire.held() + socket.writableLength)
     frameSince = wire.isMidFrame() ? (frameSince ?? lastReceived) : undefined
     flush()
   }
@@ -257,6 +269,8 @@ export const make = (
       wire.ping(0n)
       flush()
     }
+    wire.expire(now, Duration.toMillis(settings.messageTimeout))
+    flush()
     if (socket.writableLength === 0) {
       wire.trim()
     }

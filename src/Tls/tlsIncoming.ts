@@ -24,7 +24,7 @@ import {
 import type { Link } from "./tlsLink.js"
 import * as TlsStream from "./tlsStream.js"
 import * as Wire from "./Wire.js"
-import type { Open } from "./WireState.js"
+import type { Dropped, Open } from "./WireState.js"
 
 /** What answers the calls of the other end. */
 export interface Server {
@@ -34,7 +34,7 @@ export interface Server {
 }
 
 interface Call {
-  readonly push: (message: Uint8Array, cost: number) => void
+  readonly push: (message: Uint8Array, cost: number, costOnConnection: number) => void
   readonly halfClose: () => void
   handler: Fiber.RuntimeFiber<unknown, unknown> | undefined
   deadline: Deadline | undefined
@@ -43,15 +43,18 @@ interface Call {
 /** The calls that the other end opened on one connection. */
 export interface Incoming {
   readonly onOpen: (id: number, open: Open) => void
-  readonly onMessage: (id: number, message: Uint8Array, cost: number) => void
+  readonly onMessage: (id: number, message: Uint8Array, cost: number, costOnConnection: number) => void
   readonly onHalfClose: (id: number) => void
   readonly onCancel: (id: number) => void
-  readonly onTooLarge: (id: number) => void
+  readonly onDropped: (id: number, reason: Dropped) => void
   /** Interrupts the handlers when the connection has ended. */
   readonly interrupt: () => void
   readonly size: () => number
+  /** Goes on with what waits because too much was unsent. */
+  readonly onRoom: () => void
 }
 
+const noCosts = [0, 0] as const
 const noDetails = new Uint8Array(0)
 
 export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming => {
@@ -63,6 +66,35 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
     const call = calls.remove(id)
     deadlines.remove(call?.deadline)
     return call
+  }
+
+  /** What waits with its answer until fewer bytes are unsent. */
+  let waiting: Array<() => void> = []
+
+  const isFull = () => wire.unsent() > settings.maxUnsentBytes
+
+  /** Whether `again` has to wait until the other end has read of what it asked for. */
+  const waits = (again: () => void): boolean => {
+    const isWaiting = isFull()
+    if (isWaiting) {
+      waiting.push(again)
+    }
+    return isWaiting
+  }
+
+  const onRoom = () => {
+    if (waiting.length === 0 || isFull()) {
+      return
+    }
+    const woken = waiting
+    waiting = []
+    for (const [at, again] of woken.entries()) {
+      if (isFull()) {
+        waiting = [...woken.slice(at), ...waiting]
+        return
+      }
+      again()
+    }
   }
 
   const interrupt = (id: number) => forget(id)?.handler?.unsafeInterruptAsFork(FiberId.none)
@@ -123,13 +155,33 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
   const sendReply = (id: number, message: Uint8Array, response: IncomingCall.Response) => {
     const metadata = Metadata.byteSize(response.headers) + Metadata.byteSize(response.trailers)
     if (message.length <= Wire.maxPiece && metadata <= Wire.maxMetadata) {
+      forget(id)
       response.headersSent = true
       wire.sendReply(id, { message, headers: response.headers, trailers: response.trailers })
     } else {
       sendHeaders(id, response)
-      wire.sendMessage(id, message, false, () => sendOk(id, response))
+      // Its deadline stays until all of it is sent: the other end need not read it.
+      wire.sendMessage(id, message, false, () => {
+        forget(id)
+        sendOk(id, response)
+      })
     }
     link.flush()
+  }
+
+  const answer = (
+    id: number,
+    encode: (message: unknown) => Either.Either<Uint8Array, StatusError>,
+    value: unknown,
+    response: IncomingCall.Response
+  ) => {
+    const bytes = Either.flatMap(checkResponse(response), () => encode(value))
+    if (Either.isLeft(bytes)) {
+      forget(id)
+      sendCause(id, Cause.fail(bytes.left), response)
+    } else {
+      sendReply(id, bytes.right, response)
+    }
   }
 
   const onOpen = (id: number, open: Open) => {
@@ -159,11 +211,12 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
 
     const unary = (route: Route.UnaryRoute) => {
       let request: Uint8Array | undefined
+      let costs: readonly [cost: number, costOnConnection: number] = noCosts
       const call: Call = {
         handler: undefined,
         deadline: undefined,
-        push: (message, cost) => {
-          wire.consumed(id, cost)
+        push: (message, cost, costOnConnection) => {
+          costs = [cost, costOnConnection]
           if (request !== undefined) {
             return refuse(id, new Unimplemented({ message: `${open.path} takes one request message, more came` }))
           }
@@ -174,18 +227,21 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
             return refuse(id, new Unimplemented({ message: `${open.path} takes one request message, none came` }))
           }
           const decoded = decode(request)
+          wire.consumed(id, ...costs)
           if (Either.isLeft(decoded)) {
             return refuse(id, decoded.left)
           }
           call.handler = inFlight.fork(route.handle(decoded.right, incoming), route.context, incoming, (exit) => {
-            forget(id)
+            call.handler = undefined
             if (Exit.isFailure(exit)) {
+              forget(id)
               return sendCause(id, exit.cause, incoming.response)
             }
-            const bytes = Either.flatMap(checkResponse(incoming.response), () => encode(exit.value))
-            return Either.isLeft(bytes)
-              ? sendCause(id, Cause.fail(bytes.left), incoming.response)
-              : sendReply(id, bytes.right, incoming.response)
+            if (isFull()) {
+              waiting.push(() => calls.get(id) === call && answer(id, encode, exit.value, incoming.response))
+            } else {
+              answer(id, encode, exit.value, incoming.response)
+            }
           })
         }
       }
@@ -203,12 +259,12 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
       const call: Call = {
         handler: undefined,
         deadline: undefined,
-        push: (message, cost) => inbox.push([message, cost]),
+        push: (message, cost, costOnConnection) => inbox.push([message, cost, costOnConnection]),
         halfClose: () => inbox.end(Exit.void)
       }
       calls.add(id, call)
       call.handler = inFlight.fork(
-        TlsStream.sendAll(link, () => id, route.handle(inbox.stream, incoming), encodeNext),
+        TlsStream.sendAll(link, () => id, route.handle(inbox.stream, incoming), encodeNext, waits),
         route.context,
         incoming,
         (exit) => {
@@ -227,7 +283,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
 
     const call = route._tag === "Unary" ? unary(route) : stream(route)
     if (open.message !== undefined) {
-      call.push(open.message, 0)
+      call.push(open.message, 0, 0)
     }
     if (open.halfClosed) {
       call.halfClose()
@@ -240,21 +296,16 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
 
   return {
     onOpen,
-    onMessage: (id, message, cost) => calls.get(id)?.push(message, cost),
+    onMessage: (id, message, cost, costOnConnection) => calls.get(id)?.push(message, cost, costOnConnection),
     onHalfClose: (id) => calls.get(id)?.halfClose(),
     onCancel: interrupt,
-    onTooLarge: (id) =>
-      refuse(
-        id,
-        new ResourceExhausted({
-          message: `the received message has more than the ${settings.maxReceiveMessageSize} bytes allowed`
-        })
-      ),
+    onDropped: (id, reason) => refuse(id, TlsStream.droppedError(reason, settings)),
     interrupt: () => {
       for (const [id] of calls.entries()) {
         interrupt(id)
       }
     },
-    size: calls.size
+    size: calls.size,
+    onRoom
   }
 }

@@ -24,7 +24,7 @@ import {
 import type { Link } from "./tlsLink.js"
 import * as TlsStream from "./tlsStream.js"
 import * as Wire from "./Wire.js"
-import type { Goaway, Reply, Trailers } from "./WireState.js"
+import type { Dropped, Goaway, Reply, Trailers } from "./WireState.js"
 
 type End = Exit.Exit<void, StatusError>
 
@@ -35,7 +35,7 @@ interface Where {
 
 /** What hears of one call's answer. */
 interface Listener {
-  readonly onMessage: (message: Uint8Array, cost: number) => void
+  readonly onMessage: (message: Uint8Array, cost: number, costOnConnection: number) => void
   readonly onEnd: (end: End) => void
 }
 
@@ -50,10 +50,10 @@ interface Call extends Listener {
 export interface Outgoing {
   readonly connection: Connection
   readonly onHeaders: (id: number, headers: Metadata.Metadata) => void
-  readonly onMessage: (id: number, message: Uint8Array, cost: number) => void
+  readonly onMessage: (id: number, message: Uint8Array, cost: number, costOnConnection: number) => void
   readonly onReply: (id: number, reply: Reply) => void
   readonly onTrailers: (id: number, trailers: Trailers) => void
-  readonly onTooLarge: (id: number) => void
+  readonly onDropped: (id: number, reason: Dropped) => void
   readonly onGoaway: (goaway: Goaway) => void
   /** Ends all calls when the connection has ended. */
   readonly fail: (why: string) => void
@@ -151,8 +151,7 @@ export const make = (link: Link): Outgoing => {
         let reply: Uint8Array | undefined
         const start = (timeout: number) => {
           id = open(where, call, timeout, isSmall ? bytes.right : undefined, isSmall, {
-            onMessage: (message, cost) => {
-              wire.consumed(id, cost)
+            onMessage: (message) => {
               if (reply !== undefined) {
                 const text = `${method.path} answered with more than one message`
                 return breakOff(id, Exit.fail(new Unimplemented({ message: text, ...where })))
@@ -198,7 +197,8 @@ export const make = (link: Link): Outgoing => {
           (message) => Codec.decode(method.output, message, settings.maxReceiveMessageSize, where)
         )
         const listener = {
-          onMessage: (message: Uint8Array, cost: number) => inbox.push([message, cost]),
+          onMessage: (message: Uint8Array, cost: number, costOnConnection: number) =>
+            inbox.push([message, cost, costOnConnection]),
           onEnd: inbox.end
         }
         let id = 0
@@ -244,18 +244,18 @@ export const make = (link: Link): Outgoing => {
         headersOf(call, headers)
       }
     },
-    onMessage: (id, message, cost) => {
+    onMessage: (id, message, cost, costOnConnection) => {
       const call = calls.get(id)
       if (call !== undefined) {
         headersOf(call, Metadata.empty)
-        call.onMessage(message, cost)
+        call.onMessage(message, cost, costOnConnection)
       }
     },
     onReply: (id, { headers, message, trailers }) => {
       const call = calls.get(id)
       if (call !== undefined) {
         headersOf(call, headers)
-        call.onMessage(message, 0)
+        call.onMessage(message, 0, 0)
         call.call.onTrailers?.(trailers)
         end(id, Exit.void)
       }
@@ -279,11 +279,10 @@ export const make = (link: Link): Outgoing => {
         )
       }
     },
-    onTooLarge: (id) => {
+    onDropped: (id, reason) => {
       const call = calls.get(id)
       if (call !== undefined) {
-        const message = `the received message has more than the ${settings.maxReceiveMessageSize} bytes allowed`
-        breakOff(id, Exit.fail(new ResourceExhausted({ message, ...call.where })))
+        breakOff(id, Exit.fail(TlsStream.droppedError(reason, settings, call.where)))
       }
     },
     onGoaway: ({ lastCall, reason }) => {

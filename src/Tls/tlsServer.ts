@@ -4,6 +4,7 @@ import * as FiberSet from "effect/FiberSet"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as InFlight from "../Transport/internal/inFlight.js"
+import * as MemoryBudget from "../Transport/internal/memoryBudget.js"
 import * as Renew from "../Transport/internal/renew.js"
 import type * as Route from "../Transport/internal/route.js"
 import type * as Peer from "../Transport/Peer.js"
@@ -46,6 +47,7 @@ export const listen = (
     const clock = yield* Effect.clock
     const run = yield* FiberSet.makeRuntime()
     const connections = new Set<TlsConnection.TlsConnection>()
+    const budget = MemoryBudget.make(settings.maxBufferedBytes)
 
     const drain = Effect.gen(function* () {
       for (const connection of connections) {
@@ -83,11 +85,19 @@ export const listen = (
         goingAway: farewell("Shutdown", ""),
         drain: () => drain,
         onConnection: (socket, peer) => {
-          const connection = TlsConnection.make({ socket }, "server", peer.address, peer, settings, {
-            routes,
-            inFlight,
-            clock
-          })
+          const connection = TlsConnection.make(
+            { socket },
+            "server",
+            peer.address,
+            peer,
+            settings,
+            {
+              routes,
+              inFlight,
+              clock
+            },
+            budget
+          )
           connections.add(connection)
           onConnection(connection)
           run(

@@ -2,15 +2,20 @@
  * The messages of one direction of a call that streams, both ways.
  */
 import * as Chunk from "effect/Chunk"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import { constFalse } from "effect/Function"
 import * as Stream from "effect/Stream"
 import * as Inbox from "../Transport/internal/inbox.js"
 import * as Turns from "../Transport/internal/turns.js"
+import { DeadlineExceeded, ResourceExhausted } from "../Transport/TransportError.js"
+import type { Settings } from "./TlsOptions.js"
 import type { Link } from "./tlsLink.js"
+import type { Dropped } from "./WireState.js"
 
-/** A message as it came, and what it costs of the windows. */
-export type Received = readonly [message: Uint8Array, cost: number]
+/** A message as it came, and what it costs of the windows of the call and of the connection. */
+export type Received = readonly [message: Uint8Array, cost: number, costOnConnection: number]
 
 /** The most messages that are decoded at a time, so that others have their turn. */
 const maxTaken = 256
@@ -27,20 +32,48 @@ export const makeInbox = <A, E>(
     schedule: setImmediate,
     onTaken: (taken) => {
       let size = 0
-      for (const [, cost] of taken) {
+      let sizeOnConnection = 0
+      for (const [, cost, costOnConnection] of taken) {
         size += cost
+        sizeOnConnection += costOnConnection
       }
-      link.wire.consumed(id(), size)
+      link.wire.consumed(id(), size, sizeOnConnection)
       link.flush()
     }
   })
 
-/** Sends the messages of a stream one after the other, each when there is credit for it. */
+/** The error of a call whose message was dropped before it was whole. */
+export const droppedError = (
+  reason: Dropped,
+  { connectionWindow, maxReceiveMessageSize, messageTimeout }: Settings,
+  where?: { readonly method: string; readonly peer: string }
+): ResourceExhausted | DeadlineExceeded => {
+  switch (reason) {
+    case "TooLarge":
+      return new ResourceExhausted({
+        message: `the received message has more than the ${maxReceiveMessageSize} bytes allowed`,
+        ...where
+      })
+    case "OverBudget":
+      return new ResourceExhausted({
+        message: `the unfinished messages of the connection have more than the ${connectionWindow} bytes allowed`,
+        ...where
+      })
+    case "Overdue":
+      return new DeadlineExceeded({
+        message: `the message was not finished within ${Duration.format(messageTimeout)}`,
+        ...where
+      })
+  }
+}
+
+/** Sends the messages of a stream one after the other, each when there is credit for it and nothing waits before it. */
 export const sendAll = <A, E, E2>(
   link: Link,
   id: () => number,
   messages: Stream.Stream<A, E>,
-  encode: (message: A) => Either.Either<Uint8Array, E2>
+  encode: (message: A) => Either.Either<Uint8Array, E2>,
+  waits: (again: () => void) => boolean = constFalse
 ): Effect.Effect<void, E | E2> =>
   Stream.runForEachChunk(messages, (chunk) =>
     Effect.async<void, E2>((resume) => {
@@ -53,6 +86,9 @@ export const sendAll = <A, E, E2>(
           if (Turns.isLong()) {
             link.flush()
             return setImmediate(send)
+          }
+          if (waits(send)) {
+            return link.flush()
           }
           const bytes = encode(Chunk.unsafeGet(chunk, next))
           if (Either.isLeft(bytes)) {

@@ -20,6 +20,16 @@ export interface TransportOptions {
   readonly maxReceiveMessageSize?: number | undefined
   /** The largest metadata of a call, in bytes as RFC 9113 section 6.5.2 counts them. Default 16 KiB. */
   readonly maxMetadataSize?: number | undefined
+  /**
+   * Answers of one connection that its peer has not read, in bytes, above which a listener lets further ones wait with their
+   * handlers. Default 8 MiB.
+   */
+  readonly maxUnsentBytes?: number | undefined
+  /**
+   * Bytes that all connections of one listener make this process keep: messages that are unread, unfinished or unsent.
+   * Above it the connection that holds most is closed. Default 512 MiB.
+   */
+  readonly maxBufferedBytes?: number | undefined
   /** Calls that a peer may have in flight on one connection; more wait, with QUIC some of them at the listener. Default 100. */
   readonly maxConcurrentStreams?: number | undefined
 }
@@ -36,5 +46,7 @@ export const withDefaults = (options: TransportOptions) => ({
   maxSendMessageSize: options.maxSendMessageSize ?? 4 * 1024 * 1024,
   maxReceiveMessageSize: options.maxReceiveMessageSize ?? 4 * 1024 * 1024,
   maxMetadataSize: options.maxMetadataSize ?? 16 * 1024,
+  maxUnsentBytes: options.maxUnsentBytes ?? 8 * 1024 * 1024,
+  maxBufferedBytes: options.maxBufferedBytes ?? 512 * 1024 * 1024,
   maxConcurrentStreams: options.maxConcurrentStreams ?? 100
 })

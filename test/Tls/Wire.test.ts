@@ -124,6 +124,12 @@ describe("calls", () => {
   })
 })
 
+const opened = () => {
+  const end = makeEnd("server")
+  carry(makeEnd("client"), end)
+  return end
+}
+
 describe("flow control", () => {
   const send = (end: End, call: number, size: number) => {
     const state = { sent: false }
@@ -172,8 +178,151 @@ describe("flow control", () => {
     for (const call of calls) {
       send(client, call, limits.maxMessageSize)
     }
+    let rounds = 0
+    while (client.wire.unsent() > 0 && rounds < 100) {
+      settle(client, server)
+      readAll(server)
+      rounds += 1
+    }
     settle(client, server)
     expect(server.log.filter((line) => line.startsWith("message"))).toHaveLength(calls.length)
+  })
+
+  it("messages that came in pieces count as unread, as small ones do", () => {
+    const { client, server } = pair()
+    for (let i = 0; i < limits.maxCalls; i++) {
+      send(client, client.wire.open(request(), undefined, false), limits.maxMessageSize)
+    }
+    settle(client, server)
+    expect(server.log.filter((line) => line.startsWith("dropped"))).toEqual([])
+    expect(server.wire.held()).toBeGreaterThan(limits.connectionWindow / 2)
+    expect(server.wire.held()).toBeLessThan(2 * limits.connectionWindow)
+    readAll(server)
+    settle(client, server)
+    readAll(server)
+    settle(client, server)
+  })
+
+  /** The beginnings of messages of so many calls, as a peer sends them that keeps to no budget. */
+  const beginAll = (calls: number, size: number, rounds: number) => {
+    const frames: Array<Buffer> = []
+    for (let i = 0; i < calls; i++) {
+      frames.push(frame(Type.open, 0, 2 * i + 1, openPayload))
+    }
+    for (let round = 0; round < rounds; round++) {
+      for (let i = 0; i < calls; i++) {
+        frames.push(frame(Type.message, Flag.more, 2 * i + 1, bytes(size)))
+      }
+    }
+    return frames
+  }
+
+  it("unfinished messages of all calls share a budget, and that which exceeds it ends its call", () => {
+    const server = opened()
+    for (const each of beginAll(8, 16_000, 1)) {
+      server.wire.receive(each, 0)
+      server.wire.output(0)
+      expect(server.wire.held()).toBeLessThan(limits.connectionWindow + 40_000)
+    }
+    expect(server.log.filter((line) => line.startsWith("dropped"))).toEqual(["dropped 15 OverBudget"])
+    server.wire.receive(frame(Type.message, 0, 1, bytes(1)), 0)
+    expect(server.log.at(-1)?.startsWith("message 1 16001:")).toBe(true)
+  })
+
+  it("one message alone may be larger than the budget", () => {
+    const server = makeEnd("server", { connectionWindow: 1000 })
+    const client = makeEnd("client")
+    settle(client, server)
+    const call = client.wire.open(request(), undefined, false)
+    const other = client.wire.open(request(), undefined, false)
+    send(client, call, limits.maxMessageSize)
+    send(client, other, limits.maxMessageSize)
+    settle(client, server)
+    readAll(server)
+    settle(client, server)
+    expect(server.log.slice(2)).toEqual([call, other].map((id) => `message ${id} ${digest(bytes(100_000))}`))
+  })
+
+  it("a message that was begun too long ago ends its call, unless it waits for its reader", () => {
+    const server = opened()
+    const begin = (call: number, size: number, now: number) =>
+      server.wire.receive(frame(Type.message, Flag.more, call, bytes(size)), now)
+    for (const each of beginAll(2, 10, 1)) {
+      server.wire.receive(each, 1000)
+    }
+    // The second has used up its window behind a message that nobody reads.
+    server.wire.receive(frame(Type.open, 0, 5, openPayload), 1000)
+    server.wire.receive(frame(Type.message, 0, 5, bytes(16_000)), 1000)
+    begin(5, 16_000, 1000)
+    begin(5, limits.callWindow - 2 * 16_000 - 3 * Wire.messageOverhead, 1000)
+    server.wire.receive(frame(Type.message, 0, 3, bytes(1)), 1900)
+    server.wire.expire(1999, 1000)
+    expect(server.log.filter((line) => line.startsWith("dropped"))).toEqual([])
+    server.wire.expire(2001, 1000)
+    expect(server.log.filter((line) => line.startsWith("dropped"))).toEqual(["dropped 1 Overdue"])
+    readAll(server)
+    server.wire.expire(3002, 1000)
+    expect(server.log.filter((line) => line.startsWith("dropped"))).toEqual(["dropped 1 Overdue", "dropped 5 Overdue"])
+  })
+
+  it("two ends of this library never exceed each other's budget, whatever they send and read", () => {
+    const step = FastCheck.record({
+      call: FastCheck.nat(7),
+      size: FastCheck.nat(limits.maxMessageSize),
+      reads: FastCheck.boolean(),
+      portion: FastCheck.integer({ min: 1, max: 60_000 })
+    })
+    FastCheck.assert(
+      FastCheck.property(
+        FastCheck.array(step, { minLength: 1, maxLength: 60 }),
+        FastCheck.constantFrom(1000, 20_000, 120_000, 400_000),
+        (steps, connectionWindow) => {
+          const { client, server } = pair({ connectionWindow })
+          const calls = Array.from({ length: 8 }, () => client.wire.open(request(), undefined, false))
+          const queues = calls.map((): Array<number> => [])
+          const isSending = calls.map(() => false)
+          let sent = 0
+          const next = (at: number) => {
+            const size = queues[at]?.shift()
+            isSending[at] = size !== undefined
+            if (size !== undefined) {
+              client.wire.sendMessage(calls[at] ?? 0, bytes(size), false, () => {
+                sent += 1
+                next(at)
+              })
+            }
+          }
+          for (const { call, portion, reads, size } of steps) {
+            queues[call]?.push(size)
+            if (isSending[call] === false) {
+              next(call)
+            }
+            const out = Buffer.concat(client.wire.output(portion))
+            server.wire.receive(out, 0)
+            if (reads) {
+              readAll(server)
+            }
+            carry(server, client)
+          }
+          for (let i = 0; sent < steps.length && i < 200; i++) {
+            settle(client, server)
+            readAll(server)
+          }
+          settle(client, server)
+          readAll(server)
+          expect(sent).toBe(steps.length)
+          expect(server.log.filter((line) => line.startsWith("dropped"))).toEqual([])
+          expect(server.log.filter((line) => line.startsWith("message"))).toHaveLength(steps.length)
+          expect(client.wire.unsent()).toBe(0)
+          for (const call of calls) {
+            client.wire.cancel(call)
+          }
+          settle(client, server)
+          expect([client.wire.held(), server.wire.held()]).toEqual([0, 0])
+        }
+      ),
+      { numRuns: 200 }
+    )
   })
 
   it("a small message does not wait for a large one of another call", () => {
@@ -194,11 +343,6 @@ describe("flow control", () => {
 })
 
 describe("limits: what a peer must not do ends the connection with a reason", () => {
-  const opened = () => {
-    const end = makeEnd("server")
-    carry(makeEnd("client"), end)
-    return end
-  }
   const open = (flags = 0, call = 1) => frame(Type.open, flags, call, openPayload)
   const cases: ReadonlyArray<readonly [string, Wire.Reason, (end: End) => ReadonlyArray<Buffer>]> = [
     ["an unknown type", "ProtocolError", () => [frame(99, 0, 0)]],
@@ -313,7 +457,7 @@ describe("limits: what a peer must not do ends the connection with a reason", ()
     const call = client.wire.open(request(), undefined, false)
     client.wire.sendMessage(call, bytes(90_000), false, constVoid)
     settle(client, server)
-    expect(server.log.slice(1)).toEqual([`too large ${call}`])
+    expect(server.log.slice(1)).toEqual([`dropped ${call} TooLarge`])
     server.wire.sendTrailers(call, trailers(8))
     settle(client, server)
     client.wire.open(request(), bytes(1), true)
@@ -370,9 +514,9 @@ describe("any bytes give events or a violation, never a throw of another kind", 
             {},
             {
               onOpen: (_, { message }) => received.push(message ?? bytes(0)),
-              onMessage: (call, message, cost) => {
+              onMessage: (call, message, cost, costOnConnection) => {
                 received.push(message)
-                server.wire.consumed(call, cost)
+                server.wire.consumed(call, cost, costOnConnection)
               }
             }
           )

@@ -19,7 +19,10 @@ export interface End {
   readonly wire: WireConnection.WireConnection
   readonly log: Array<string>
   /** Messages as they came, with what they cost. */
-  readonly inbox: Map<number, Array<{ readonly message: Uint8Array; readonly cost: number }>>
+  readonly inbox: Map<
+    number,
+    Array<{ readonly message: Uint8Array; readonly cost: number; readonly costOnConnection: number }>
+  >
 }
 
 const show = (metadata: Metadata.Metadata) =>
@@ -44,9 +47,9 @@ export const makeEnd = (
         `open ${call} ${path} ${timeout} ${show(metadata)} ${message === undefined ? "-" : digest(message)} ${halfClosed}`
       )
     },
-    onMessage: (call, message, cost) => {
+    onMessage: (call, message, cost, costOnConnection) => {
       log.push(`message ${call} ${digest(message)}`)
-      inbox.set(call, [...(inbox.get(call) ?? []), { message, cost }])
+      inbox.set(call, [...(inbox.get(call) ?? []), { message, cost, costOnConnection }])
     },
     onHalfClose: (call) => log.push(`half-close ${call}`),
     onHeaders: (call, headers) => log.push(`headers ${call} ${show(headers)}`),
@@ -55,7 +58,7 @@ export const makeEnd = (
     onTrailers: (call, { code, details, message, metadata }) =>
       log.push(`trailers ${call} ${code} ${message} ${digest(details)} ${show(metadata)}`),
     onCancel: (call) => log.push(`cancel ${call}`),
-    onTooLarge: (call) => log.push(`too large ${call}`),
+    onDropped: (call, reason) => log.push(`dropped ${call} ${reason}`),
     onPong: (payload) => log.push(`pong ${payload}`),
     onGoaway: ({ lastCall, reason, text }) => log.push(`goaway ${lastCall} ${reason} ${text}`),
     ...on
@@ -101,8 +104,8 @@ export const pair = (options?: Partial<WireConnection.Limits>) => {
 /** Reads all that an end has received and not read. */
 export const readAll = (end: End): void => {
   for (const [call, messages] of end.inbox) {
-    for (const { cost } of messages) {
-      end.wire.consumed(call, cost)
+    for (const { cost, costOnConnection } of messages) {
+      end.wire.consumed(call, cost, costOnConnection)
     }
   }
   end.inbox.clear()
