@@ -1333,6 +1333,60 @@ export const transportSuite = <E>(
         expect(answer.payload).toEqual(payloadOf(size))
       })
 
+      describe("calls that are given up before they were read leave no trace on their connection", () => {
+        const chunk = { payload: payloadOf(64 * 1024) }
+        /** A MiB, which tells when three quarters of it are under way. */
+        const chunks = (onMost: Effect.Effect<unknown> = Effect.void) =>
+          Stream.rechunk(
+            Stream.mapEffect(Stream.range(1, 16), (n) => (n === 12 ? Effect.as(onMost, chunk) : Effect.succeed(chunk))),
+            1
+          )
+        const large = payloadOf(1024 * 1024)
+        const refused = new InvalidArgument({ message: "not that one" })
+        const unread = (onMost: Effect.Effect<unknown>) =>
+          Transport.handlers(EchoService, {
+            ...echo,
+            echo: ({ message, payload }) => (message === "good" ? Effect.succeed({ payload }) : Effect.fail(refused)),
+            echoServerStream: () => chunks(onMost),
+            echoClientStream: () => Effect.never,
+            echoBidi: () => Stream.fail(refused)
+          })
+        type EchoClient = Effect.Effect.Success<ReturnType<typeof serveEcho>>["client"]
+        const calls: Record<
+          string,
+          (client: EchoClient, most: Deferred.Deferred<void>) => Effect.Effect<unknown, TransportError.CallError>
+        > = {
+          "uploads that are interrupted": (client, most) =>
+            Effect.raceFirst(client.echoClientStream(chunks(Deferred.succeed(most, undefined))), Deferred.await(most)),
+          "uploads whose deadline passes": (client) => client.echoClientStream(chunks(), { timeout: "100 millis" }),
+          "uploads whose handler fails early": (client) => Stream.runDrain(client.echoBidi(chunks())),
+          "requests that are refused": (client) => client.echo({ payload: large }),
+          "downloads of which the consumer takes one": (client) =>
+            Stream.runDrain(Stream.take(client.echoServerStream({}), 1)),
+          "downloads that stand still and are interrupted": (client, most) =>
+            Effect.raceFirst(
+              Stream.runForEach(client.echoServerStream({}), () => Effect.never),
+              Deferred.await(most)
+            )
+        }
+        for (const [title, call] of Object.entries(calls)) {
+          test(title, function* () {
+            let most = yield* Deferred.make<void>()
+            const { client } = yield* serveEcho(unread(Effect.suspend(() => Deferred.succeed(most, undefined))))
+            // As much as any connection may have unread, and half of that again.
+            for (let n = 0; n < 24; n++) {
+              most = yield* Deferred.make<void>()
+              yield* Effect.exit(within(call(client, most), "2 seconds"))
+            }
+            for (let n = 0; n < 3; n++) {
+              const answer = yield* soon(client.echo({ message: "good", payload: payloadOf(100_000) }))
+              expect(answer.payload.length).toBe(100_000)
+            }
+            expect(yield* soon(Stream.runCount(client.echoServerStream({})))).toBe(16)
+          })
+        }
+      })
+
       test("a fast sender of small messages leaves the process time for everything else", function* () {
         const handler = yield* follow
         const endless = Stream.forever(Stream.make({ message: "x" }))

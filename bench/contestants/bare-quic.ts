@@ -79,6 +79,7 @@ const serve = (connection: QuicEngine.Connection): QuicEngine.Events => ({
     return { onReadable: collect(connection, id, onMessage), onDrain: () => onDrain(), onStopped: constVoid }
   },
   onDatagram: constVoid,
+  onOverflow: constVoid,
   onStreamsAvailable: constVoid,
   onClosed: constVoid
 })
@@ -174,6 +175,7 @@ export default {
               },
               onStream: () => ({ onReadable: constVoid, onDrain: constVoid, onStopped: constVoid }),
               onDatagram: constVoid,
+              onOverflow: constVoid,
               onStreamsAvailable: constVoid,
               onClosed: (close) => reject(new Error(JSON.stringify(close)))
             })

@@ -28,8 +28,12 @@ export interface ConnectionSettings {
   readonly alpnProtocol: string
   /** The largest UDP payload to send. */
   readonly maxUdpPayload: number
-  /** Unread bytes that the peer may send: on all streams, and on one. */
+  /**
+   * Unread bytes of all streams together, above which streams are broken off (`Events.onOverflow`). No flow control
+   * holds the peer back before, and the engine may only know an upper bound.
+   */
   readonly connectionWindow: number
+  /** Unread bytes that the peer may send on one stream. */
   readonly streamWindow: number
   /** Streams that the peer may have open at a time. */
   readonly maxBidiStreams: number
@@ -98,6 +102,8 @@ export interface Events {
   readonly onStream: (id: number) => StreamEvents
   /** A view, to be copied by who keeps it. */
   readonly onDatagram: (datagram: Buffer) => void
+  /** More is unread than may be, some of it on this stream, which has to be broken off. */
+  readonly onOverflow: (id: number) => void
   /** The peer allows further streams, after `mayOpenBidi` said no. */
   readonly onStreamsAvailable: () => void
   /** The last that is heard. */

@@ -22,7 +22,10 @@ export interface QuicOptions extends TransportOptions.TransportOptions {
   readonly keepaliveTimeout?: Duration.DurationInput | undefined
   /** Unread bytes of one stream that a peer may send before it has to wait. Default 1 MiB. */
   readonly streamWindow?: number | undefined
-  /** Unread bytes of all streams together. Default 16 MiB: what a connection of stalled readers may cost in memory. */
+  /**
+   * Unread bytes of all streams together, counted from what packets carry. Above it the latest calls that nobody reads are
+   * broken off with `ResourceExhausted`. Default 16 MiB: what a connection of stalled readers may cost in memory.
+   */
   readonly connectionWindow?: number | undefined
   /**
    * The largest UDP payload that is sent, in bytes. Default 1350, which fits through tunnels on paths of 1500; loopback and

@@ -1,6 +1,6 @@
 /** The request streams of an HTTP/3 connection, of both ends. */
 import * as IdTable from "../Transport/internal/idTable.js"
-import { codes, type Http3Code, Http3Violation } from "./Http3Error.js"
+import { codes, type Http3Code, Http3Violation, onStream } from "./Http3Error.js"
 import type { Connection, StreamEvents } from "./QuicEngine.js"
 
 /** What hears of request streams, each with what it was opened or taken for. */
@@ -50,6 +50,8 @@ export interface Http3Requests {
   readonly stop: (id: number, code: Http3Code) => void
   /** Breaks both directions off. */
   readonly cancel: (id: number, code: Http3Code) => void
+  /** Breaks a stream off because too much is unread. */
+  readonly onOverflow: (id: number) => void
   /** Tells of a datagram; for a stream that is over, or has not come yet, it is dropped (RFC 9297, section 2.1). */
   readonly onDatagram: (id: number, payload: Buffer) => void
   /** Those that are open. */
@@ -185,6 +187,18 @@ export const make = (
     }
   }
 
+  const onOverflow = (id: number) => {
+    const request = requests.get(id)
+    const at = request === undefined ? held.indexOf(id) : -1
+    if (at >= 0) {
+      held.splice(at, 1)
+      reject(quic, id)
+    } else if (request !== undefined) {
+      cancel(id, "H3_EXCESSIVE_LOAD")
+      request.events.onViolation(onStream("H3_EXCESSIVE_LOAD", "more content than is read in time"), request.owner)
+    }
+  }
+
   const write = (id: number, bytes: Buffer, fin: boolean, sent?: () => void) => {
     const request = requests.get(id)
     if (request === undefined || request.isWritten) {
@@ -254,6 +268,7 @@ export const make = (
     },
     stop,
     cancel,
+    onOverflow,
     onDatagram: (id, payload) => {
       const request = requests.get(id)
       request?.events.onDatagram?.(payload, request.owner)

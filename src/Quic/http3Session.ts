@@ -231,6 +231,8 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
           const { payload, streamId } = Http3Datagram.decode(datagram)
           requests.onDatagram(streamId, payload)
         }),
+      onOverflow: (id) =>
+        isUni(id) ? close("H3_EXCESSIVE_LOAD", "more than is read in time") : requests.onOverflow(id),
       onStreamsAvailable: handlers.onAvailable,
       onClosed: (reason) => {
         isClosed = true

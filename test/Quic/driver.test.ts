@@ -217,6 +217,139 @@ describe("the driver", () => {
     })
   )
 
+  describe("what was not read of streams that are over holds up no other", () => {
+    const size = 200 * 1024
+
+    /** Leaves streams to `onUnread`, until a datagram comes; those from then on are echoed. */
+    const unread =
+      (onUnread: (connection: QuicEngine.Connection, id: number) => void) =>
+      (connection: QuicEngine.Connection): QuicEngine.Events => {
+        let isEcho = false
+        const echoing = echo(connection)
+        return {
+          ...quiet,
+          onDatagram: () => {
+            isEcho = true
+            connection.sendDatagram(Buffer.from("ready"))
+          },
+          onStream: (id) => {
+            if (isEcho) {
+              return echoing.onStream(id)
+            }
+            // Behind this the engine knows the stream.
+            setImmediate(() => onUnread(connection, id))
+            return silent
+          }
+        }
+      }
+
+    const wasted = (
+      onUnread: (connection: QuicEngine.Connection, id: number) => void,
+      waste: (connection: QuicEngine.Connection) => Effect.Effect<void>
+    ) =>
+      Effect.gen(function* () {
+        const { engine, tls } = yield* open
+        const { local } = yield* listening(engine, tls, { onConnection: unread(onUnread) })
+        const ready = yield* Deferred.make<void>()
+        const connection = yield* connecting(engine, tls, local, {
+          onDatagram: () => Deferred.unsafeDone(ready, Effect.void)
+        })
+        // More than twice of what may be unread on the connection.
+        yield* Effect.repeatN(within(waste(connection), "2 seconds"), 11)
+        connection.sendDatagram(Buffer.from("echo"))
+        yield* Deferred.await(ready)
+        const bytes = yield* Effect.forEach([size, size, size], (each) =>
+          within(roundTrip(connection, numbered(each)), "2 seconds")
+        )
+        expect(bytes.map((each) => each.length)).toEqual([size, size, size])
+      })
+
+    const upload = (connection: QuicEngine.Connection, end: (id: number) => void) =>
+      Effect.async<void>((resume) => {
+        const finished = () => {
+          end(id)
+          resume(Effect.void)
+        }
+        const id = connection.openBidi({ ...silent, onDrain: finished, onStopped: () => resume(Effect.void) })
+        connection.watch(id, true)
+        if (connection.write(id, numbered(size), false)) {
+          finished()
+        }
+      })
+
+    it.scopedLive("an upload that its sender resets", () =>
+      wasted(constVoid, (connection) =>
+        upload(connection, (id) => {
+          connection.reset(id, 1)
+          connection.stop(id, 1)
+          connection.release(id)
+        })
+      )
+    )
+
+    it.scopedLive("an upload that its receiver stops", () =>
+      wasted(
+        (connection, id) =>
+          setTimeout(() => {
+            connection.stop(id, 1)
+            connection.reset(id, 1)
+            connection.release(id)
+          }, 20),
+        (connection) => Effect.zipRight(upload(connection, constVoid), Effect.sleep("30 millis"))
+      )
+    )
+
+    it.scopedLive("a download that its receiver stops", () =>
+      wasted(
+        (connection, id) => connection.write(id, numbered(size), true),
+        (connection) =>
+          Effect.async<void>((resume) => {
+            const id = connection.openBidi({
+              ...silent,
+              onReadable: () =>
+                setTimeout(() => {
+                  connection.stop(id, 1)
+                  connection.release(id)
+                  resume(Effect.void)
+                }, 20)
+            })
+            connection.write(id, Buffer.from("x"), true)
+          })
+      )
+    )
+  })
+
+  it.scopedLive("where more is unread than may be, the latest streams are to be broken off", () =>
+    Effect.gen(function* () {
+      const { engine, tls } = yield* open
+      const broken: Array<number> = []
+      const { local } = yield* listening(engine, tls, {
+        onConnection: (connection) => ({
+          ...quiet,
+          onOverflow: (id) => {
+            broken.push(id)
+            connection.stop(id, 1)
+            connection.reset(id, 1)
+            connection.release(id)
+          }
+        })
+      })
+      const connection = yield* connecting(engine, tls, local)
+      const stopped: Array<number> = []
+      // Four of these may be unread, and there is more of each than may be sent.
+      for (let n = 0; n < 10; n++) {
+        const id = connection.openBidi({ ...silent, onStopped: () => stopped.push(id) })
+        connection.watch(id, true)
+        connection.write(id, numbered(settings.streamWindow * 2), false)
+      }
+      yield* eventually(Effect.sync(() => expect(stopped.length).toBeGreaterThanOrEqual(5)))
+      yield* Effect.sleep("100 millis")
+      expect(stopped.length).toBeLessThanOrEqual(6)
+      expect(stopped.toSorted()).toEqual(broken.toSorted())
+      expect(Math.min(...broken)).toBeGreaterThanOrEqual(4 * 4)
+    })
+  )
+
   it.scopedLive("resets and stops reach the other end with their codes", () =>
     Effect.gen(function* () {
       const { engine, tls } = yield* open

@@ -40,6 +40,7 @@ export const quiet: QuicEngine.Events = {
   onConfirmed: constVoid,
   onStream: () => silent,
   onDatagram: constVoid,
+  onOverflow: constVoid,
   onStreamsAvailable: constVoid,
   onClosed: constVoid
 }

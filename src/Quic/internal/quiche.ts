@@ -58,6 +58,9 @@ const signatures = [
 
 const pem = (text: string): Uint8Array => Buffer.from(text)
 
+/** The largest integer in four bytes: larger ones, and the longest ids, would not fit into quiche's transport parameters. */
+const maxParameter = 2 ** 30 - 1
+
 /** The configuration of one connection. Throws where BoringSSL does not take a key. */
 export const configOf = (quiche: Quiche, tls: TlsSettings, settings: ConnectionSettings, token?: Buffer) => {
   const { certificate } = tls
@@ -70,17 +73,20 @@ export const configOf = (quiche: Quiche, tls: TlsSettings, settings: ConnectionS
     signatures
   )
   config.setApplicationProtos([settings.alpnProtocol])
-  // The driver asks before that; it is here for the day that it can't.
-  config.setMaxIdleTimeout(settings.keepaliveTime + settings.keepaliveTimeout + 1000)
+  // The driver asks before that; it is here for the day that it can't. 0 is for none.
+  const idleTimeout = settings.keepaliveTime + settings.keepaliveTimeout + 1000
+  config.setMaxIdleTimeout(idleTimeout > maxParameter ? 0 : idleTimeout)
   config.setMaxSendUdpPayloadSize(settings.maxUdpPayload)
   config.setMaxRecvUdpPayloadSize(quiche.MAX_UDP_PACKET_SIZE)
-  config.setInitialMaxData(settings.connectionWindow)
-  config.setMaxConnectionWindow(settings.connectionWindow)
-  config.setInitialMaxStreamDataBidiLocal(settings.streamWindow)
-  config.setInitialMaxStreamDataBidiRemote(settings.streamWindow)
-  config.setInitialMaxStreamDataUni(settings.streamWindow)
-  config.setMaxStreamWindow(settings.streamWindow)
-  config.setInitialMaxStreamsBidi(settings.maxBidiStreams)
+  // quiche gives no credit back for what it drops of a stream that is reset or stopped: with any window of the connection,
+  // as many bytes of calls that were given up end it for ever. `connectionWindow` is held by the driver.
+  config.setInitialMaxData(Number.MAX_SAFE_INTEGER)
+  const streamWindow = Math.min(settings.streamWindow, maxParameter)
+  config.setInitialMaxStreamDataBidiLocal(streamWindow)
+  config.setInitialMaxStreamDataBidiRemote(streamWindow)
+  config.setInitialMaxStreamDataUni(streamWindow)
+  config.setMaxStreamWindow(streamWindow)
+  config.setInitialMaxStreamsBidi(Math.min(settings.maxBidiStreams, maxParameter))
   config.setInitialMaxStreamsUni(settings.maxUniStreams)
   config.setDisableActiveMigration(true)
   config.enablePacing(false)

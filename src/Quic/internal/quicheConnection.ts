@@ -35,6 +35,13 @@ let slabAt = 0
 /** Packets that one connection sends before others and the event loop have their turn. */
 const maxBurst = 256
 
+/**
+ * What a packet is counted as, of which quiche does not say what it carries: all but what headers, acknowledgements and the
+ * seal take, and not less than the least that quiche may keep for it.
+ */
+const packetOverhead = 64
+const minPacketCost = 32
+
 /** How long the end of a connection may wait until it can be sent, in milliseconds. */
 const lingerPeriod = 1000
 
@@ -61,6 +68,8 @@ export const make = (options: Options): Driven => {
   let pingSince: number | undefined
   let rateSince = started
   let packets = 0
+  /** No fewer bytes than are unread. */
+  let unread = 0
 
   const schedule = () => {
     if (!isScheduled) {
@@ -179,6 +188,14 @@ export const make = (options: Options): Driven => {
     }
   }
 
+  const lookForOverflow = () => {
+    if (!state.isReadable()) {
+      unread = 0
+    } else if (unread > settings.connectionWindow) {
+      unread = streams.relieve(unread, settings)
+    }
+  }
+
   const isErrorOf = (by: "local" | "remote"): Close | undefined => {
     const error = by === "local" ? state.localError() : state.peerError()
     return error === null
@@ -226,6 +243,11 @@ export const make = (options: Options): Driven => {
     if (closed === undefined && isAccepted && state.isReadable()) {
       streams.readAll()
       readDatagrams()
+      if (closed === undefined && unread > 0) {
+        lookForOverflow()
+      }
+    } else if (isAccepted) {
+      unread = 0
     }
     if (closed === undefined) {
       streams.advance()
@@ -289,6 +311,7 @@ export const make = (options: Options): Driven => {
       return close(false, connectionRefused, "too many packets")
     }
     lastReceived = now
+    unread += Math.max(minPacketCost, packet.length - packetOverhead)
     for (const each of Coalesced.split(packet)) {
       try {
         state.recv(each, recvInfo)
@@ -318,7 +341,11 @@ export const make = (options: Options): Driven => {
     isClosed: () => closed !== undefined,
     schedule,
     send,
+    onRead: (size) => {
+      unread = Math.max(0, unread - size)
+    },
     onStream: (id) => events.onStream(id),
+    onOverflow: (id) => events.onOverflow(id),
     onStreamsAvailable: () => events.onStreamsAvailable()
   })
 

@@ -1,6 +1,6 @@
 /** The streams of one connection on quiche's state machine: what comes, what waits for room, and who is stopped. */
 import * as IdTable from "../../Transport/internal/idTable.js"
-import type { Connection, Read, StreamEvents } from "../QuicEngine.js"
+import type { Connection, ConnectionSettings, Read, StreamEvents } from "../QuicEngine.js"
 import type { Quiche, State } from "./quiche.js"
 import * as StreamError from "./streamError.js"
 
@@ -13,7 +13,10 @@ export interface Options {
   readonly schedule: () => void
   /** Sends what there is at once. */
   readonly send: () => void
+  /** Hears how many bytes were read. */
+  readonly onRead: (size: number) => void
   readonly onStream: (id: number) => StreamEvents
+  readonly onOverflow: (id: number) => void
   readonly onStreamsAvailable: () => void
 }
 
@@ -24,6 +27,8 @@ export interface Streams {
   >
   /** Tells of all that is readable. */
   readonly readAll: () => void
+  /** Has streams that nobody reads broken off, the latest first, until no more is unread than may be; gives how much that is. */
+  readonly relieve: (unread: number, windows: Pick<ConnectionSettings, "connectionWindow" | "streamWindow">) => number
   /** Tells who was stopped and that streams may be opened, and hands on what waits for room. */
   readonly advance: () => void
   /** Whether something waits for room. */
@@ -80,6 +85,8 @@ const mostAsked = 32
 
 export const make = ({
   isClosed,
+  onOverflow,
+  onRead,
   onStream,
   onStreamsAvailable,
   quiche: { Shutdown },
@@ -253,6 +260,20 @@ export const make = ({
     }
   }
 
+  const relieve: Streams["relieve"] = (unread, { connectionWindow, streamWindow }) => {
+    const ids = [...state.readable()].sort((a, b) => a - b)
+    let left = Math.min(unread, ids.length * streamWindow)
+    while (left > connectionWindow) {
+      const id = ids.pop()
+      if (id === undefined) {
+        return 0
+      }
+      left -= Math.min(streamWindow, left / (ids.length + 1))
+      onOverflow(id)
+    }
+    return left
+  }
+
   const register = (id: number, events: StreamEvents): Stream => {
     const stream: Stream = { id, events, pending: [], pendingSize: 0, fin: false, isReleased: false }
     streams.add(id, stream)
@@ -285,6 +306,7 @@ export const make = ({
         return undefined
       }
       schedule()
+      onRead(got[0])
       return { _tag: "Bytes", bytes: readBuffer.subarray(0, got[0]), fin: got[1] }
     } catch (error) {
       const parsed = StreamError.parse(error)
@@ -370,6 +392,7 @@ export const make = ({
       }
     },
     readAll,
+    relieve,
     advance: () => {
       if (watched.size > 0) {
         lookForStopped()
