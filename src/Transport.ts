@@ -97,9 +97,23 @@ export interface TransportService {
     options: ListenOptions
   ) => Effect.Effect<Peer.Address, BindError, Scope.Scope>
   /** A connection to the target, shared by all who ask for the same target, kept until the last of them is done. */
-  readonly connect: (target: Peer.Target) => Effect.Effect<Connection, ConnectError, Scope.Scope>
+  readonly connect: (
+    target: Peer.Target,
+    options?: ConnectOptions
+  ) => Effect.Effect<Connection, ConnectError, Scope.Scope>
   /** The timeout of calls that name none. */
   readonly defaultTimeout: Duration.DurationInput
+}
+
+/**
+ * How to connect.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ConnectOptions {
+  /** Whether a peer that can't be reached yet is left to the calls to wait for. Default false: connecting fails. */
+  readonly waitForReady?: boolean | undefined
 }
 
 /**
@@ -302,7 +316,8 @@ const parse = (peer: string) =>
 /**
  * A client of a peer: `"host:port"`, `"[v6]:port"` or `"unix:path"`. Clients of one peer share one
  * connection. It is made before the first of them returns, and again by itself whenever it is lost until the last of
- * their scopes closes.
+ * their scopes closes. With `waitForReady` a client of a peer that can't be reached yet is there all the same, and its
+ * calls wait; a peer that refuses this end, or is refused, fails it even so.
  *
  * @since 0.1.0
  * @category client
@@ -315,7 +330,7 @@ export const client = <S extends Service.Source>(
   Effect.gen(function* () {
     const transport = yield* Transport
     const target = yield* parse(peer)
-    const connection = yield* transport.connect(target)
+    const connection = yield* transport.connect(target, { waitForReady: options.waitForReady })
     return Client_.make<S>(Service.from(service), connection, {
       ...options,
       timeout: options.timeout ?? transport.defaultTimeout,

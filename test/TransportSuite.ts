@@ -1930,6 +1930,29 @@ export const transportSuite = <E>(
         expect((yield* Fiber.join(waiting)).message).toBe("at last")
       })
 
+      test("of a listener that is not up yet are there where asked to wait, and so are their calls", function* () {
+        const target = yield* nobody
+        const client = yield* Transport.client(EchoService, target, { waitForReady: true })
+        expect(yield* Effect.flip(client.echo({}, { timeout: "100 millis" }))).toMatchObject({
+          _tag: "DeadlineExceeded",
+          peer: target
+        })
+        expect(yield* Effect.flip(client.echo({}, { waitForReady: false }))).toMatchObject({
+          _tag: "Unavailable",
+          processed: "no",
+          peer: target
+        })
+        expect(yield* Effect.flip(Transport.client(EchoService, target))).toMatchObject({ _tag: "Unavailable" })
+        const unary = yield* Effect.fork(client.echo({ message: "at last" }))
+        const streamed = yield* Effect.fork(messages(client.echoBidi(numbered(2))))
+        yield* Effect.yieldNow()
+        yield* Transport.listen([Transport.handlers(EchoService, echo)], onPortOf(target))
+        expect((yield* within(Fiber.join(unary), "5 seconds")).message).toBe("at last")
+        expect(yield* Fiber.join(streamed)).toEqual(upTo(2))
+        const eager = yield* Transport.client(EchoService, target)
+        expect((yield* eager.echo({ message: "too" })).message).toBe("too")
+      })
+
       test("that close end their calls", function* () {
         const unary = yield* follow
         const streaming = yield* follow

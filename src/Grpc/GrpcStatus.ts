@@ -23,20 +23,26 @@ const notProcessed =
 const notStarted = /^Failed to start HTTP\/2 stream/
 
 /**
+ * Whether a status is none of the peer's: it has sent nothing. A peer that answers with trailers alone sends its
+ * content-type among them.
+ */
+export const isLocal = (status: Grpc.StatusObject, answered: boolean): boolean =>
+  !answered && Object.keys(status.metadata.toJSON()).length === 0
+
+/**
  * The error of a status other than OK. `answered` says that response headers had come: the status is then the peer's,
  * whatever its text looks like.
  */
 export const fromStatus = (status: Grpc.StatusObject, where: Where, answered: boolean): StatusError => {
   const metadata = GrpcMetadata.fromGrpc(status.metadata)
   const packed = status.metadata.get(detailsKey)[0]
-  // A peer that answers with trailers alone sends its content-type among them.
-  const isLocal = !answered && Object.keys(status.metadata.toJSON()).length === 0
-  const isLost = isLocal && notStarted.test(status.details)
+  const isOwn = isLocal(status, answered)
+  const isLost = isOwn && notStarted.test(status.details)
   return fromCode(isLost ? unavailable : (status.code ?? internal), {
     message: status.details ?? "the answer can't be decompressed",
     metadata,
     details: Buffer.isBuffer(packed) ? ErrorDetails.decodeStatus(GrpcMetadata.asBytes(packed)) : [],
-    processed: isLost || (isLocal && notProcessed.test(status.details)) ? "no" : "unknown",
+    processed: isLost || (isOwn && notProcessed.test(status.details)) ? "no" : "unknown",
     ...where
   })
 }

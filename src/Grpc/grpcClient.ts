@@ -1,5 +1,6 @@
 import type { Socket } from "node:net"
 import * as Grpc from "@grpc/grpc-js"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -11,21 +12,20 @@ import * as Stream from "effect/Stream"
 import type * as Credentials from "../Tls/Credentials.js"
 import * as Codec from "../Transport/internal/codec.js"
 import type { Connection, OutgoingCall } from "../Transport/internal/connection.js"
-import * as Count from "../Transport/internal/count.js"
+import * as Progress from "../Transport/internal/progress.js"
+import * as Reconnected from "../Transport/internal/reconnected.js"
 import * as Metadata from "../Transport/Metadata.js"
 import type * as Method from "../Transport/Method.js"
 import * as Peer from "../Transport/Peer.js"
 import {
   type CallError,
   Cancelled,
-  type ConnectError,
-  DeadlineExceeded,
+  type DeadlineExceeded,
   HandshakeFailed,
   ResourceExhausted,
   Unavailable,
   Unimplemented
 } from "../Transport/TransportError.js"
-import * as TransportMetrics from "../Transport/TransportMetrics.js"
 import * as Cancellation from "./cancellation.js"
 import * as GrpcMetadata from "./GrpcMetadata.js"
 import type { Settings } from "./GrpcOptions.js"
@@ -33,6 +33,7 @@ import * as GrpcStatus from "./GrpcStatus.js"
 import * as GrpcConnector from "./grpcConnector.js"
 import * as Inbox from "./inbox.js"
 
+type Failure = Unavailable | DeadlineExceeded | HandshakeFailed
 type Call = ReturnType<Grpc.ChannelInterface["createCall"]>
 
 const channelOptions = (settings: Settings): Grpc.ChannelOptions => ({
@@ -52,8 +53,6 @@ const channelOptions = (settings: Settings): Grpc.ChannelOptions => ({
   // Requests wait at their source instead of in a buffer for retries, which are off.
   "grpc.per_rpc_retry_buffer_size": 0,
   "grpc.keepalive_permit_without_calls": settings.keepaliveWithoutCalls ? 1 : 0,
-  "grpc.initial_reconnect_backoff_ms": Duration.toMillis(settings.initialReconnectBackoff),
-  "grpc.max_reconnect_backoff_ms": Duration.toMillis(settings.maxReconnectBackoff),
   "grpc-node.max_session_memory": settings.maxSessionMemory
 })
 
@@ -66,40 +65,42 @@ const longestTimeout = 2 ** 31 - 1
 const channelTarget = (target: Peer.Target): string =>
   target._tag === "Unix" ? `unix:${target.path}` : `dns:${Peer.formatTarget(target)}`
 
+/** A channel that is connected; it is left when it is no more, and another takes its place. */
 interface Channel {
   readonly grpc: Grpc.ChannelInterface
-  /** What keeps the channel from being connected, where the peer was reached and one of the two refused the other. */
-  readonly refusal: () => HandshakeFailed | undefined
+  readonly isReady: () => boolean
+  /** Called once, when it is connected no more. */
+  readonly onLost: (lost: () => void) => void
 }
 
-/** A channel that keeps itself connected, and knows why it is not. */
+/** Connects a channel, or fails with the reason. */
 const openChannel = (
   settings: Settings,
   credentials: Credentials.CredentialsService,
   target: Peer.Target
-): Effect.Effect<Channel, ConnectError, Scope.Scope> =>
+): Effect.Effect<Channel, Failure, Scope.Scope> =>
   Effect.gen(function* () {
     const peer = Peer.formatTarget(target)
     const nameWanted = settings.serverName ?? (target._tag === "Unix" ? "localhost" : target.host)
     const runPromise = yield* FiberSet.makeRuntimePromise()
     const connecting = connectingSockets(settings.connectTimeout, () => isReady())
-    /** Why the latest attempt at each address failed. Emptied when one succeeds. */
+    /** Why the latest attempt at each address failed. */
     const failures = new Map<string | undefined, () => HandshakeFailed | Unavailable | undefined>()
     const failure = () => {
       const all = [...failures.values()].map((get) => get())
       return all.find((failure) => failure?._tag === "HandshakeFailed") ?? all.find((failure) => failure !== undefined)
     }
-    const refusal = () => {
-      const found = failure()
-      return found?._tag === "HandshakeFailed" ? found : undefined
-    }
 
     const onSocket = (socket: Socket) => {
       connecting.add(socket)
-      // A unix socket has one address, of which its connections know nothing.
-      socket.once("error", (error: NodeJS.ErrnoException & { readonly address?: string }) =>
-        failures.delete(target._tag === "Unix" ? undefined : error.address)
-      )
+      socket.once("error", (error: NodeJS.ErrnoException & { readonly address?: string }) => {
+        if (error.syscall === "connect") {
+          // A unix socket has one address, of which its connections know nothing.
+          const address = target._tag === "Unix" ? undefined : error.address
+          const message = `can't connect to ${peer}: ${error.message}`
+          failures.set(address, () => new Unavailable({ message, peer, processed: "no", cause: error }))
+        }
+      })
     }
 
     const handshake = (
@@ -139,13 +140,18 @@ const openChannel = (
     )
     const isReady = (): boolean => channel.getConnectivityState(false) === Grpc.connectivityState.READY
     yield* Effect.addFinalizer(() => Effect.sync(connecting.close))
-    yield* Count.whileOpen(TransportMetrics.connectionsOpened)
-    yield* keepConnected(channel, () => failures.clear())
     yield* Effect.timeoutFail(firstConnect(channel, peer, failure), {
       duration: settings.connectTimeout,
-      onTimeout: () => failure() ?? new DeadlineExceeded({ message: `no connection to ${peer} in time`, peer })
+      onTimeout: () => failure() ?? Reconnected.late(peer)
     })
-    return { grpc: channel, refusal }
+    return {
+      grpc: channel,
+      isReady,
+      onLost: (lost) =>
+        isReady()
+          ? channel.watchConnectivityState(Grpc.connectivityState.READY, Number.POSITIVE_INFINITY, lost)
+          : lost()
+    }
   })
 
 /**
@@ -198,32 +204,7 @@ const noHttp2 = (peer: string) =>
     peer
   })
 
-/** grpc-js goes idle when a connection is lost, until the next call. This asks it to connect again at once. */
-const keepConnected = (channel: Grpc.ChannelInterface, onReady: () => void): Effect.Effect<void, never, Scope.Scope> =>
-  Effect.asVoid(
-    Effect.acquireRelease(
-      Effect.sync(() => {
-        const watch = { open: true }
-        const next = () => {
-          if (watch.open) {
-            const state = channel.getConnectivityState(true)
-            if (state === Grpc.connectivityState.READY) {
-              onReady()
-            }
-            channel.watchConnectivityState(state, Number.POSITIVE_INFINITY, next)
-          }
-        }
-        next()
-        return watch
-      }),
-      (watch) =>
-        Effect.sync(() => {
-          watch.open = false
-        })
-    )
-  )
-
-/** Completes when the channel is connected for the first time, fails when its first attempt did. */
+/** Completes when the channel is connected, fails when its first attempt did. */
 const firstConnect = (
   channel: Grpc.ChannelInterface,
   peer: string,
@@ -235,7 +216,7 @@ const firstConnect = (
       if (!open) {
         return
       }
-      const state = channel.getConnectivityState(false)
+      const state = channel.getConnectivityState(true)
       switch (state) {
         case Grpc.connectivityState.READY:
           return resume(Effect.void)
@@ -265,10 +246,16 @@ const whyNot = (channel: Grpc.ChannelInterface, peer: string): Effect.Effect<nev
           )
         )
     })
-    const cancel = () => call.cancelWithStatus(Grpc.status.CANCELLED, "connected after all")
-    setImmediate(cancel)
-    return Effect.sync(cancel)
+    const cancel = () => call.cancelWithStatus(Grpc.status.CANCELLED, "no reason is known")
+    const timer = setTimeout(cancel, reasonPeriodMillis)
+    return Effect.sync(() => {
+      clearTimeout(timer)
+      cancel()
+    })
   })
+
+/** How long grpc-js may take to say why: at once, unless it connects after all. */
+const reasonPeriodMillis = 100
 
 interface Where {
   readonly method: string
@@ -284,21 +271,39 @@ const checkMetadata = (metadata: Metadata.Metadata, limit: number, where: Where)
     : Either.void
 }
 
-/** Connects to a target, and runs calls on the connection. */
-export const connect = (
+/** Connects, and runs calls on the channel. */
+const connectOnce = (
   settings: Settings,
   credentials: Credentials.CredentialsService,
   target: Peer.Target
-): Effect.Effect<Connection, ConnectError, Scope.Scope> =>
+): Effect.Effect<Reconnected.Live, Failure, Scope.Scope> =>
   Effect.gen(function* () {
     const peer = Peer.formatTarget(target)
     const channel = yield* openChannel(settings, credentials, target)
     const calls = new Set<Call>()
+    const progress = Progress.make()
+    const lost = yield* Deferred.make<void>()
+    const ended = yield* Deferred.make<void>()
+    let isLost = false
     let closed = false
+
+    const endWhenIdle = () => {
+      if (isLost && calls.size === 0) {
+        Deferred.unsafeDone(ended, Effect.void)
+      }
+    }
+
+    const leave = () => {
+      isLost = true
+      Deferred.unsafeDone(lost, Effect.void)
+      endWhenIdle()
+    }
+
+    channel.onLost(leave)
     yield* Effect.addFinalizer(() =>
       Effect.sync(() => {
         closed = true
-        for (const call of calls) {
+        for (const call of [...calls]) {
           call.cancelWithStatus(Grpc.status.CANCELLED, "the client was closed")
         }
       })
@@ -328,6 +333,7 @@ export const connect = (
       handle.start(GrpcMetadata.toGrpc(call.metadata, call.waitForReady), {
         onReceiveMetadata: (headers) => {
           answered = true
+          progress.answered()
           tell(call.onHeaders, headers)
         },
         onReceiveMessage: (message: unknown) => {
@@ -337,13 +343,19 @@ export const connect = (
         },
         onReceiveStatus: (status) => {
           calls.delete(handle)
+          endWhenIdle()
+          if (GrpcStatus.isLocal(status, answered)) {
+            if (status.code === Grpc.status.DEADLINE_EXCEEDED) {
+              progress.timedOut(call.timeout)
+            }
+          } else {
+            progress.answered()
+          }
           tell(call.onTrailers, status.metadata)
           if (status.code === Grpc.status.OK) {
             return listener.onEnd(Exit.void)
           }
-          const error = GrpcStatus.fromStatus(status, where, answered)
-          const refusal = error._tag === "Unavailable" && error.processed === "no" ? channel.refusal() : undefined
-          listener.onEnd(Exit.fail(refusal === undefined ? error : refusalOf(refusal, path)))
+          listener.onEnd(Exit.fail(GrpcStatus.fromStatus(status, where, answered)))
         }
       })
       return handle
@@ -426,13 +438,28 @@ export const connect = (
         })
       )
 
-    return { unary, stream }
+    return {
+      connection: { unary, stream },
+      isLost: () => isLost || !channel.isReady(),
+      lost: Deferred.await(lost),
+      stalled: progress.stalled,
+      hasServed: progress.hasServed,
+      ended: Deferred.await(ended),
+      leave
+    }
   })
 
-/** The same refusal, as the error of a call. */
-const refusalOf = (refusal: HandshakeFailed, method: string): HandshakeFailed =>
-  // The message of an error is not among what a spread copies.
-  new HandshakeFailed({ ...refusal, message: refusal.message, method }, { disableValidation: true })
+/** Connects to a target, and runs calls on the connection, or on the one that replaces it. */
+export const connect = (
+  settings: Settings,
+  credentials: Credentials.CredentialsService,
+  target: Peer.Target
+): Effect.Effect<Reconnected.Reconnected<Reconnected.Live>, never, Scope.Scope> =>
+  Reconnected.make(
+    connectOnce(settings, credentials, target),
+    { initial: settings.initialReconnectBackoff, max: settings.maxReconnectBackoff },
+    Peer.formatTarget(target)
+  )
 
 interface Listener {
   readonly onMessage: (bytes: Uint8Array) => void

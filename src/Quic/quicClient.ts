@@ -14,13 +14,7 @@ import type { Tls } from "../Tls/Credentials.js"
 import * as PeerVerification from "../Tls/PeerVerification.js"
 import * as Reconnected from "../Transport/internal/reconnected.js"
 import * as Peer from "../Transport/Peer.js"
-import {
-  type ConnectError,
-  type DeadlineExceeded,
-  HandshakeFailed,
-  InvalidArgument,
-  Unavailable
-} from "../Transport/TransportError.js"
+import { type DeadlineExceeded, HandshakeFailed, InvalidArgument, Unavailable } from "../Transport/TransportError.js"
 import { alpnProtocol } from "./Http3Connection.js"
 import * as Http3Session from "./http3Session.js"
 import type * as QuicEngine from "./QuicEngine.js"
@@ -212,7 +206,7 @@ export const connect = (
   settings: Settings,
   credentials: Effect.Effect<Tls>,
   target: Peer.Target
-): Effect.Effect<Reconnected.Reconnected<QuicConnection.Accepted>, ConnectError, Scope.Scope> => {
+): Effect.Effect<Reconnected.Reconnected<QuicConnection.Accepted>, InvalidArgument, Scope.Scope> => {
   const peer = Peer.formatTarget(target)
   return target._tag === "Unix"
     ? Effect.fail(new InvalidArgument({ message: "QUIC does not run on unix sockets", peer }))

@@ -5,6 +5,7 @@ import { constVoid } from "effect/Function"
 import type { CallConnection } from "../Transport/Call.js"
 import type { Connection } from "../Transport/internal/connection.js"
 import * as Deadlines from "../Transport/internal/deadlines.js"
+import * as Progress from "../Transport/internal/progress.js"
 import * as Turnstile from "../Transport/internal/turnstile.js"
 import type { Peer } from "../Transport/Peer.js"
 import type { Http3Code } from "./Http3Error.js"
@@ -52,6 +53,12 @@ export interface Accepted {
   /** Completes when the other end takes no more calls. */
   readonly lost: Effect.Effect<void>
   readonly isLost: () => boolean
+  /** Completes when this end's calls only time out, each time that this is seen anew. */
+  readonly stalled: Effect.Effect<void>
+  /** Whether a call has been answered here. */
+  readonly hasServed: () => boolean
+  /** Begins no more calls, and closes when those in flight have ended. */
+  readonly leave: () => void
   readonly ended: Effect.Effect<QuicEngine.Close>
   /** Takes no more calls, or only asks the other end to begin none, and lets those in flight end. */
   readonly goaway: (isNotice: boolean) => void
@@ -123,10 +130,10 @@ export const make = (
       onGoaway: (id) => {
         lose()
         accepted?.outgoing.onGoaway(id)
-        leave()
+        closeWhenIdle()
       },
       onAvailable: () => accepted?.link.turnstile.turn(),
-      onIdle: () => leave(),
+      onIdle: () => closeWhenIdle(),
       onClosed: (close) => {
         lose()
         Deferred.unsafeDone(established, Effect.fail(close))
@@ -139,7 +146,7 @@ export const make = (
   )
 
   /** The peer goes away and has answered all: who opened the connection closes it, so that nothing is lost on the way. */
-  const leave = () => {
+  const closeWhenIdle = () => {
     if (role === "client" && isLost && session.size() === 0) {
       session.close("H3_NO_ERROR", "")
     }
@@ -158,6 +165,7 @@ export const make = (
         session,
         turnstile: Turnstile.make(session.mayOpen, session.isClosed, deadlines),
         deadlines,
+        progress: Progress.make(),
         writer: Varint.makeWriter(),
         peer,
         connection,
@@ -174,6 +182,12 @@ export const make = (
         ready: Deferred.await(ready),
         lost: Deferred.await(lost),
         isLost: () => isLost,
+        stalled: link.progress.stalled,
+        hasServed: link.progress.hasServed,
+        leave: () => {
+          lose()
+          closeWhenIdle()
+        },
         ended: Deferred.await(ended),
         goaway: session.goaway,
         isBusy: () => session.size() > 0 || !quic.isFlushed(),

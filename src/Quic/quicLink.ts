@@ -1,5 +1,6 @@
 import type { CallConnection } from "../Transport/Call.js"
 import type { Deadlines } from "../Transport/internal/deadlines.js"
+import type { Progress } from "../Transport/internal/progress.js"
 import type { Turnstile } from "../Transport/internal/turnstile.js"
 import type { Peer } from "../Transport/Peer.js"
 import type { Http3Session } from "./http3Session.js"
@@ -14,6 +15,8 @@ export interface Link {
   readonly turnstile: Turnstile
   /** Those of the calls, of both ends. */
   readonly deadlines: Deadlines
+  /** That of the calls of this end. */
+  readonly progress: Progress
   /** For what is written at once. */
   readonly writer: Varint.Writer
   readonly peer: Peer

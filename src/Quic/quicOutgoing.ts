@@ -171,6 +171,7 @@ export const make = (link: Link): Outgoing => {
     {
       onInformational: constVoid,
       onHead: ({ fields, status }, call) => {
+        link.progress.answered()
         const unfit = GrpcFields.checkHead(status, fields, call.where)
         if (unfit !== undefined) {
           return fail(call, unfit)
@@ -185,6 +186,7 @@ export const make = (link: Link): Outgoing => {
       },
       onData: (chunk, call) => {
         if (!call.isOver) {
+          link.progress.answered()
           call.hasContent = true
           GrpcMessage.receive(call.messages, messages, call, chunk)
         }
@@ -214,7 +216,10 @@ export const make = (link: Link): Outgoing => {
 
   const streamEvents: RequestEvents<Http3Message.Message<Call>> = {
     onBytes: Http3Message.receive,
-    onReset: (code, { owner }) => fail(owner, ofReset(code, owner.where)),
+    onReset: (code, { owner }) => {
+      link.progress.answered()
+      fail(owner, ofReset(code, owner.where))
+    },
     onStopped: (code, { owner }) => {
       // The peer has answered, or will, without reading all of the request.
       if (code !== codes.H3_NO_ERROR) {
@@ -252,9 +257,10 @@ export const make = (link: Link): Outgoing => {
       trailers: undefined
     }
     call.id = session.open(streamEvents, Http3Message.make(responses, call))
-    call.deadline = deadlines.add(timeout, () =>
+    call.deadline = deadlines.add(timeout, () => {
+      link.progress.timedOut(timeout)
       fail(call, new DeadlineExceeded({ message: "the deadline passed", ...where }))
-    )
+    })
     calls.add(call.id, call)
     Frames.writeHeaders(writer, GrpcFields.fromMetadata(options.metadata), preparedFor(where.method, timeout))
     return call

@@ -1,11 +1,9 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import type { Connection } from "../Transport/internal/connection.js"
 import * as Reconnected from "../Transport/internal/reconnected.js"
 import * as Peer from "../Transport/Peer.js"
 import {
-  type ConnectError,
   type DeadlineExceeded,
   type HandshakeFailed,
   HandshakeReason,
@@ -81,7 +79,7 @@ export const connect = (
   credentials: Effect.Effect<Tls>,
   target: Peer.Target,
   server: TlsIncoming.Server
-): Effect.Effect<Connection, ConnectError, Scope.Scope> =>
+): Effect.Effect<Reconnected.Reconnected<TlsConnection.TlsConnection>, never, Scope.Scope> =>
   Reconnected.make(
     connectOnce(settings, credentials, target, server),
     { initial: settings.initialReconnectBackoff, max: settings.maxReconnectBackoff },

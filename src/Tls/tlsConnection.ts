@@ -7,6 +7,7 @@ import type { CallConnection } from "../Transport/Call.js"
 import type { Connection } from "../Transport/internal/connection.js"
 import * as Deadlines from "../Transport/internal/deadlines.js"
 import type { MemoryBudget } from "../Transport/internal/memoryBudget.js"
+import * as Progress from "../Transport/internal/progress.js"
 import type { Peer } from "../Transport/Peer.js"
 import type { Settings } from "./TlsOptions.js"
 import * as TlsIncoming from "./tlsIncoming.js"
@@ -47,6 +48,12 @@ export interface TlsConnection {
   /** Completes when the other end takes no more calls. */
   readonly lost: Effect.Effect<void>
   readonly isLost: () => boolean
+  /** Completes when this end's calls only time out, each time that this is seen anew. */
+  readonly stalled: Effect.Effect<void>
+  /** Whether a call has been answered, or taken, here. */
+  readonly hasServed: () => boolean
+  /** Begins no more calls, and closes when those in flight have ended. */
+  readonly leave: () => void
   readonly ended: Effect.Effect<End>
   /** Takes no more calls, and lets those in flight end. */
   readonly goaway: () => void
@@ -83,6 +90,8 @@ export const make = (
   const retired = Deferred.unsafeMake<void>(FiberId.none)
   let end: End | undefined
   let isLost = false
+  /** Another connection has taken the place of this one. */
+  let isLeaving = false
   let isScheduled = false
   /** What is sent while output is collected goes out with it. */
   let isWriting = false
@@ -110,7 +119,10 @@ export const make = (
       onSettings: () => {
         Deferred.unsafeDone(ready, Effect.void)
       },
-      onOpen: (id, open) => incoming.onOpen(id, open),
+      onOpen: (id, open) => {
+        link.progress.answered()
+        incoming.onOpen(id, open)
+      },
       onMessage: (id, message, cost, costOnConnection) =>
         id % 2 === mine
           ? outgoing.onMessage(id, message, cost, costOnConnection)
@@ -166,6 +178,18 @@ export const make = (
     if (size >= writeBytes && !socket.writableNeedDrain) {
       schedule()
     }
+    closeWhenIdle()
+  }
+
+  /**
+   * Closes what takes no more calls, once none is left: a peer that goes away waits for that. A peer that has let them time
+   * out need not read what is left.
+   */
+  const closeWhenIdle = () => {
+    const isIdle = outgoing.size() === 0 && incoming.size() === 0
+    if (isLost && role === "client" && isIdle && (isLeaving || wire.buffered() === 0)) {
+      close("Shutdown", "")
+    }
   }
 
   const schedule = () => {
@@ -197,6 +221,7 @@ export const make = (
     connection: { peer },
     name,
     deadlines: Deadlines.make(),
+    progress: Progress.make(),
     flush,
     isClosed: () => end !== undefined
   }
@@ -295,6 +320,14 @@ export const make = (
     ended: Deferred.await(ended),
     lost: Deferred.await(lost),
     isLost: () => isLost,
+    stalled: link.progress.stalled,
+    hasServed: link.progress.hasServed,
+    leave: () => {
+      isLost = true
+      isLeaving = true
+      Deferred.unsafeDone(lost, Effect.void)
+      closeWhenIdle()
+    },
     goaway: () => {
       wire.goaway("Shutdown", "")
       flush()

@@ -1,5 +1,6 @@
 import type { CallConnection } from "../Transport/Call.js"
 import type { Deadlines } from "../Transport/internal/deadlines.js"
+import type { Progress } from "../Transport/internal/progress.js"
 import type { Peer } from "../Transport/Peer.js"
 import type { Settings } from "./TlsOptions.js"
 import type { WireConnection } from "./WireConnection.js"
@@ -15,6 +16,8 @@ export interface Link {
   readonly name: string
   /** Those of the calls, of both ends. */
   readonly deadlines: Deadlines
+  /** That of the calls of this end. */
+  readonly progress: Progress
   /** Sends what was written, together with all else of this turn of the event loop. */
   readonly flush: () => void
   readonly isClosed: () => boolean

@@ -86,6 +86,7 @@ export const make = (link: Link): Outgoing => {
   }
 
   const headersOf = (call: Call, headers: Metadata.Metadata) => {
+    link.progress.answered()
     if (!call.hasHeaders) {
       call.hasHeaders = true
       call.call.onHeaders?.(headers)
@@ -101,7 +102,10 @@ export const make = (link: Link): Outgoing => {
     listener: Listener
   ): number => {
     const id = wire.open({ path: where.method, timeout, metadata: call.metadata }, message, isLast)
-    const onDeadline = () => breakOff(id, Exit.fail(new DeadlineExceeded({ message: "the deadline passed", ...where })))
+    const onDeadline = () => {
+      link.progress.timedOut(timeout)
+      breakOff(id, Exit.fail(new DeadlineExceeded({ message: "the deadline passed", ...where })))
+    }
     calls.add(id, {
       where,
       call,
@@ -263,6 +267,7 @@ export const make = (link: Link): Outgoing => {
     onTrailers: (id, { code, details, message, metadata }) => {
       const call = calls.get(id)
       if (call !== undefined) {
+        link.progress.answered()
         call.call.onTrailers?.(metadata)
         end(
           id,

@@ -36,7 +36,10 @@ export interface ClientOptions {
   readonly timeout?: Duration.DurationInput | undefined
   /** What to send along. A call's own metadata is added to it. */
   readonly metadata?: Metadata.Input | undefined
-  /** Wait for a lost connection to return, up to the deadline, instead of failing with `Unavailable`. Default false. */
+  /**
+   * Wait for a connection that is lost, or not there yet, up to the deadline, instead of failing with `Unavailable`.
+   * Default false. Source: "wait-for-ready.md" of gRPC.
+   */
   readonly waitForReady?: boolean | undefined
 }
 

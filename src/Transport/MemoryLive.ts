@@ -28,6 +28,7 @@ import type { Connection, OutgoingCall } from "./internal/connection.js"
 import * as Count from "./internal/count.js"
 import * as IncomingCall from "./internal/incomingCall.js"
 import * as InFlight from "./internal/inFlight.js"
+import type { Pending } from "./internal/reconnected.js"
 import * as Route from "./internal/route.js"
 import * as SharedConnections from "./internal/sharedConnections.js"
 import * as Status from "./internal/status.js"
@@ -163,17 +164,9 @@ const respond = (
   )
 }
 
-const connect = (
-  settings: Settings,
-  target: Peer.Target
-): Effect.Effect<Connection, Unavailable | HandshakeFailed, Scope.Scope> =>
+const connect = (settings: Settings, target: Peer.Target): Effect.Effect<Pending, never, Scope.Scope> =>
   Effect.gen(function* () {
     const peer = Peer.formatTarget(target)
-    const listening = network.get(peer)
-    if (listening === undefined) {
-      return yield* unavailable({ peer })
-    }
-    yield* enter(listening, { peer })
     yield* Count.whileOpen(TransportMetrics.connectionsOpened)
     const turns = new WeakMap<Listening, Effect.Semaphore>()
     const open = new Set<Effect.Effect<unknown>>()
@@ -275,6 +268,15 @@ const connect = (
 
     const stream: Connection["stream"] = (method, requests, call) => Stream.unwrapScoped(start(method, requests, call))
     return {
+      ready: (waitForReady) =>
+        Effect.suspend((): Effect.Effect<void, Unavailable | HandshakeFailed> => {
+          const listening = network.get(peer)
+          return listening !== undefined
+            ? Effect.asVoid(enter(listening, { peer }))
+            : waitForReady
+              ? Effect.void
+              : unavailable({ peer })
+        }),
       stream,
       unary: (method, request, call) =>
         exactlyOne(stream(method, Stream.succeed(request), call), "response", method.path)
@@ -359,7 +361,7 @@ const listen = (
           return new BindError({ reason: "AddressInUse", address: name, message: `${name} is in use` })
         }
         network.set(name, { authorize: options.authorize ?? Authorizer.any, settings, routes, inFlight, live })
-        for (const wake of waiting) {
+        for (const wake of [...waiting]) {
           wake()
         }
         return Effect.succeed(wanted)

@@ -2,6 +2,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
+import { constVoid } from "effect/Function"
 import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
 
@@ -9,16 +10,24 @@ import * as Scope from "effect/Scope"
 export interface Live {
   /** Completes when it takes no more calls. Those in flight may go on. */
   readonly lost: Effect.Effect<unknown>
+  /** Completes when calls on it only time out, each time that this is seen anew. */
+  readonly stalled: Effect.Effect<unknown>
   /** Completes when it has ended. */
   readonly ended: Effect.Effect<unknown>
+  /** Whether a call has been answered on it. */
+  readonly hasServed: () => boolean
+  /** Another has taken its place: closes when the calls in flight have ended. */
+  readonly leave: () => void
 }
 
 /** A connection that is made again whenever it is lost. */
 export interface Reconnecting<L, E> {
-  /** The live connection, or why there is none; undefined when it was just lost and may be back at once. */
+  /** The live connection, or why there is none; undefined while that is open, as it is for the first attempt. */
   readonly current: () => Exit.Exit<L, E> | undefined
   /** Completes when the connection has been made again, or another attempt has failed, or by `wake`. */
   readonly changed: Effect.Effect<void>
+  /** Somebody waits: the next attempt comes soon, whatever the back-off. */
+  readonly hurry: () => void
   readonly wake: () => void
 }
 
@@ -27,24 +36,45 @@ export interface Backoff {
   readonly max: Duration.Duration
 }
 
+/** What a connection means that was lost too early. */
+export interface OnLoss<E> {
+  readonly error: () => E
+  /** Called with how many in a row were lost before they had lived or served a call. */
+  readonly tell: (losses: number) => void
+}
+
 /** Source: "connection-backoff.md" of gRPC. */
 const multiplier = 1.6
 const jitter = 0.2
+
+/** A connection that has lived so long was a good one, whether or not anybody called. */
+const livedMillis = 5000
+
+/** Attempts that somebody waits for are so far apart, or less where the back-off begins with less. */
+const maxHurryMillis = 1000
+const minHurryMillis = 10
 
 const pause = ({ initial, max }: Backoff, failures: number) =>
   Effect.map(Random.nextRange(1 - jitter, 1 + jitter), (factor) =>
     Duration.times(Duration.min(max, Duration.times(initial, multiplier ** Math.min(failures, 64))), factor)
   )
 
-/** Connects now, failing as this first attempt does, and again by itself until the scope closes. */
+/**
+ * Connects, and again by itself until the scope closes. The back-off starts over only after a connection that has lived or
+ * served a call: a peer that ends each connection at once is not asked again and again.
+ */
 export const make = <L extends Live, E>(
   connect: Effect.Effect<L, E, Scope.Scope>,
-  backoff: Backoff
-): Effect.Effect<Reconnecting<L, E>, E, Scope.Scope> =>
+  backoff: Backoff,
+  onLoss: OnLoss<E>
+): Effect.Effect<Reconnecting<L, E>, never, Scope.Scope> =>
   Effect.gen(function* () {
     const scope = yield* Effect.scope
     const waiting = new Set<() => void>()
+    const hurryMillis = Math.max(minHurryMillis, Math.min(maxHurryMillis, Duration.toMillis(backoff.initial)))
     let current: Exit.Exit<L, E> | undefined
+    let attemptedAt = Number.NEGATIVE_INFINITY
+    let onHurry = constVoid
 
     const set = (next: Exit.Exit<L, E> | undefined) => {
       current = next
@@ -52,7 +82,9 @@ export const make = <L extends Live, E>(
     }
 
     const wakeAll = () => {
-      for (const wake of waiting) {
+      const woken = [...waiting]
+      waiting.clear()
+      for (const wake of woken) {
         wake()
       }
     }
@@ -60,6 +92,7 @@ export const make = <L extends Live, E>(
     /** A connection in a scope of its own, which closes as soon as the connection has ended. */
     const connectOnce = Effect.uninterruptibleMask((restore) =>
       Effect.gen(function* () {
+        attemptedAt = performance.now()
         const own = yield* Scope.fork(scope, ExecutionStrategy.sequential)
         const live = yield* restore(Scope.extend(connect, own)).pipe(
           Effect.onError((cause) => Scope.close(own, Exit.failCause(cause)))
@@ -70,35 +103,88 @@ export const make = <L extends Live, E>(
       })
     )
 
-    const reconnect = (failures: number): Effect.Effect<L> =>
-      Effect.matchEffect(connectOnce, {
-        onSuccess: Effect.succeed,
-        onFailure: (error) => {
-          set(Exit.fail(error))
-          return Effect.flatMap(pause(backoff, failures), (delay) => Effect.delay(reconnect(failures + 1), delay))
-        }
-      })
+    const hurried = Effect.zipRight(
+      Effect.async<void>((resume) => {
+        onHurry = () => resume(Effect.void)
+        return Effect.sync(() => {
+          onHurry = constVoid
+        })
+      }),
+      Effect.suspend(() => Effect.sleep(Math.max(0, attemptedAt + hurryMillis - performance.now())))
+    )
 
-    const keep = (live: L): Effect.Effect<never> =>
-      Effect.flatMap(live.lost, () => {
-        set(undefined)
-        return Effect.flatMap(reconnect(0), (next) => {
-          set(Exit.succeed(next))
-          return keep(next)
+    /** The pause after so many failures in a row, cut short where somebody waits. */
+    const backOff = (failures: number) =>
+      failures === 0
+        ? Effect.void
+        : Effect.flatMap(pause(backoff, failures - 1), (delay) => Effect.raceFirst(Effect.sleep(delay), hurried))
+
+    const reconnect = (failures: number): Effect.Effect<L> =>
+      Effect.zipRight(
+        backOff(failures),
+        Effect.matchEffect(connectOnce, {
+          onSuccess: Effect.succeed,
+          onFailure: (error) => {
+            set(Exit.fail(error))
+            return reconnect(failures + 1)
+          }
+        })
+      )
+
+    /** A connection that only lets calls time out stays until there is another: its peer may just be slow. */
+    const replace = (live: L, failures: number): Effect.Effect<L> =>
+      Effect.zipRight(
+        Effect.raceFirst(backOff(failures), live.lost),
+        Effect.match(connectOnce, {
+          onSuccess: (next) => {
+            set(Exit.succeed(next))
+            live.leave()
+            return next
+          },
+          onFailure: () => live
+        })
+      )
+
+    /**
+     * `spent` connections in a row, before this one, have neither lived nor served, and so many attempts have failed to
+     * replace it.
+     */
+    const keep = (live: L, spent: number, failed = 0): Effect.Effect<never> =>
+      Effect.suspend(() => {
+        const since = performance.now()
+        const ends = Effect.raceFirst(Effect.as(live.lost, "lost"), Effect.as(live.stalled, "stalled"))
+        return Effect.flatMap(ends, (end) => {
+          const isGood = live.hasServed() || (end === "lost" && performance.now() - since >= livedMillis)
+          const losses = isGood ? 0 : spent + 1
+          // The first attempt after one loss comes at once.
+          const failures = Math.max(0, losses - 1) + failed
+          if (end === "stalled") {
+            return Effect.flatMap(replace(live, failures), (next) =>
+              next === live ? keep(live, spent, failed + 1) : keep(next, losses)
+            )
+          }
+          set(failures === 0 ? undefined : Exit.fail(onLoss.error()))
+          if (losses > 0) {
+            onLoss.tell(losses)
+          }
+          return Effect.flatMap(reconnect(failures), (next) => {
+            set(Exit.succeed(next))
+            return keep(next, losses)
+          })
         })
       })
 
-    const first = yield* connectOnce
-    current = Exit.succeed(first)
-    yield* Effect.forkScoped(keep(first))
+    yield* Effect.flatMap(reconnect(0), (live) => {
+      set(Exit.succeed(live))
+      return keep(live, 0)
+    }).pipe(Effect.interruptible, Effect.forkScoped)
+
     return {
       current: () => current,
       wake: wakeAll,
+      hurry: () => onHurry(),
       changed: Effect.async<void>((resume) => {
-        const wake = () => {
-          waiting.delete(wake)
-          resume(Effect.void)
-        }
+        const wake = () => resume(Effect.void)
         waiting.add(wake)
         return Effect.sync(() => waiting.delete(wake))
       })

@@ -1,8 +1,8 @@
 import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
+import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -15,6 +15,7 @@ import {
   Unavailable
 } from "../TransportError.js"
 import * as TransportMetrics from "../TransportMetrics.js"
+import * as Boundary from "./boundary.js"
 import type { Connection, OutgoingCall } from "./connection.js"
 import * as Count from "./count.js"
 import * as Reconnect from "./reconnect.js"
@@ -28,8 +29,17 @@ export interface Live extends Reconnect.Live {
   readonly isLost: () => boolean
 }
 
+/** A connection that need not be there yet. */
+export interface Pending extends Connection {
+  /**
+   * Completes when it is there; fails as the attempt under way does, or with `waitForReady` only where another can't do
+   * better.
+   */
+  readonly ready: (waitForReady: boolean) => Effect.Effect<void, ConnectError>
+}
+
 /** A connection that stays when what it runs on is replaced. */
-export interface Reconnected<L> extends Connection {
+export interface Reconnected<L> extends Pending {
   /**
    * Runs something on the live connection. Waits for one that was just lost, or where the call wants that; `run` gets what
    * is left of the timeout.
@@ -56,17 +66,30 @@ export const inTime = <L, E, R>(
   peer: string
 ): Effect.Effect<L, E | DeadlineExceeded, R> => Effect.timeoutFail(connect, { duration, onTimeout: () => late(peer) })
 
+/** So many connections in a row that are lost at once are worth a line in the log. */
+const lossesToLog = 3
+
 /** Connects, and runs calls on the connection, or on the one that replaces it. */
 export const make = <L extends Live>(
   connectOnce: Effect.Effect<L, Failure, Scope.Scope>,
   backoff: Reconnect.Backoff,
   peer: string
-): Effect.Effect<Reconnected<L>, ConnectError, Scope.Scope> =>
+): Effect.Effect<Reconnected<L>, never, Scope.Scope> =>
   Effect.gen(function* () {
     yield* Count.whileOpen(TransportMetrics.connectionsOpened)
+    const boundary = yield* Boundary.make
     let closed = false
+    let isAsked = false
     const lost = () => new Unavailable({ message: `the connection to ${peer} was lost`, peer, processed: "no" })
-    const { changed, current, wake } = yield* Reconnect.make<L, Failure>(connectOnce, backoff)
+    const { changed, current, hurry, wake } = yield* Reconnect.make<L, Failure>(connectOnce, backoff, {
+      error: lost,
+      tell: (losses) => {
+        if (losses === lossesToLog) {
+          const message = `${losses} connections to ${peer} in a row were lost before they served a call; backing off`
+          boundary.log(LogLevel.Warning, "connections-lost", message, { peer })
+        }
+      }
+    })
 
     /** To who connects its time-out is his own; to the calls on a lost connection it is one more reason. */
     const whyNot = (cause: Cause.Cause<Failure>) => {
@@ -97,18 +120,49 @@ export const make = <L extends Live>(
 
     const withLive: Reconnected<L>["withLive"] = (method, call, run) =>
       Effect.gen(function* () {
-        const started = yield* Clock.currentTimeMillis
+        const started = performance.now()
         let live = usable(method)
-        while (live === undefined || (Either.isLeft(live) && call.waitForReady && live.left._tag !== "Cancelled")) {
+        while (live === undefined || Either.isLeft(live)) {
+          hurry()
+          if (live !== undefined && !(call.waitForReady && live.left._tag !== "Cancelled")) {
+            return yield* live.left
+          }
           yield* changed
           live = usable(method)
         }
-        const spent = (yield* Clock.currentTimeMillis) - started
-        return run(yield* live, { ...call, timeout: Math.max(1, call.timeout - spent) })
+        return run(live.right, { ...call, timeout: Math.max(1, call.timeout - (performance.now() - started)) })
       }).pipe(Effect.timeoutFail({ duration: call.timeout, onTimeout: () => late(peer, method) }))
+
+    /** What the next attempt comes to, or the one that is over and that nobody has asked for yet. */
+    const attempt: Effect.Effect<void, Failure> = Effect.gen(function* () {
+      let now = current()
+      if (now !== undefined && Exit.isFailure(now) && isAsked) {
+        hurry()
+        yield* changed
+        now = current()
+      }
+      isAsked = true
+      while (now === undefined && !closed) {
+        yield* changed
+        now = current()
+      }
+      yield* now ?? Exit.fail(lost())
+    })
+
+    const ready: Pending["ready"] = (waitForReady) =>
+      waitForReady
+        ? isAsked
+          ? Effect.void
+          : Effect.catchIf(
+              attempt,
+              ({ _tag }) => _tag !== "HandshakeFailed",
+              () => Effect.void
+            )
+        : attempt
 
     return {
       withLive,
+      ready,
       unary: (method, request, call) => {
         const live = usable(method.path)
         return live !== undefined && Either.isRight(live)

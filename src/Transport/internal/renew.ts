@@ -7,7 +7,7 @@ import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Peer from "../Peer.js"
-import type { Connection } from "./connection.js"
+import type { Pending } from "./reconnected.js"
 
 /** When connections with what was replaced are replaced too: not all at once, and early enough for their calls to end. */
 export const pause = (within: Duration.Duration): Effect.Effect<void> =>
@@ -62,7 +62,7 @@ const hold = <C>(connection: C, scope: Scope.CloseableScope): Held<C> => {
 }
 
 /** A connection that stays when it is made anew. */
-export interface Renewing<C> extends Connection {
+export interface Renewing<C> extends Pending {
   /** The one that new calls run on. */
   readonly current: () => C
 }
@@ -71,18 +71,18 @@ export interface Renewing<C> extends Connection {
  * A connection that is made anew with each change. New calls run on the new one once it is there; those on the old one
  * have `within` to end. When there is no new one to be had the old one stays.
  */
-export const make = <C extends Connection, E extends Error>(
+export const make = <C extends Pending, E extends Error>(
   connect: Effect.Effect<C, E, Scope.Scope>,
   changes: Stream.Stream<unknown>,
   within: Option.Option<Duration.Duration>,
   target: Peer.Target
 ): Effect.Effect<Renewing<C>, E, Scope.Scope> =>
   Option.match(within, {
-    onNone: () => Effect.map(connect, (only) => ({ unary: only.unary, stream: only.stream, current: () => only })),
+    onNone: () => Effect.map(connect, (only) => ({ ...only, current: () => only })),
     onSome: (within) => renewing(connect, changes, within, target)
   })
 
-const renewing = <C extends Connection, E extends Error>(
+const renewing = <C extends Pending, E extends Error>(
   connect: Effect.Effect<C, E, Scope.Scope>,
   changes: Stream.Stream<unknown>,
   within: Duration.Duration,
@@ -90,16 +90,17 @@ const renewing = <C extends Connection, E extends Error>(
 ): Effect.Effect<Renewing<C>, E, Scope.Scope> =>
   Effect.gen(function* () {
     const scope = yield* Effect.scope
-    const open = Effect.uninterruptibleMask((restore) =>
-      Effect.gen(function* () {
-        const own = yield* Scope.fork(scope, ExecutionStrategy.sequential)
-        const connection = yield* restore(Scope.extend(connect, own)).pipe(
-          Effect.onError((cause) => Scope.close(own, Exit.failCause(cause)))
-        )
-        return hold(connection, own)
-      })
-    )
-    let current = yield* open
+    const open = <E2>(check: (connection: C) => Effect.Effect<void, E2>) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.gen(function* () {
+          const own = yield* Scope.fork(scope, ExecutionStrategy.sequential)
+          const connection = yield* restore(Effect.tap(Scope.extend(connect, own), check)).pipe(
+            Effect.onError((cause) => Scope.close(own, Exit.failCause(cause)))
+          )
+          return hold(connection, own)
+        })
+      )
+    let current = yield* open(() => Effect.void)
 
     const retire = ({ idle, scope }: Held<C>) =>
       Effect.zipRight(Effect.timeoutOption(idle, within), Scope.close(scope, Exit.void))
@@ -107,7 +108,7 @@ const renewing = <C extends Connection, E extends Error>(
     const renew = Effect.gen(function* () {
       yield* pause(within)
       const old = current
-      current = yield* open
+      current = yield* open(({ ready }) => ready(false))
       yield* Effect.forkIn(retire(old), scope)
     }).pipe(
       Effect.catchAll((error) =>
@@ -120,6 +121,7 @@ const renewing = <C extends Connection, E extends Error>(
 
     return {
       current: () => current.connection,
+      ready: (waitForReady) => Effect.suspend(() => current.connection.ready(waitForReady)),
       unary: (method, request, call) =>
         Effect.suspend(() => {
           const { begin, connection, end } = current
