@@ -80,6 +80,7 @@ export const make = (
   const ready = Deferred.unsafeMake<void, QuicEngine.Close>(FiberId.none)
   const lost = Deferred.unsafeMake<void>(FiberId.none)
   const ended = Deferred.unsafeMake<QuicEngine.Close>(FiberId.none)
+  let isReady = false
   let isLost = false
   let accepted: { readonly link: Link; readonly outgoing: QuicOutgoing.Outgoing; readonly serve: Serve } | undefined
 
@@ -117,7 +118,11 @@ export const make = (
     },
     {
       onEstablished: () => Deferred.unsafeDone(established, Effect.void),
-      onReady: () => Deferred.unsafeDone(ready, Effect.void),
+      onReady: () => {
+        isReady = true
+        Deferred.unsafeDone(ready, Effect.void)
+        closeWhenIdle()
+      },
       onRequest: (id) => Http3Message.make(requests, { id, body: undefined }),
       requests: {
         onBytes: Http3Message.receive,
@@ -147,7 +152,7 @@ export const make = (
 
   /** The peer goes away and has answered all: who opened the connection closes it, so that nothing is lost on the way. */
   const closeWhenIdle = () => {
-    if (role === "client" && isLost && session.size() === 0) {
+    if (role === "client" && isReady && isLost && session.size() === 0) {
       session.close("H3_NO_ERROR", "")
     }
   }
