@@ -103,6 +103,8 @@ export interface TransportService {
   ) => Effect.Effect<Connection, ConnectError, Scope.Scope>
   /** The timeout of calls that name none. */
   readonly defaultTimeout: Duration.DurationInput
+  /** The wire, and as whom it listens, for the log: `"gRPC, as CN=node-a, fingerprint ab12..."`. Default: nothing is said. */
+  readonly description?: Effect.Effect<string> | undefined
 }
 
 /**
@@ -295,7 +297,8 @@ export const listen = <const H extends ReadonlyArray<Handlers<unknown>>>(
     yield* Bind.check(options)
     const address = yield* transport.listen(routes, options)
     const target = Peer.formatAddress(address)
-    yield* Effect.logInfo(`listening on ${target}`)
+    const description = transport.description === undefined ? "" : ` (${yield* transport.description})`
+    yield* Effect.logInfo(`listening on ${target}${description}`)
     return { address, target }
   }).pipe(Effect.interruptible)
 

@@ -3,11 +3,14 @@
  *
  * @since 0.1.0
  */
-import * as Config from "effect/Config"
+import type * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
-import * as Credentials from "../Tls/Credentials.js"
+import type * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import type * as Credentials from "../Tls/Credentials.js"
+import * as SharedLayer from "../Tls/SharedLayer.js"
 import * as Renew from "../Transport/internal/renew.js"
 import * as SharedConnections from "../Transport/internal/sharedConnections.js"
 import * as Transport from "../Transport.js"
@@ -23,8 +26,33 @@ export type {
   GrpcOptions
 } from "./GrpcOptions.js"
 
+const build = (
+  options: GrpcOptions.GrpcOptions,
+  credentials: Credentials.CredentialsService
+): Effect.Effect<Context.Context<Transport.Transport>, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const settings = GrpcOptions.withDefaults(options)
+    if ((yield* credentials.current)._tag === "Insecure") {
+      yield* Effect.logWarning("gRPC without TLS: peers are not authenticated and anyone on the path can read along")
+    }
+    return Context.make(Transport.Transport, {
+      listen: (routes, options) => GrpcServer.listen(settings, credentials, routes, options),
+      connect: yield* SharedConnections.make((target) =>
+        Renew.make(
+          GrpcClient.connect(settings, credentials, target),
+          credentials.changes,
+          settings.rehandshakeWithin,
+          target
+        )
+      ),
+      defaultTimeout: settings.defaultTimeout,
+      description: SharedLayer.describe("gRPC", credentials)
+    })
+  })
+
 /**
- * The gRPC transport with options.
+ * The gRPC transport with options. All who use one such layer with one `Credentials` value share a transport, and with it
+ * the connections to each peer; with other credentials, or another call of this function, there is another.
  *
  * @since 0.1.0
  * @category layers
@@ -32,28 +60,7 @@ export type {
 export const layer = (
   options: GrpcOptions.GrpcOptions = {}
 ): Layer.Layer<Transport.Transport, never, Credentials.Credentials> =>
-  Layer.scoped(
-    Transport.Transport,
-    Effect.gen(function* () {
-      const settings = GrpcOptions.withDefaults(options)
-      const credentials = yield* Credentials.Credentials
-      if ((yield* credentials.current)._tag === "Insecure") {
-        yield* Effect.logWarning("gRPC without TLS: peers are not authenticated and anyone on the path can read along")
-      }
-      return {
-        listen: (routes, options) => GrpcServer.listen(settings, credentials, routes, options),
-        connect: yield* SharedConnections.make((target) =>
-          Renew.make(
-            GrpcClient.connect(settings, credentials, target),
-            credentials.changes,
-            settings.rehandshakeWithin,
-            target
-          )
-        ),
-        defaultTimeout: settings.defaultTimeout
-      }
-    })
-  )
+  SharedLayer.make((credentials) => build(options, credentials))
 
 /**
  * The gRPC transport with options from the environment.
@@ -64,7 +71,7 @@ export const layer = (
 export const layerConfig = (
   config: Config.Config.Wrap<GrpcOptions.GrpcOptions>
 ): Layer.Layer<Transport.Transport, ConfigError.ConfigError, Credentials.Credentials> =>
-  Layer.unwrapEffect(Effect.map(Config.unwrap(config), layer))
+  SharedLayer.makeConfig(config, layer)
 
 /**
  * The gRPC transport with safe defaults.

@@ -5,13 +5,15 @@
  * @since 0.1.0
  */
 import { RequestError } from "@effect/platform/HttpClientError"
-import * as Config from "effect/Config"
+import type * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
-import * as Credentials from "../Tls/Credentials.js"
+import type * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import type * as Credentials from "../Tls/Credentials.js"
+import * as SharedLayer from "../Tls/SharedLayer.js"
 import * as Renew from "../Transport/internal/renew.js"
 import * as SharedConnections from "../Transport/internal/sharedConnections.js"
 import { CredentialsError } from "../Transport/TransportError.js"
@@ -71,8 +73,88 @@ const loadEngine = Effect.map(
  */
 export type QuicServices = Transport.Transport | Datagrams.Datagrams | Http3.Http3
 
+const build = (
+  options: QuicOptions.QuicOptions,
+  credentials: Credentials.CredentialsService
+): Effect.Effect<Context.Context<QuicServices>, CredentialsError | QuicUnavailable, Scope.Scope> =>
+  Effect.gen(function* () {
+    const settings = QuicOptions.withDefaults(options)
+    const engine = yield* loadEngine
+    const material = Effect.flatMap(credentials.current, (material) =>
+      material._tag === "Tls" ? Effect.succeed(material) : refuseInsecure
+    )
+    yield* material
+    // A source of credentials does not change from TLS to none.
+    const current = Effect.orDie(material)
+    const channels = yield* DatagramChannel.makeChannels
+    const handlers: Array<Http3.Handler> = []
+    const connect = yield* SharedConnections.make((target) =>
+      Renew.make(
+        QuicClient.connect(engine, settings, current, target),
+        credentials.changes,
+        settings.rehandshakeWithin,
+        target
+      )
+    )
+    const handler = (): Http3Server.Handler | undefined => {
+      const last = handlers.at(-1)
+      return last === undefined ? undefined : (request, { peer }) => last(request, peer)
+    }
+
+    return Context.make(Transport.Transport, {
+      connect,
+      defaultTimeout: settings.defaultTimeout,
+      description: SharedLayer.describe("QUIC", credentials),
+      listen: (routes, options) =>
+        Effect.flatMap(current, (initial) =>
+          QuicServer.listen(engine, settings, credentials, initial, routes, { channels, handler }, options)
+        )
+    }).pipe(
+      Context.add(Datagrams.Datagrams, {
+        over: channels.over,
+        channels: channels.all,
+        connect: (target) =>
+          Effect.flatMap(connect(target), (connection) =>
+            DatagramChannel.connect(
+              Effect.sync(connection.current),
+              settings.maxDatagrams,
+              Duration.toMillis(settings.defaultTimeout)
+            )
+          )
+      }),
+      Context.add(Http3.Http3, {
+        connect: (target) =>
+          Effect.map(
+            connect(target),
+            (connection): Http3.Send =>
+              (request, url, signal) =>
+                connection
+                  .current()
+                  .withLive(url.pathname, waiting, ({ link }) => Http3Client.send(link, request, url, signal))
+                  .pipe(
+                    Effect.mapError(
+                      (cause) => new RequestError({ request, reason: "Transport", description: cause.message, cause })
+                    ),
+                    Effect.flatten
+                  )
+          ),
+        mount: (handler) =>
+          Effect.acquireRelease(
+            Effect.sync(() => {
+              handlers.push(handler)
+            }),
+            () =>
+              Effect.sync(() => {
+                handlers.splice(handlers.lastIndexOf(handler), 1)
+              })
+          )
+      })
+    )
+  })
+
 /**
- * The QUIC transport with options.
+ * The QUIC transport with options. All who use one such layer with one `Credentials` value share a transport, and with it
+ * the connections to each peer, their datagrams, and what is mounted for HTTP/3; with other credentials, or another call of this function, there is another.
  *
  * @since 0.1.0
  * @category layers
@@ -80,82 +162,7 @@ export type QuicServices = Transport.Transport | Datagrams.Datagrams | Http3.Htt
 export const layer = (
   options: QuicOptions.QuicOptions = {}
 ): Layer.Layer<QuicServices, CredentialsError | QuicUnavailable, Credentials.Credentials> =>
-  Layer.scopedContext(
-    Effect.gen(function* () {
-      const settings = QuicOptions.withDefaults(options)
-      const engine = yield* loadEngine
-      const credentials = yield* Credentials.Credentials
-      const material = Effect.flatMap(credentials.current, (material) =>
-        material._tag === "Tls" ? Effect.succeed(material) : refuseInsecure
-      )
-      yield* material
-      // A source of credentials does not change from TLS to none.
-      const current = Effect.orDie(material)
-      const channels = yield* DatagramChannel.makeChannels
-      const handlers: Array<Http3.Handler> = []
-      const connect = yield* SharedConnections.make((target) =>
-        Renew.make(
-          QuicClient.connect(engine, settings, current, target),
-          credentials.changes,
-          settings.rehandshakeWithin,
-          target
-        )
-      )
-      const handler = (): Http3Server.Handler | undefined => {
-        const last = handlers.at(-1)
-        return last === undefined ? undefined : (request, { peer }) => last(request, peer)
-      }
-
-      return Context.make(Transport.Transport, {
-        connect,
-        defaultTimeout: settings.defaultTimeout,
-        listen: (routes, options) =>
-          Effect.flatMap(current, (initial) =>
-            QuicServer.listen(engine, settings, credentials, initial, routes, { channels, handler }, options)
-          )
-      }).pipe(
-        Context.add(Datagrams.Datagrams, {
-          over: channels.over,
-          channels: channels.all,
-          connect: (target) =>
-            Effect.flatMap(connect(target), (connection) =>
-              DatagramChannel.connect(
-                Effect.sync(connection.current),
-                settings.maxDatagrams,
-                Duration.toMillis(settings.defaultTimeout)
-              )
-            )
-        }),
-        Context.add(Http3.Http3, {
-          connect: (target) =>
-            Effect.map(
-              connect(target),
-              (connection): Http3.Send =>
-                (request, url, signal) =>
-                  connection
-                    .current()
-                    .withLive(url.pathname, waiting, ({ link }) => Http3Client.send(link, request, url, signal))
-                    .pipe(
-                      Effect.mapError(
-                        (cause) => new RequestError({ request, reason: "Transport", description: cause.message, cause })
-                      ),
-                      Effect.flatten
-                    )
-            ),
-          mount: (handler) =>
-            Effect.acquireRelease(
-              Effect.sync(() => {
-                handlers.push(handler)
-              }),
-              () =>
-                Effect.sync(() => {
-                  handlers.splice(handlers.lastIndexOf(handler), 1)
-                })
-            )
-        })
-      )
-    })
-  )
+  SharedLayer.make((credentials) => build(options, credentials))
 
 /** How requests wait for a connection that was just lost: for as long as whoever asks. */
 const waiting = { timeout: Number.POSITIVE_INFINITY, waitForReady: false }
@@ -169,7 +176,7 @@ const waiting = { timeout: Number.POSITIVE_INFINITY, waitForReady: false }
 export const layerConfig = (
   config: Config.Config.Wrap<QuicOptions.QuicOptions>
 ): Layer.Layer<QuicServices, ConfigError.ConfigError | CredentialsError | QuicUnavailable, Credentials.Credentials> =>
-  Layer.unwrapEffect(Effect.map(Config.unwrap(config), layer))
+  SharedLayer.makeConfig(config, layer)
 
 /**
  * The QUIC transport with safe defaults.

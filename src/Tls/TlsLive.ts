@@ -4,12 +4,13 @@
  *
  * @since 0.1.0
  */
-import * as Config from "effect/Config"
+import type * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
 import type { Connection } from "../Transport/internal/connection.js"
 import * as InFlight from "../Transport/internal/inFlight.js"
 import * as Renew from "../Transport/internal/renew.js"
@@ -18,7 +19,8 @@ import * as SharedConnections from "../Transport/internal/sharedConnections.js"
 import * as Peer from "../Transport/Peer.js"
 import { CredentialsError } from "../Transport/TransportError.js"
 import * as Transport from "../Transport.js"
-import * as Credentials from "./Credentials.js"
+import type * as Credentials from "./Credentials.js"
+import * as SharedLayer from "./SharedLayer.js"
 import * as TlsOptions from "./TlsOptions.js"
 import * as TlsClient from "./tlsClient.js"
 import * as TlsServer from "./tlsServer.js"
@@ -37,8 +39,76 @@ const refuseInsecure = new CredentialsError({
   message: "TlsLive does not run without TLS; GrpcLive and MemoryLive do"
 })
 
+const build = (
+  options: TlsOptions.TlsOptions,
+  credentials: Credentials.CredentialsService
+): Effect.Effect<Context.Context<Transport.Transport | Transport.Reverse>, CredentialsError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const settings = TlsOptions.withDefaults(options)
+    const material = Effect.flatMap(credentials.current, (material) =>
+      material._tag === "Tls" ? Effect.succeed(material) : refuseInsecure
+    )
+    yield* material
+    // A source of credentials does not change from TLS to none.
+    const current = Effect.orDie(material)
+    const inFlight = yield* InFlight.make
+    const clock = yield* Effect.clock
+    /** The ways back over the connections of the listeners. */
+    const ways = new WeakMap<Transport.CallConnection, Connection>()
+    /** What this end offers on the connections that it makes, by target. */
+    const offered = new Map<string, Map<string, Route>>()
+
+    const offeredTo = (target: Peer.Target) => {
+      const name = Peer.formatTarget(target)
+      const routes = offered.get(name) ?? new Map<string, Route>()
+      offered.set(name, routes)
+      return routes
+    }
+
+    const connect = yield* SharedConnections.make((target) =>
+      Renew.make(
+        TlsClient.connect(settings, current, target, { routes: offeredTo(target), inFlight, clock }),
+        credentials.changes,
+        settings.rehandshakeWithin,
+        target
+      )
+    )
+
+    return Context.make(Transport.Transport, {
+      connect,
+      defaultTimeout: settings.defaultTimeout,
+      description: SharedLayer.describe("TLS", credentials),
+      listen: (routes, options) =>
+        TlsServer.listen(settings, credentials, routes, options, ({ callConnection, connection }) =>
+          ways.set(callConnection, connection)
+        )
+    }).pipe(
+      Context.add(Transport.Reverse, {
+        over: (connection) => Option.fromNullable(ways.get(connection)),
+        offer: (routes, target) =>
+          Effect.zipRight(
+            Effect.acquireRelease(
+              Effect.sync(() => {
+                for (const [path, route] of routes) {
+                  offeredTo(target).set(path, route)
+                }
+              }),
+              () =>
+                Effect.sync(() => {
+                  for (const path of routes.keys()) {
+                    offeredTo(target).delete(path)
+                  }
+                })
+            ),
+            connect(target)
+          )
+      })
+    )
+  })
+
 /**
- * The TLS transport with options.
+ * The TLS transport with options. All who use one such layer with one `Credentials` value share a transport, and with it
+ * the connections to each peer, and what is offered on them; with other credentials, or another call of this function, there is another.
  *
  * @since 0.1.0
  * @category layers
@@ -46,70 +116,7 @@ const refuseInsecure = new CredentialsError({
 export const layer = (
   options: TlsOptions.TlsOptions = {}
 ): Layer.Layer<Transport.Transport | Transport.Reverse, CredentialsError, Credentials.Credentials> =>
-  Layer.scopedContext(
-    Effect.gen(function* () {
-      const settings = TlsOptions.withDefaults(options)
-      const credentials = yield* Credentials.Credentials
-      const material = Effect.flatMap(credentials.current, (material) =>
-        material._tag === "Tls" ? Effect.succeed(material) : refuseInsecure
-      )
-      yield* material
-      // A source of credentials does not change from TLS to none.
-      const current = Effect.orDie(material)
-      const inFlight = yield* InFlight.make
-      const clock = yield* Effect.clock
-      /** The ways back over the connections of the listeners. */
-      const ways = new WeakMap<Transport.CallConnection, Connection>()
-      /** What this end offers on the connections that it makes, by target. */
-      const offered = new Map<string, Map<string, Route>>()
-
-      const offeredTo = (target: Peer.Target) => {
-        const name = Peer.formatTarget(target)
-        const routes = offered.get(name) ?? new Map<string, Route>()
-        offered.set(name, routes)
-        return routes
-      }
-
-      const connect = yield* SharedConnections.make((target) =>
-        Renew.make(
-          TlsClient.connect(settings, current, target, { routes: offeredTo(target), inFlight, clock }),
-          credentials.changes,
-          settings.rehandshakeWithin,
-          target
-        )
-      )
-
-      return Context.make(Transport.Transport, {
-        connect,
-        defaultTimeout: settings.defaultTimeout,
-        listen: (routes, options) =>
-          TlsServer.listen(settings, credentials, routes, options, ({ callConnection, connection }) =>
-            ways.set(callConnection, connection)
-          )
-      }).pipe(
-        Context.add(Transport.Reverse, {
-          over: (connection) => Option.fromNullable(ways.get(connection)),
-          offer: (routes, target) =>
-            Effect.zipRight(
-              Effect.acquireRelease(
-                Effect.sync(() => {
-                  for (const [path, route] of routes) {
-                    offeredTo(target).set(path, route)
-                  }
-                }),
-                () =>
-                  Effect.sync(() => {
-                    for (const path of routes.keys()) {
-                      offeredTo(target).delete(path)
-                    }
-                  })
-              ),
-              connect(target)
-            )
-        })
-      )
-    })
-  )
+  SharedLayer.make((credentials) => build(options, credentials))
 
 /**
  * The TLS transport with options from the environment.
@@ -123,7 +130,7 @@ export const layerConfig = (
   Transport.Transport | Transport.Reverse,
   ConfigError.ConfigError | CredentialsError,
   Credentials.Credentials
-> => Layer.unwrapEffect(Effect.map(Config.unwrap(config), layer))
+> => SharedLayer.makeConfig(config, layer)
 
 /**
  * The TLS transport with safe defaults.

@@ -391,7 +391,8 @@ export const layer = (options: TransportOptions.TransportOptions = {}): Layer.La
       (connect) => ({
         connect,
         listen: (routes, options) => listen(settings, routes, options),
-        defaultTimeout: settings.defaultTimeout
+        defaultTimeout: settings.defaultTimeout,
+        description: Effect.succeed("in memory")
       })
     )
   )

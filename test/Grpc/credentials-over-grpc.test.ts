@@ -1,4 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
+import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Authorizer, Credentials, Grpc, Transport } from "effect-transport"
@@ -6,7 +7,7 @@ import { credentialsSuite } from "../CredentialsSuite.js"
 import { EchoService, echo } from "../fixtures/echo.js"
 import { leavesNothing } from "../fixtures/expect.js"
 
-credentialsSuite("GrpcLive", Grpc.layer)
+credentialsSuite("GrpcLive", Grpc.layer, Grpc.layerConfig(Config.succeed({})))
 
 describe("GrpcLive, insecure", () => {
   it.live("proves no identity, so that all authorizers but any refuse", () =>

@@ -33,7 +33,8 @@ describe("a listener", () => {
         Effect.gen(function* () {
           const before = yield* accepted
           const { target } = yield* on(material, { maxConnections: 2 })(Transport.listen([echoHandlers()]))
-          const connect = on(material)(Transport.client(EchoService, target))
+          // Each in a layer of its own: they would share a connection.
+          const connect = Effect.suspend(() => on(material)(Transport.client(EchoService, target)))
           const first = yield* connect
           yield* Effect.scoped(
             Effect.gen(function* () {

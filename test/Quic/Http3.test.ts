@@ -6,13 +6,14 @@ import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import { describe, expect, it } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { Credentials, Http3, Peer, Quic, Transport } from "effect-transport"
+import { Credentials, DevCa, Http3, Peer, Quic, Transport } from "effect-transport"
 import { EchoService, echo } from "../fixtures/echo.js"
 import { leavesNothing, soon, within } from "../fixtures/expect.js"
 import { follow } from "../fixtures/observe.js"
@@ -77,6 +78,45 @@ const meet = (options?: Quic.QuicOptions) =>
     const { target } = yield* run(Transport.listen([Transport.handlers(EchoService, echo)]))
     return { run, target }
   })
+
+test(
+  "what one part of a program mounts, the listeners of another part answer, if both are the same node",
+  Effect.gen(function* () {
+    const { cert, key, ca } = yield* Effect.gen(function* () {
+      const ca = yield* DevCa.make()
+      return { ca: ca.ca, ...(yield* ca.issue({ names: ["127.0.0.1"] })) }
+    })
+    const service = Effect.map(Layer.build(Credentials.layerPem({ cert, key, ca })), (context) =>
+      Layer.succeed(Credentials.Credentials, Context.get(context, Credentials.Credentials))
+    )
+    const [one, other] = [yield* service, yield* service]
+    let target = ""
+    const listener = Layer.scopedDiscard(
+      Effect.map(Transport.listen([Transport.handlers(EchoService, echo)]), (listener) => {
+        target = listener.target
+      })
+    )
+    const ask = Effect.scoped(Effect.suspend(() => Effect.map(Http3.get(target, "/who"), ({ status }) => status))).pipe(
+      Effect.provide(Layer.provide(Quic.layer(), one))
+    )
+    yield* Layer.build(listener.pipe(Layer.provide(Quic.QuicLive), Layer.provide(one)))
+    expect(yield* ask).toBe(404)
+    const mounted = (as: typeof one) => Http3.layerMount(app).pipe(Layer.provide(Quic.QuicLive), Layer.provide(as))
+    yield* Effect.scoped(
+      Effect.zipRight(
+        Layer.build(mounted(other)),
+        Effect.map(ask, (status) => expect(status).toBe(404))
+      )
+    )
+    yield* Effect.scoped(
+      Effect.zipRight(
+        Layer.build(mounted(one)),
+        Effect.map(ask, (status) => expect(status).toBe(200))
+      )
+    )
+    expect(yield* ask).toBe(404)
+  })
+)
 
 describe("plain HTTP/3", () => {
   test(

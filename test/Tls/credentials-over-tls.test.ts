@@ -1,4 +1,5 @@
+import * as Config from "effect/Config"
 import { Tls } from "effect-transport"
 import { credentialsSuite } from "../CredentialsSuite.js"
 
-credentialsSuite("TlsLive", Tls.layer)
+credentialsSuite("TlsLive", Tls.layer, Tls.layerConfig(Config.succeed({})))

@@ -1,4 +1,5 @@
 import { expect, it } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -71,4 +72,18 @@ it.live("a connection that has ended leads nowhere back", () =>
     const strange = { peer: { address: "nowhere", identity: Option.none() } }
     expect(yield* Effect.flip(Transport.reverse(EchoService, strange))).toMatchObject({ processed: "no" })
   }).pipe(Effect.scoped, Effect.provide(live))
+)
+
+it.live("what one part of a program offers goes over the connection that another part calls on", () =>
+  Effect.gen(function* () {
+    const credentials = Layer.succeed(
+      Credentials.Credentials,
+      Context.get(yield* Layer.build(Credentials.layerDev()), Credentials.Credentials)
+    )
+    const part = Layer.build(Layer.provide(TlsLive, credentials))
+    const listener = yield* Effect.provide(Transport.listen([callsBack]), yield* part)
+    yield* Effect.provide(Transport.offer([Transport.handlers(EchoService, echo)], listener.target), yield* part)
+    const client = yield* Effect.provide(Transport.client(EchoService, listener.target), yield* part)
+    expect((yield* client.echo({ message: "there" })).message).toBe("there, back, and again")
+  }).pipe(Effect.scoped, leavesNothing)
 )
