@@ -15,6 +15,7 @@ import type { Authorizer } from "./Transport/Authorizer.js"
 import type { Call, CallConnection, CurrentCall } from "./Transport/Call.js"
 import * as Client_ from "./Transport/Client.js"
 import * as Bind from "./Transport/internal/bind.js"
+import * as Boundary from "./Transport/internal/boundary.js"
 import type { Connection } from "./Transport/internal/connection.js"
 import * as Route from "./Transport/internal/route.js"
 import type * as Method from "./Transport/Method.js"
@@ -334,10 +335,12 @@ export const client = <S extends Service.Source>(
     const transport = yield* Transport
     const target = yield* parse(peer)
     const connection = yield* transport.connect(target, { waitForReady: options.waitForReady })
+    const boundary = yield* Boundary.make
     return Client_.make<S>(Service.from(service), connection, {
       ...options,
       timeout: options.timeout ?? transport.defaultTimeout,
-      peer: Peer.formatTarget(target)
+      peer: Peer.formatTarget(target),
+      boundary
     })
   }).pipe(Effect.interruptible)
 
@@ -363,7 +366,8 @@ export const reverse = <S extends Service.Source>(
     return Client_.make<S>(Service.from(service), back.value, {
       ...options,
       timeout: options.timeout ?? transport.defaultTimeout,
-      peer
+      peer,
+      boundary: yield* Boundary.unscoped
     })
   })
 

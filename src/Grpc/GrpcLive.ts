@@ -11,6 +11,7 @@ import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Credentials from "../Tls/Credentials.js"
 import * as SharedLayer from "../Tls/SharedLayer.js"
+import * as Boundary from "../Transport/internal/boundary.js"
 import * as Renew from "../Transport/internal/renew.js"
 import * as SharedConnections from "../Transport/internal/sharedConnections.js"
 import * as Transport from "../Transport.js"
@@ -35,11 +36,12 @@ const build = (
     if ((yield* credentials.current)._tag === "Insecure") {
       yield* Effect.logWarning("gRPC without TLS: peers are not authenticated and anyone on the path can read along")
     }
+    const boundary = yield* Boundary.make
     return Context.make(Transport.Transport, {
       listen: (routes, options) => GrpcServer.listen(settings, credentials, routes, options),
       connect: yield* SharedConnections.make((target) =>
         Renew.make(
-          GrpcClient.connect(settings, credentials, target),
+          GrpcClient.connect(settings, credentials, boundary, target),
           credentials.changes,
           settings.rehandshakeWithin,
           target

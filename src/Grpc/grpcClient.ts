@@ -10,6 +10,7 @@ import { constVoid } from "effect/Function"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as Credentials from "../Tls/Credentials.js"
+import type { Boundary } from "../Transport/internal/boundary.js"
 import * as Codec from "../Transport/internal/codec.js"
 import type { Connection, OutgoingCall } from "../Transport/internal/connection.js"
 import * as Progress from "../Transport/internal/progress.js"
@@ -22,6 +23,7 @@ import {
   Cancelled,
   type DeadlineExceeded,
   HandshakeFailed,
+  Internal,
   ResourceExhausted,
   Unavailable,
   Unimplemented
@@ -77,6 +79,7 @@ interface Channel {
 const openChannel = (
   settings: Settings,
   credentials: Credentials.CredentialsService,
+  boundary: Boundary,
   target: Peer.Target
 ): Effect.Effect<Channel, Failure, Scope.Scope> =>
   Effect.gen(function* () {
@@ -116,7 +119,7 @@ const openChannel = (
           // HTTP/2 servers begin with SETTINGS, which makes the channel ready; this one began with something else.
           failures.set(address, () => (socket.destroyed && socket.bytesRead > 0 ? noHttp2(peer) : undefined))
         }
-        return yield* GrpcConnector.secure(socket, material, nameWanted, peer).pipe(
+        return yield* GrpcConnector.secure(socket, material, nameWanted, peer, boundary).pipe(
           Effect.tap(() => Effect.sync(() => connecting.shaken(socket))),
           Effect.mapError((error) => (connecting.isLate(socket) ? silent(peer) : error)),
           Effect.tapError((error) => Effect.sync(() => failures.set(address, () => error)))
@@ -130,7 +133,13 @@ const openChannel = (
           new Grpc.Channel(
             channelTarget(target),
             new GrpcConnector.OwnedHandshake(material._tag === "Tls", {
-              onSocket,
+              onSocket: (socket) =>
+                boundary.guard(
+                  "socket",
+                  peer,
+                  () => onSocket(socket),
+                  () => socket.destroy()
+                ),
               handshake: (socket) => runPromise(handshake(socket))
             }),
             channelOptions(settings)
@@ -275,11 +284,12 @@ const checkMetadata = (metadata: Metadata.Metadata, limit: number, where: Where)
 const connectOnce = (
   settings: Settings,
   credentials: Credentials.CredentialsService,
+  boundary: Boundary,
   target: Peer.Target
 ): Effect.Effect<Reconnected.Live, Failure, Scope.Scope> =>
   Effect.gen(function* () {
     const peer = Peer.formatTarget(target)
-    const channel = yield* openChannel(settings, credentials, target)
+    const channel = yield* openChannel(settings, credentials, boundary, target)
     const calls = new Set<Call>()
     const progress = Progress.make()
     const lost = yield* Deferred.make<void>()
@@ -321,42 +331,48 @@ const connectOnce = (
       const handle = channel.grpc.createCall(path, deadline, null, null, null)
       calls.add(handle)
       let answered = false
-      const tell = (observer: OutgoingCall["onHeaders"], metadata: Grpc.Metadata) => {
+      /** Thrown on into grpc-js it would end the process. */
+      const guarded = (f: () => void) => {
         try {
-          observer?.(GrpcMetadata.fromGrpc(metadata))
-        } catch (defect) {
-          // Thrown on into grpc-js it would end the process.
-          listener.onEnd(Exit.die(defect))
+          f()
+        } catch (cause) {
+          calls.delete(handle)
+          endWhenIdle()
+          boundary.caught("engine", peer, cause)
+          listener.onEnd(Exit.fail(new Internal({ message: "the answer can't be read", cause, ...where })))
           handle.cancelWithStatus(Grpc.status.CANCELLED, "the caller failed")
         }
       }
       handle.start(GrpcMetadata.toGrpc(call.metadata, call.waitForReady), {
-        onReceiveMetadata: (headers) => {
-          answered = true
-          progress.answered()
-          tell(call.onHeaders, headers)
-        },
-        onReceiveMessage: (message: unknown) => {
-          if (Buffer.isBuffer(message)) {
-            listener.onMessage(GrpcMetadata.asBytes(message))
-          }
-        },
-        onReceiveStatus: (status) => {
-          calls.delete(handle)
-          endWhenIdle()
-          if (GrpcStatus.isLocal(status, answered)) {
-            if (status.code === Grpc.status.DEADLINE_EXCEEDED) {
-              progress.timedOut(call.timeout)
-            }
-          } else {
+        onReceiveMetadata: (headers) =>
+          guarded(() => {
+            answered = true
             progress.answered()
-          }
-          tell(call.onTrailers, status.metadata)
-          if (status.code === Grpc.status.OK) {
-            return listener.onEnd(Exit.void)
-          }
-          listener.onEnd(Exit.fail(GrpcStatus.fromStatus(status, where, answered)))
-        }
+            call.onHeaders?.(GrpcMetadata.fromGrpc(headers))
+          }),
+        onReceiveMessage: (message: unknown) =>
+          guarded(() => {
+            if (Buffer.isBuffer(message)) {
+              listener.onMessage(GrpcMetadata.asBytes(message))
+            }
+          }),
+        onReceiveStatus: (status) =>
+          guarded(() => {
+            calls.delete(handle)
+            endWhenIdle()
+            if (GrpcStatus.isLocal(status, answered)) {
+              if (status.code === Grpc.status.DEADLINE_EXCEEDED) {
+                progress.timedOut(call.timeout)
+              }
+            } else {
+              progress.answered()
+            }
+            call.onTrailers?.(GrpcMetadata.fromGrpc(status.metadata))
+            if (status.code === Grpc.status.OK) {
+              return listener.onEnd(Exit.void)
+            }
+            listener.onEnd(Exit.fail(GrpcStatus.fromStatus(status, where, answered)))
+          })
       })
       return handle
     }
@@ -453,10 +469,11 @@ const connectOnce = (
 export const connect = (
   settings: Settings,
   credentials: Credentials.CredentialsService,
+  boundary: Boundary,
   target: Peer.Target
 ): Effect.Effect<Reconnected.Reconnected<Reconnected.Live>, never, Scope.Scope> =>
   Reconnected.make(
-    connectOnce(settings, credentials, target),
+    connectOnce(settings, credentials, boundary, target),
     { initial: settings.initialReconnectBackoff, max: settings.maxReconnectBackoff },
     Peer.formatTarget(target)
   )

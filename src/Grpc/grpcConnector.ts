@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Credentials from "../Tls/Credentials.js"
 import * as TlsHandshake from "../Tls/TlsHandshake.js"
+import type { Boundary } from "../Transport/internal/boundary.js"
 import { HandshakeFailed, Unavailable } from "../Transport/TransportError.js"
 import * as GrpcRefusal from "./GrpcRefusal.js"
 
@@ -88,7 +89,8 @@ export const secure = (
   socket: Socket,
   material: Credentials.Material,
   nameWanted: string,
-  peer: string
+  peer: string,
+  boundary: Boundary
 ): Effect.Effect<{ readonly socket: Socket; readonly secure: boolean }, HandshakeFailed | Unavailable> =>
   Effect.gen(function* () {
     if (material._tag === "Insecure") {
@@ -101,7 +103,13 @@ export const secure = (
       )
       return { socket, secure: false }
     }
-    const secured = yield* TlsHandshake.connectSecure(socket, { material, nameWanted, alpnProtocols: ["h2"], peer })
+    const secured = yield* TlsHandshake.connectSecure(socket, {
+      material,
+      nameWanted,
+      alpnProtocols: ["h2"],
+      peer,
+      boundary
+    })
     const hasCertificate = Option.isSome(material.certificate)
     yield* checkFirstBytes(secured.socket, peer, firstBytesPeriod, hasCertificate, secured)
     return { socket: secured.socket, secure: true }

@@ -2,11 +2,12 @@ import type * as Net from "node:net"
 import * as Grpc from "@grpc/grpc-js"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as FiberSet from "effect/FiberSet"
 import { constVoid } from "effect/Function"
+import * as LogLevel from "effect/LogLevel"
 import type * as Scope from "effect/Scope"
 import type * as Credentials from "../Tls/Credentials.js"
 import * as SecureListener from "../Tls/SecureListener.js"
+import * as Boundary from "../Transport/internal/boundary.js"
 import * as InFlight from "../Transport/internal/inFlight.js"
 import * as Renew from "../Transport/internal/renew.js"
 import type * as Route from "../Transport/internal/route.js"
@@ -78,11 +79,11 @@ export const listen = (
 ): Effect.Effect<Peer.Address, BindError, Scope.Scope> =>
   Effect.gen(function* () {
     const inFlight = yield* InFlight.make
+    const boundary = yield* Boundary.make
     const clock = yield* Effect.clock
-    const run = yield* FiberSet.makeRuntime()
     /** The connections, each with its own entrance. */
     const injectors = new Map<Net.Socket, Grpc.ConnectionInjector>()
-    const listener: GrpcServerCall.Listener = { settings, inFlight, clock }
+    const listener: GrpcServerCall.Listener = { settings, inFlight, clock, boundary }
     const server = makeServer(routes, settings)
 
     const onConnection = (socket: Net.Socket, peer: Peer.Peer) => {
@@ -90,7 +91,11 @@ export const listen = (
       injectors.set(socket, injector)
       const timer = setTimeout(() => {
         if (socket.bytesRead < prefaceSize) {
-          run(Effect.logWarning(`closed ${peer.address}: it sent no HTTP/2 preface in time`))
+          boundary.log(
+            LogLevel.Warning,
+            "no preface in time",
+            `closed ${peer.address}: it sent no HTTP/2 preface in time`
+          )
           socket.destroy()
         }
       }, Duration.toMillis(settings.handshakeTimeout))
@@ -129,6 +134,7 @@ export const listen = (
 
     return yield* SecureListener.listen(
       {
+        boundary,
         credentials,
         alpnProtocols: ["h2"],
         handshakeTimeout: settings.handshakeTimeout,

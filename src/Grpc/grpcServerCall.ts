@@ -6,8 +6,10 @@ import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
+import { constVoid } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
+import type { Boundary } from "../Transport/internal/boundary.js"
 import * as Codec from "../Transport/internal/codec.js"
 import * as IncomingCall from "../Transport/internal/incomingCall.js"
 import type * as InFlight from "../Transport/internal/inFlight.js"
@@ -18,6 +20,7 @@ import type * as Peer from "../Transport/Peer.js"
 import {
   Cancelled,
   DeadlineExceeded,
+  Internal,
   ResourceExhausted,
   type StatusError,
   Unavailable,
@@ -33,6 +36,7 @@ export interface Listener {
   readonly settings: Settings
   readonly inFlight: InFlight.InFlight
   readonly clock: Clock.Clock
+  readonly boundary: Boundary
 }
 
 const ok = { code: Grpc.status.OK, details: "" }
@@ -46,10 +50,11 @@ export const serve = (
   listener: Listener,
   peer: Peer.Peer
 ): void => {
-  const { settings, inFlight } = listener
+  const { boundary, inFlight, settings } = listener
   const { path } = route.method
   const where = { method: path, peer: peer.address }
   let handler: Fiber.RuntimeFiber<unknown, unknown> | undefined
+  let ended = false
 
   const start = <A>(
     effect: Effect.Effect<A, StatusError>,
@@ -63,6 +68,22 @@ export const serve = (
     // Most handlers have ended by now. To interrupt what has ended would wake it up for nothing.
     if (fiber.unsafePoll() === null) {
       handler = fiber
+    }
+  }
+
+  /** Ends the call for what was thrown in one of grpc-js's callbacks. */
+  const onThrown = (cause: unknown) => {
+    boundary.caught("engine", peer.address, cause)
+    ended = true
+    handler?.unsafeInterruptAsFork(FiberId.none)
+    boundary.guard("engine", peer.address, () => refuse(new Internal({ message: "internal error" })), constVoid)
+  }
+
+  const guarded = (f: () => void) => {
+    try {
+      f()
+    } catch (cause) {
+      onThrown(cause)
     }
   }
 
@@ -172,26 +193,28 @@ export const serve = (
       peer,
       metadata,
       deadline: timeLeft + listener.clock.unsafeCurrentTimeMillis(),
-      draining: inFlight.draining
+      draining: inFlight.draining,
+      boundary,
+      endConnection: onThrown
     })
     return route._tag === "Unary" ? unary(route, incoming) : stream(route, incoming)
   }
 
   let requests: ReturnType<typeof accept>
-  let ended = false
   /**
    * A reset ends the stream too. Whether it was one is what grpc-js looks at when it is asked to read on; it tells so in
    * the next tick, and a call that was cut off must not look complete.
    */
   const halfClose = () => {
-    call.startRead()
-    process.nextTick(() => ended || requests?.halfClose())
+    guarded(() => call.startRead())
+    process.nextTick(() => ended || guarded(() => requests?.halfClose()))
   }
-  call.start({
-    onReceiveMetadata: (metadata) => {
-      requests = accept(GrpcMetadata.fromGrpc(metadata))
-    },
-    onReceiveMessage: (message: Buffer) => requests?.push(GrpcMetadata.asBytes(message)),
+  const observer: Parameters<typeof call.start>[0] = {
+    onReceiveMetadata: (metadata) =>
+      guarded(() => {
+        requests = accept(GrpcMetadata.fromGrpc(metadata))
+      }),
+    onReceiveMessage: (message: Buffer) => guarded(() => requests?.push(GrpcMetadata.asBytes(message))),
     // Clients on Node end a stream just before they reset it: the reset is among what was received together with the end.
     onReceiveHalfClose: () => (streamsRequests(route.method.shape) ? setImmediate(halfClose) : halfClose()),
     // Also called after every status, when the handler has ended.
@@ -199,5 +222,6 @@ export const serve = (
       ended = true
       handler?.unsafeInterruptAsFork(FiberId.none)
     }
-  })
+  }
+  guarded(() => call.start(observer))
 }

@@ -9,6 +9,9 @@ export interface HostPort {
   readonly port: number
 }
 
+/** Hears of what was thrown behind a door, which has ended a connection, or a packet, and nothing else. */
+export type OnThrown = (door: "packet" | "timer" | "engine", remote: HostPort, cause: unknown) => void
+
 /** Certificates, as PEM. */
 export interface TlsSettings {
   /** The only issuers that are trusted. */
@@ -54,6 +57,7 @@ export interface ConnectOptions {
   readonly serverName: string | undefined
   readonly tls: TlsSettings
   readonly settings: ConnectionSettings
+  readonly onThrown?: OnThrown | undefined
 }
 
 export interface ListenOptions {
@@ -70,6 +74,7 @@ export interface ListenOptions {
   readonly onConnection: (connection: Connection) => Events
   /** The socket itself has failed. */
   readonly onError: (error: Error) => void
+  readonly onThrown?: OnThrown | undefined
 }
 
 /** Why a connection ended. */

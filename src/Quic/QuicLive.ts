@@ -14,6 +14,7 @@ import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Credentials from "../Tls/Credentials.js"
 import * as SharedLayer from "../Tls/SharedLayer.js"
+import * as Boundary from "../Transport/internal/boundary.js"
 import * as Renew from "../Transport/internal/renew.js"
 import * as SharedConnections from "../Transport/internal/sharedConnections.js"
 import { CredentialsError } from "../Transport/TransportError.js"
@@ -86,11 +87,12 @@ const build = (
     yield* material
     // A source of credentials does not change from TLS to none.
     const current = Effect.orDie(material)
+    const boundary = yield* Boundary.make
     const channels = yield* DatagramChannel.makeChannels
     const handlers: Array<Http3.Handler> = []
     const connect = yield* SharedConnections.make((target) =>
       Renew.make(
-        QuicClient.connect(engine, settings, current, target),
+        QuicClient.connect(engine, settings, boundary, current, target),
         credentials.changes,
         settings.rehandshakeWithin,
         target

@@ -5,6 +5,7 @@ import * as Mailbox from "effect/Mailbox"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as PubSub from "effect/PubSub"
+import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { CallConnection } from "../Transport/Call.js"
@@ -181,16 +182,18 @@ export interface Channels {
 /** Channels that were opened and nobody has looked at yet. */
 const maxNew = 1024
 
-export const makeChannels: Effect.Effect<Channels> = Effect.map(PubSub.sliding<Channel>(maxNew), (opened) => {
+export const makeChannels: Effect.Effect<Channels> = Effect.gen(function* () {
+  const opened = yield* PubSub.sliding<Channel>(maxNew)
+  const run = Runtime.runSync(yield* Effect.runtime())
   const current = new Map<CallConnection, Channel>()
   return {
     agree: ({ connection, peer, session, settings, writer }, id) => {
-      const { attach, channel, close, push } = Effect.runSync(make(peer, settings.maxDatagrams))
+      const { attach, channel, close, push } = run(make(peer, settings.maxDatagrams))
       const end = () => {
         if (current.get(connection) === channel) {
           current.delete(connection)
         }
-        Effect.runSync(close)
+        run(close)
       }
       attach({ session, id })
       current.set(connection, channel)

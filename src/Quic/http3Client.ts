@@ -2,8 +2,10 @@
 import { RequestError } from "@effect/platform/HttpClientError"
 import type { HttpClientRequest } from "@effect/platform/HttpClientRequest"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
+import type * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
 import { constVoid } from "effect/Function"
+import * as Runtime from "effect/Runtime"
 import * as Stream from "effect/Stream"
 import { nameOf } from "./Http3Error.js"
 import * as Fields from "./Http3Fields.js"
@@ -55,6 +57,16 @@ const outgoing = ({ body, headers }: HttpClientRequest): Outgoing => {
 
 /** Sends a request; gives the response when its head has come. */
 export const send = (
+  link: Link,
+  request: HttpClientRequest,
+  url: URL,
+  signal: AbortSignal
+): Effect.Effect<Response, RequestError> =>
+  Effect.flatMap(Effect.runtime(), (runtime) => sendIn(runtime, link, request, url, signal))
+
+/** The content is read in the runtime of whoever asks. */
+const sendIn = (
+  runtime: Runtime.Runtime<never>,
   { name, session, settings, turnstile, writer }: Link,
   request: HttpClientRequest,
   url: URL,
@@ -94,7 +106,7 @@ export const send = (
       isOver = true
       signal.removeEventListener("abort", cancel)
       if (sending !== undefined) {
-        Effect.runFork(Fiber.interrupt(sending))
+        sending.unsafeInterruptAsFork(FiberId.none)
       }
     }
 
@@ -150,7 +162,7 @@ export const send = (
       }
       session.write(opened, Varint.take(writer), !isStream(content))
       if (isStream(content)) {
-        sending = Effect.runFork(sendStream(opened, content))
+        sending = Runtime.runFork(runtime)(sendStream(opened, content))
       }
     }
 

@@ -30,6 +30,8 @@ export interface Options {
   readonly mayBreakOff: () => boolean
   /** What came breaks the rules for all of the connection. */
   readonly onViolation: (violation: Http3Violation) => void
+  /** Something else was thrown, which has ended one request. */
+  readonly onThrown: (cause: unknown) => void
 }
 
 /** What is said of a stream that is over has no effect. */
@@ -83,7 +85,7 @@ export const reject = (quic: Connection, id: number): void => {
 
 export const make = (
   quic: Connection,
-  { maxTaken, mayBreakOff, onIdle, onTaken, onViolation }: Options
+  { maxTaken, mayBreakOff, onIdle, onTaken, onThrown, onViolation }: Options
 ): Http3Requests => {
   const requests = IdTable.make<Request>()
   /** Requests of the peer that wait until others are over. */
@@ -121,11 +123,30 @@ export const make = (
     }
   }
 
+  /** Ends one request for what was thrown where its events are told. */
+  const fail = (request: Request, cause: unknown) => {
+    onThrown(cause)
+    try {
+      cancel(request.id, "H3_INTERNAL_ERROR")
+      request.events.onViolation(new Http3Violation("stream", "H3_INTERNAL_ERROR", "internal error"), request.owner)
+    } catch (again) {
+      onThrown(again)
+    }
+  }
+
   const read = (id: number) => {
     const request = requests.get(id)
-    if (request === undefined) {
-      return
+    if (request !== undefined) {
+      try {
+        readAll(request)
+      } catch (cause) {
+        fail(request, cause)
+      }
     }
+  }
+
+  const readAll = (request: Request) => {
+    const { id } = request
     const { events, owner } = request
     while (!request.isPaused && !request.isRead) {
       const got = quic.read(id)
@@ -163,8 +184,12 @@ export const make = (
     if (request !== undefined) {
       const waiting = request.sent
       request.sent = noWaiting
-      for (const each of waiting) {
-        each()
+      try {
+        for (const each of waiting) {
+          each()
+        }
+      } catch (cause) {
+        fail(request, cause)
       }
     }
   }
@@ -180,10 +205,14 @@ export const make = (
       }
     } else if (!request.isWritten) {
       request.isWritten = true
-      if (mayBreakOff()) {
-        request.events.onStopped(code, request.owner)
+      try {
+        if (mayBreakOff()) {
+          request.events.onStopped(code, request.owner)
+        }
+        settle(request)
+      } catch (cause) {
+        fail(request, cause)
       }
-      settle(request)
     }
   }
 
@@ -271,7 +300,11 @@ export const make = (
     onOverflow,
     onDatagram: (id, payload) => {
       const request = requests.get(id)
-      request?.events.onDatagram?.(payload, request.owner)
+      try {
+        request?.events.onDatagram?.(payload, request.owner)
+      } catch (cause) {
+        onThrown(cause)
+      }
     },
     size: () => requests.size() + held.length,
     lose: (why) => {
@@ -279,7 +312,11 @@ export const make = (
       requests.clear()
       held.length = 0
       for (const [, { events, owner }] of open) {
-        events.onLost(why, owner)
+        try {
+          events.onLost(why, owner)
+        } catch (cause) {
+          onThrown(cause)
+        }
       }
     }
   }

@@ -95,6 +95,7 @@ export const serve = (
     // What can't be made a request, as CONNECT and TRACE, and an answer that breaks off.
     .catch(() => session.cancel(stream, "H3_INTERNAL_ERROR"))
     .finally(done)
+    .catch((cause) => link.boundary.caught("engine", link.name, cause))
 
   return {
     onData: (chunk) => {

@@ -34,6 +34,8 @@ export interface Options {
   /** Requests that the peer may begin, and break off, in a second before it is cut off. */
   readonly maxRequestRate: number
   readonly maxResetRate: number
+  /** Hears of what was thrown that is no violation, and has ended a request or the connection. */
+  readonly onThrown: (cause: unknown) => void
 }
 
 /** A live HTTP/3 connection. */
@@ -113,7 +115,8 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
       run()
     } catch (error) {
       if (!(error instanceof Http3Violation)) {
-        throw error
+        options.onThrown(error)
+        return close("H3_INTERNAL_ERROR", "internal error")
       }
       close(error.code, error.text)
     }
@@ -133,7 +136,8 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
     onTaken: (id) => requests.add(id, handlers.requests, handlers.onRequest(id)),
     onIdle: handlers.onIdle,
     mayBreakOff,
-    onViolation: ({ code, text }) => close(code, text)
+    onViolation: ({ code, text }) => close(code, text),
+    onThrown: options.onThrown
   })
 
   const onRequest = (id: number): StreamEvents => {

@@ -12,6 +12,7 @@ import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import type { Tls } from "../Tls/Credentials.js"
 import * as PeerVerification from "../Tls/PeerVerification.js"
+import type { Boundary } from "../Transport/internal/boundary.js"
 import * as Reconnected from "../Transport/internal/reconnected.js"
 import * as Peer from "../Transport/Peer.js"
 import { type DeadlineExceeded, HandshakeFailed, InvalidArgument, Unavailable } from "../Transport/TransportError.js"
@@ -80,6 +81,7 @@ const addressesOf = (host: string, peer: string): Effect.Effect<Arr.NonEmptyRead
 const connectTo = (
   engine: QuicEngine.QuicEngine,
   settings: Settings,
+  boundary: Boundary,
   material: Tls,
   nameWanted: string,
   remote: QuicEngine.HostPort,
@@ -115,10 +117,11 @@ const connectTo = (
               settings: {
                 ...connectionSettings(settings),
                 handshakeTimeout: Duration.toMillis(settings.connectTimeout)
-              }
+              },
+              onThrown: (door, _, cause) => boundary.caught(door, peer, cause)
             },
             (quic) => {
-              made = QuicConnection.make(quic, "client", peer, settings, ignore)
+              made = QuicConnection.make(quic, "client", peer, settings, ignore, boundary)
               return made.events
             }
           )
@@ -178,6 +181,7 @@ const firstOf = <A, E>([attempt, ...others]: Arr.NonEmptyReadonlyArray<Effect.Ef
 const connectOnce = (
   engine: QuicEngine.QuicEngine,
   settings: Settings,
+  boundary: Boundary,
   credentials: Effect.Effect<Tls>,
   target: Exclude<Peer.Target, { readonly _tag: "Unix" }>
 ): Effect.Effect<QuicConnection.Accepted, Failure, Scope.Scope> => {
@@ -189,7 +193,7 @@ const connectOnce = (
     const attempt = (host: string) =>
       // In a scope of its own, which ends with the attempt if that comes to nothing.
       Effect.flatMap(Scope.fork(scope, ExecutionStrategy.sequential), (own) =>
-        connectTo(engine, settings, material, nameWanted, { host, port: target.port }, peer).pipe(
+        connectTo(engine, settings, boundary, material, nameWanted, { host, port: target.port }, peer).pipe(
           Scope.extend(own),
           Effect.onError((cause) => Scope.close(own, Exit.failCause(cause))),
           Effect.map(Either.right),
@@ -204,6 +208,7 @@ const connectOnce = (
 export const connect = (
   engine: QuicEngine.QuicEngine,
   settings: Settings,
+  boundary: Boundary,
   credentials: Effect.Effect<Tls>,
   target: Peer.Target
 ): Effect.Effect<Reconnected.Reconnected<QuicConnection.Accepted>, InvalidArgument, Scope.Scope> => {
@@ -211,7 +216,7 @@ export const connect = (
   return target._tag === "Unix"
     ? Effect.fail(new InvalidArgument({ message: "QUIC does not run on unix sockets", peer }))
     : Reconnected.make(
-        connectOnce(engine, settings, credentials, target),
+        connectOnce(engine, settings, boundary, credentials, target),
         { initial: settings.initialReconnectBackoff, max: settings.maxReconnectBackoff },
         peer
       )

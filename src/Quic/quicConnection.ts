@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 import { constVoid } from "effect/Function"
 import type { CallConnection } from "../Transport/Call.js"
+import type { Boundary, Door } from "../Transport/internal/boundary.js"
 import type { Connection } from "../Transport/internal/connection.js"
 import * as Deadlines from "../Transport/internal/deadlines.js"
 import * as Progress from "../Transport/internal/progress.js"
@@ -74,7 +75,8 @@ export const make = (
   role: "client" | "server",
   name: string,
   settings: Settings,
-  makeServe: (link: Link) => Serve
+  makeServe: (link: Link) => Serve,
+  boundary: Boundary
 ): QuicConnection => {
   const established = Deferred.unsafeMake<void, QuicEngine.Close>(FiberId.none)
   const ready = Deferred.unsafeMake<void, QuicEngine.Close>(FiberId.none)
@@ -114,7 +116,8 @@ export const make = (
       datagrams: settings.maxDatagrams > 0,
       maxRequests: settings.maxConcurrentStreams,
       maxRequestRate: settings.maxCallRate,
-      maxResetRate: settings.maxCancelRate
+      maxResetRate: settings.maxCancelRate,
+      onThrown: (cause) => boundary.caught("engine", name, cause)
     },
     {
       onEstablished: () => Deferred.unsafeDone(established, Effect.void),
@@ -164,7 +167,11 @@ export const make = (
     events: session.events,
     accept: (peer) => {
       const connection: CallConnection = { peer }
-      const deadlines = Deadlines.make()
+      const fail = (door: Door, cause: unknown) => {
+        boundary.caught(door, name, cause)
+        session.close("H3_INTERNAL_ERROR", "internal error")
+      }
+      const deadlines = Deadlines.make((cause) => fail("timer", cause))
       const link: Link = {
         settings,
         session,
@@ -174,7 +181,9 @@ export const make = (
         writer: Varint.makeWriter(),
         peer,
         connection,
-        name
+        name,
+        boundary,
+        onThrown: (cause) => fail("engine", cause)
       }
       const outgoing = QuicOutgoing.make(link)
       accepted = { link, outgoing, serve: makeServe(link) }

@@ -358,7 +358,9 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
         peer: link.peer,
         metadata,
         deadline: clock.unsafeCurrentTimeMillis() + timeout,
-        draining: inFlight.draining
+        draining: inFlight.draining,
+        boundary: link.boundary,
+        endConnection: link.onThrown
       },
       link.connection
     )

@@ -1,4 +1,5 @@
 import type { CallConnection } from "../Transport/Call.js"
+import type { Boundary } from "../Transport/internal/boundary.js"
 import type { Deadlines } from "../Transport/internal/deadlines.js"
 import type { Progress } from "../Transport/internal/progress.js"
 import type { Turnstile } from "../Transport/internal/turnstile.js"
@@ -24,6 +25,9 @@ export interface Link {
   readonly connection: CallConnection
   /** The target or address of the other end, for errors. */
   readonly name: string
+  readonly boundary: Boundary
+  /** Ends the connection for what was thrown on it. */
+  readonly onThrown: (cause: unknown) => void
 }
 
 /** What a header or trailer section may have beside the metadata: the status with its text and details. */

@@ -374,7 +374,7 @@ export const make = (link: Link): Outgoing => {
             giveUp()
           })
         )
-        const { id } = yield* Effect.async<Call, Unavailable | DeadlineExceeded>((resume) => {
+        const { id } = yield* Effect.async<Call, Unavailable | DeadlineExceeded | Internal>((resume) => {
           const start = (timeout: number) => {
             opened = open(where, call, timeout, inbox.push, inbox.end)
             session.write(opened.id, Varint.take(writer), false)

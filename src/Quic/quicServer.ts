@@ -3,6 +3,7 @@ import * as Net from "node:net"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
+import * as LogLevel from "effect/LogLevel"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
@@ -12,6 +13,7 @@ import * as Stream from "effect/Stream"
 import type { CredentialsService, Tls } from "../Tls/Credentials.js"
 import * as PeerVerification from "../Tls/PeerVerification.js"
 import * as Bind from "../Transport/internal/bind.js"
+import * as Boundary from "../Transport/internal/boundary.js"
 import * as Count from "../Transport/internal/count.js"
 import * as InFlight from "../Transport/internal/inFlight.js"
 import * as Renew from "../Transport/internal/renew.js"
@@ -80,6 +82,8 @@ export const listen = (
             catch: (cause) => Bind.fromSystem(options, cause as NodeJS.ErrnoException)
           })
     const inFlight = yield* InFlight.make
+    const boundary = yield* Boundary.make
+    const authorize = Boundary.authorizer(boundary, options.authorize)
     const clock = yield* Effect.clock
     const run = yield* FiberSet.makeRuntime()
     const connections = new Set<QuicConnection.Accepted>()
@@ -104,15 +108,20 @@ export const listen = (
     )
 
     const onRefused = (address: string, error: HandshakeFailed) =>
-      Effect.zipRight(
-        Metric.increment(Metric.tagged(TransportMetrics.handshakesRefused, "reason", error.reason)),
-        Effect.annotateLogs(Effect.logWarning(`refused ${address}: ${error.message}`), { reason: error.reason })
-      )
+      Effect.sync(() => {
+        Metric.tagged(TransportMetrics.handshakesRefused, "reason", error.reason).unsafeUpdate(1, [])
+        boundary.log(
+          LogLevel.Warning,
+          `refused ${error.reason}`,
+          `refused ${address}: ${Boundary.escapeText(error.message, 250)}`,
+          { reason: error.reason }
+        )
+      })
 
     const verify = (shown: PeerVerification.Shown) =>
       asksCertificate
-        ? Effect.asSome(PeerVerification.ofClient(shown, options.authorize))
-        : Effect.as(PeerVerification.unknownClient(shown, options.authorize), Option.none())
+        ? Effect.asSome(PeerVerification.ofClient(shown, authorize))
+        : Effect.as(PeerVerification.unknownClient(shown, authorize), Option.none())
 
     /** Asks the other end to make a new connection, and ends this one when its calls have, or have had their time. */
     const replace = (connection: QuicConnection.Accepted, within: Duration.DurationInput) =>
@@ -135,7 +144,13 @@ export const listen = (
       const refusedByEngine = (close: QuicEngine.Close) => {
         const alert = QuicClient.alertOf(close)
         return alert === undefined || !isRefusal(close)
-          ? Effect.logDebug(`${address} did not finish its handshake: ${Http3Session.describe(close)}`)
+          ? Effect.sync(() =>
+              boundary.log(
+                LogLevel.Debug,
+                "handshake not finished",
+                `${address} did not finish its handshake: ${Boundary.escapeText(Http3Session.describe(close), 150)}`
+              )
+            )
           : onRefused(
               address,
               close.by === "local"
@@ -159,11 +174,16 @@ export const listen = (
             ? Effect.zipRight(QuicClient.refuse(quic, failure), onRefused(address, failure))
             : refusedByEngine(failure),
         onSuccess: () =>
-          Effect.flatMap(ended, (close) =>
-            close._tag === "Closed" && close.code !== 0 && close.code !== 0x100
-              ? Effect.logWarning(`the connection of ${address} ended: ${Http3Session.describe(close)} (${close.code})`)
-              : Effect.void
-          )
+          Effect.map(ended, (close) => {
+            if (close._tag === "Closed" && close.code !== 0 && close.code !== 0x100) {
+              const why = Boundary.escapeText(Http3Session.describe(close), 150)
+              boundary.log(
+                LogLevel.Warning,
+                `ended by ${close.by}`,
+                `the connection of ${address} ended: ${why} (${close.code})`
+              )
+            }
+          })
       })
     }
 
@@ -238,7 +258,7 @@ export const listen = (
             maxHandshakeRate: settings.maxHandshakeRate,
             onConnection: (quic) => {
               const address = Peer.formatAddress(quic.remote)
-              const connection = QuicConnection.make(quic, "server", address, settings, makeServe)
+              const connection = QuicConnection.make(quic, "server", address, settings, makeServe, boundary)
               Count.add(TransportMetrics.connectionsAccepted, 1)
               run(
                 Effect.ensuring(
@@ -249,8 +269,10 @@ export const listen = (
               return connection.events
             },
             onError: (error) => {
-              run(Effect.logError("the UDP socket of a listener failed", error))
-            }
+              Boundary.count("socket")
+              boundary.log(LogLevel.Error, "UDP socket", `the UDP socket of a listener failed: ${String(error)}`)
+            },
+            onThrown: (door, remote, cause) => boundary.caught(door, Peer.formatAddress(remote), cause)
           }),
         catch: (cause) => Bind.fromSystem(options, cause as NodeJS.ErrnoException)
       }),

@@ -2,13 +2,13 @@ import * as Net from "node:net"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as FiberSet from "effect/FiberSet"
 import { constVoid } from "effect/Function"
+import * as LogLevel from "effect/LogLevel"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import * as Authorizer from "../Transport/Authorizer.js"
 import * as Bind from "../Transport/internal/bind.js"
+import * as Boundary from "../Transport/internal/boundary.js"
 import * as Count from "../Transport/internal/count.js"
 import * as Peer from "../Transport/Peer.js"
 import { type BindError, HandshakeFailed, type HandshakeReason } from "../Transport/TransportError.js"
@@ -32,6 +32,7 @@ const refusalPeriod = Duration.seconds(1)
 
 /** What a transport does with the connections of its listener. */
 export interface Options {
+  readonly boundary: Boundary.Boundary
   readonly credentials: Credentials.CredentialsService
   readonly alpnProtocols: ReadonlyArray<string>
   readonly handshakeTimeout: Duration.Duration
@@ -73,7 +74,8 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
         "a listener needs a certificate, and its credentials hold none"
       )
     }
-    const run = yield* FiberSet.makeRuntime()
+    const { boundary } = options
+    const authorize = Boundary.authorizer(boundary, where.authorize)
     const sockets = new Set<Net.Socket>()
     /** Those that have not said a byte yet. */
     const silent = new Set<Net.Socket>()
@@ -90,11 +92,12 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
     }
 
     const onRefused = ({ address, error, socket }: TlsHandshake.Refusal) => {
-      run(
-        Effect.zipRight(
-          Metric.increment(Metric.tagged(TransportMetrics.handshakesRefused, "reason", error.reason)),
-          Effect.annotateLogs(Effect.logWarning(`refused ${address}: ${error.message}`), { reason: error.reason })
-        )
+      Metric.tagged(TransportMetrics.handshakesRefused, "reason", error.reason).unsafeUpdate(1, [])
+      boundary.log(
+        LogLevel.Warning,
+        `refused ${error.reason}`,
+        `refused ${address}: ${Boundary.escapeText(error.message, 250)}`,
+        { reason: error.reason }
       )
       if (socket !== undefined) {
         bid(socket, options.farewell(error.reason))
@@ -109,7 +112,8 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
             alpnProtocols: options.alpnProtocols,
             handshakeTimeoutMillis: Duration.toMillis(options.handshakeTimeout),
             clientCertificate: "require",
-            authorize: where.authorize,
+            authorize,
+            boundary,
             onSecure: ({ identity, socket }) => open(socket, identity),
             onRefused
           })
@@ -120,7 +124,7 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
 
     /** Nobody proves an identity without TLS. */
     const openInsecure = (socket: Net.Socket) => {
-      if (where.authorize === undefined || Authorizer.check(where.authorize, Option.none())) {
+      if (authorize === undefined || authorize(Option.none())) {
         return open(socket, Option.none())
       }
       const address = addressOf(socket)
@@ -136,14 +140,15 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
     const shake = (socket: Net.Socket, accept: (socket: Net.Socket) => void) => {
       const address = addressOf(socket)
       const timer = setTimeout(() => {
-        run(Effect.logWarning(`closed ${address}: it said nothing in time`))
+        boundary.log(LogLevel.Warning, "nothing in time", `closed ${address}: it said nothing in time`)
         socket.destroy()
       }, Duration.toMillis(options.handshakeTimeout))
       const stop = () => {
         clearTimeout(timer)
         silent.delete(socket)
       }
-      const onReadable = () => {
+      const onReadable = () => boundary.guard("socket", address, readFirst, () => socket.destroy())
+      const readFirst = () => {
         const bytes: unknown = socket.read()
         if (!Buffer.isBuffer(bytes)) {
           return
@@ -181,9 +186,18 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
 
     const server = yield* Effect.acquireRelease(
       Effect.sync(() => {
-        const server = Net.createServer({ noDelay: true }, accept)
+        const server = Net.createServer({ noDelay: true }, (socket) =>
+          boundary.guard(
+            "socket",
+            addressOf(socket),
+            () => accept(socket),
+            () => socket.destroy()
+          )
+        )
         server.maxConnections = options.maxConnections
-        server.on("drop", () => run(Effect.logWarning(`more than ${options.maxConnections} connections`)))
+        server.on("drop", () =>
+          boundary.log(LogLevel.Warning, "too many connections", `more than ${options.maxConnections} connections`)
+        )
         return server
       }),
       (server) =>
@@ -200,26 +214,35 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
           }
         })
     )
-    return yield* bind(server, where)
+    // Without a descriptor left, where libuv can't even hang up, Node tells of EMFILE here.
+    return yield* bind(server, where, (error) => boundary.caught("socket", "who connects", error))
   })
 
 /** Binds; where a crashed process has left its unix socket, a second time. */
-const bind = (server: Net.Server, where: ListenOptions): Effect.Effect<Peer.Address, BindError> =>
+const bind = (
+  server: Net.Server,
+  where: ListenOptions,
+  onError: (error: Error) => void
+): Effect.Effect<Peer.Address, BindError> =>
   Effect.catchIf(
-    bindOnce(server, where),
+    bindOnce(server, where, onError),
     ({ reason }) => reason === "AddressInUse" && where.path !== undefined,
     (error) =>
       Effect.flatMap(UnixSocket.removeStale(where.path ?? ""), (removed) =>
         removed
           ? Effect.zipRight(
               Effect.logWarning(`removed unix:${where.path}, on which nobody listened any more`),
-              bindOnce(server, where)
+              bindOnce(server, where, onError)
             )
           : Effect.fail(error)
       )
   )
 
-const bindOnce = (server: Net.Server, where: ListenOptions): Effect.Effect<Peer.Address, BindError> =>
+const bindOnce = (
+  server: Net.Server,
+  where: ListenOptions,
+  onError: (error: Error) => void
+): Effect.Effect<Peer.Address, BindError> =>
   Effect.async((resume) => {
     const wanted = Bind.address(where)
     const { path } = wanted
@@ -229,8 +252,7 @@ const bindOnce = (server: Net.Server, where: ListenOptions): Effect.Effect<Peer.
     }
     server.once("error", fail)
     const onListening = () => {
-      server.off("error", fail)
-      server.on("error", constVoid)
+      server.off("error", fail).on("error", onError)
       const bound = server.address()
       resume(Effect.succeed(typeof bound === "object" && bound !== null ? { ...wanted, port: bound.port } : wanted))
     }

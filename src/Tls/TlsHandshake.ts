@@ -10,6 +10,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Authorizer from "../Transport/Authorizer.js"
+import * as Boundary from "../Transport/internal/boundary.js"
 import { formatAddress, type Identity } from "../Transport/Peer.js"
 import type { HandshakeFailed, HandshakeReason, Unavailable } from "../Transport/TransportError.js"
 import type { Material, Tls } from "./internal/material.js"
@@ -41,14 +42,19 @@ const secureSocket = (
   socket: tls.TLSSocket,
   material: Tls,
   peer: string,
-  identity: Option.Option<Identity>
+  identity: Option.Option<Identity>,
+  boundary: Boundary.Boundary | undefined
 ): SecureSocket => {
   let refusal = Option.none<HandshakeFailed>()
   socket.on("error", (error) => {
-    const alert = Option.filter(TlsAlert.fromError(error), ({ refusedBy }) => refusedBy === "remote")
-    refusal = Option.orElse(refusal, () =>
-      Option.map(alert, ({ reason }) => refusedByPeer(material, peer, reason, error))
-    )
+    try {
+      const alert = Option.filter(TlsAlert.fromError(error), ({ refusedBy }) => refusedBy === "remote")
+      refusal = Option.orElse(refusal, () =>
+        Option.map(alert, ({ reason }) => refusedByPeer(material, peer, reason, error))
+      )
+    } catch (cause) {
+      report(boundary, "socket", peer, cause)
+    }
   })
   return {
     socket,
@@ -67,14 +73,32 @@ export interface ConnectOptions {
   readonly alpnProtocols: ReadonlyArray<string>
   /** The target, for errors. */
   readonly peer: string
+  /** Counts and logs what is thrown while the handshake goes on; it is counted in any case. */
+  readonly boundary?: Boundary.Boundary | undefined
 }
 
-const connectionOptions = ({ alpnProtocols, material, nameWanted }: ConnectOptions): tls.ConnectionOptions => ({
+const report = (boundary: Boundary.Boundary | undefined, door: Boundary.Door, peer: string, cause: unknown): void =>
+  boundary === undefined ? Boundary.count(door) : boundary.caught(door, peer, cause)
+
+const connectionOptions = ({
+  alpnProtocols,
+  boundary,
+  material,
+  nameWanted,
+  peer
+}: ConnectOptions): tls.ConnectionOptions => ({
   secureContext: secureContext(material),
   ALPNProtocols: [...alpnProtocols],
   // An address is no server name (RFC 6066, section 3).
   ...(net.isIP(nameWanted) === 0 ? { servername: nameWanted } : {}),
-  checkServerIdentity: (_, { raw }) => ServerName.check(nameWanted, raw),
+  checkServerIdentity: (_, { raw }) => {
+    try {
+      return ServerName.check(nameWanted, raw)
+    } catch (cause) {
+      report(boundary, "socket", peer, cause)
+      return cause instanceof Error ? cause : new Error("the certificate can't be read", { cause })
+    }
+  },
   // Said outright, because the environment can change the default (NODE_TLS_REJECT_UNAUTHORIZED).
   rejectUnauthorized: material.pins?.mode !== "instead"
 })
@@ -82,7 +106,7 @@ const connectionOptions = ({ alpnProtocols, material, nameWanted }: ConnectOptio
 /** Waits for the handshake of a socket that is new. `ended` says what an end without a word from TLS means. */
 const handshake = (
   secured: tls.TLSSocket,
-  { alpnProtocols, material, nameWanted, peer }: ConnectOptions,
+  { alpnProtocols, boundary, material, nameWanted, peer }: ConnectOptions,
   ended: (error?: unknown) => HandshakeFailed | Unavailable,
   resume: (result: Effect.Effect<SecureSocket, HandshakeFailed | Unavailable>) => void
 ): Effect.Effect<void> => {
@@ -90,22 +114,24 @@ const handshake = (
   // before that is not documented.
   let shown = Option.none<Identity>()
   const onSecure = () => {
-    shown = identityOf(secured)
+    try {
+      shown = identityOf(secured)
+    } catch (cause) {
+      report(boundary, "socket", peer, cause)
+    }
   }
   const fail = (error: HandshakeFailed | Unavailable) => {
     discard()
     resume(Effect.fail(error))
   }
-  const onError = (error: unknown) =>
-    fail(
-      Option.match(TlsAlert.fromError(error), {
-        onNone: () => ended(error),
-        onSome: ({ reason, refusedBy }) =>
-          refusedBy === "local"
-            ? refused(reason, error)
-            : refusedByPeer(material, peer, isCertificateMissing(error) ? "CertificateRequired" : reason, error)
-      })
-    )
+  const whyFailed = (error: unknown) =>
+    Option.match(TlsAlert.fromError(error), {
+      onNone: () => ended(error),
+      onSome: ({ reason, refusedBy }) =>
+        refusedBy === "local"
+          ? refused(reason, error)
+          : refusedByPeer(material, peer, isCertificateMissing(error) ? "CertificateRequired" : reason, error)
+    })
   const refused = (reason: HandshakeReason, error?: unknown) =>
     handshakeFailed({ reason, refusedBy: "local", peer, error, certificate: shown, nameWanted })
   // TLS 1.2 has no alert for a missing certificate and uses this one, which otherwise means that no cipher suits both.
@@ -114,8 +140,20 @@ const handshake = (
     TlsAlert.codeOf(error).endsWith("_ALERT_HANDSHAKE_FAILURE") &&
     Option.isNone(material.certificate) &&
     Option.isSome(identityOf(secured))
-  const onClose = () => fail(ended())
-  const onSecureConnect = () => {
+  /** What is thrown while the handshake goes on is its end. */
+  const guarded =
+    <A extends ReadonlyArray<unknown>>(f: (...args: A) => void) =>
+    (...args: A): void => {
+      try {
+        f(...args)
+      } catch (cause) {
+        report(boundary, "socket", peer, cause)
+        fail(refused("BadCertificate", cause))
+      }
+    }
+  const onError = guarded((error: unknown) => fail(whyFailed(error)))
+  const onClose = guarded(() => fail(ended()))
+  const onSecureConnect = guarded(() => {
     const found = shownBy(secured)
     if (Option.isNone(found)) {
       return fail(refused("BadCertificate"))
@@ -128,8 +166,8 @@ const handshake = (
       return fail(refused("NoCommonProtocol"))
     }
     stop()
-    resume(Effect.succeed(secureSocket(secured, material, peer, Option.some(judged.right))))
-  }
+    resume(Effect.succeed(secureSocket(secured, material, peer, Option.some(judged.right), boundary)))
+  })
   const stop = () => {
     secured.off("secure", onSecure).off("secureConnect", onSecureConnect).off("error", onError).off("close", onClose)
   }
@@ -244,6 +282,8 @@ export interface AcceptorOptions {
   readonly clientCertificate: "require" | "none"
   /** Who may talk among those who have proved who they are. Default: all. */
   readonly authorize?: Authorizer.Authorizer | undefined
+  /** Counts and logs what is thrown while a handshake goes on; it is counted in any case. */
+  readonly boundary?: Boundary.Boundary | undefined
   /** A client that may talk. */
   readonly onSecure: (secure: SecureSocket) => void
   /**
@@ -290,7 +330,21 @@ export const makeAcceptor = (options: AcceptorOptions): Acceptor => {
     handshakeTimeout: options.handshakeTimeoutMillis
   })
 
-  server.on("secureConnection", (socket) => {
+  /** What is thrown while a connection is judged is its end. */
+  const guarded =
+    <A extends ReadonlyArray<unknown>>(socketOf: (...args: A) => tls.TLSSocket, f: (...args: A) => void) =>
+    (...args: A): void => {
+      try {
+        f(...args)
+      } catch (cause) {
+        const socket = socketOf(...args)
+        report(options.boundary, "socket", addressOf(socket), cause)
+        socket.on("error", ignore)
+        socket.destroy()
+      }
+    }
+
+  const onSecureConnection = (socket: tls.TLSSocket) => {
     const address = addressOf(socket)
     const judged = Either.filterOrLeft(
       requestCert ? judgeClient(socket) : Either.right(Option.none<Identity>()),
@@ -301,7 +355,7 @@ export const makeAcceptor = (options: AcceptorOptions): Acceptor => {
       ? Option.getOrUndefined(Either.getLeft(judged))
       : ({ reason: "NoCommonProtocol" } as const)
     if (Either.isRight(judged) && objection === undefined) {
-      return options.onSecure(secureSocket(socket, material, address, judged.right))
+      return options.onSecure(secureSocket(socket, material, address, judged.right, options.boundary))
     }
     const error = handshakeFailed({
       reason: "BadCertificate",
@@ -320,7 +374,7 @@ export const makeAcceptor = (options: AcceptorOptions): Acceptor => {
     // Unread bytes would turn the close into a reset, which can overtake the farewell.
     socket.resume()
     options.onRefused({ error, address, socket })
-  })
+  }
 
   const judgeClient = (socket: tls.TLSSocket): Either.Either<Option.Option<Identity>, Objection> =>
     Either.map(
@@ -334,7 +388,7 @@ export const makeAcceptor = (options: AcceptorOptions): Acceptor => {
   const mayTalk = (identity: Option.Option<Identity>): boolean =>
     options.authorize === undefined || Authorizer.check(options.authorize, identity)
 
-  server.on("tlsClientError", (error, socket) => {
+  const onClientError = (error: Error, socket: tls.TLSSocket) => {
     const address = addressOf(socket)
     socket.destroy()
     options.onRefused({
@@ -348,13 +402,22 @@ export const makeAcceptor = (options: AcceptorOptions): Acceptor => {
             : refusedByPeer(material, address, reason, error)
       })
     })
-  })
+  }
 
   /** A TLS socket forgets its address when it is closed; the socket below (`_parent`, not documented) is known here. */
   const addressOf = (socket: tls.TLSSocket): string => {
     const parent = get(socket, "_parent")
     return (typeof parent === "object" && parent !== null && addresses.get(parent)) || format(socket)
   }
+
+  server.on(
+    "secureConnection",
+    guarded((socket) => socket, onSecureConnection)
+  )
+  server.on(
+    "tlsClientError",
+    guarded((_, socket) => socket, onClientError)
+  )
 
   return {
     accept: (socket) => {

@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import * as Boundary from "../Transport/internal/boundary.js"
 import type { Connection } from "../Transport/internal/connection.js"
 import * as InFlight from "../Transport/internal/inFlight.js"
 import * as Renew from "../Transport/internal/renew.js"
@@ -52,6 +53,7 @@ const build = (
     // A source of credentials does not change from TLS to none.
     const current = Effect.orDie(material)
     const inFlight = yield* InFlight.make
+    const boundary = yield* Boundary.make
     const clock = yield* Effect.clock
     /** The ways back over the connections of the listeners. */
     const ways = new WeakMap<Transport.CallConnection, Connection>()
@@ -67,7 +69,7 @@ const build = (
 
     const connect = yield* SharedConnections.make((target) =>
       Renew.make(
-        TlsClient.connect(settings, current, target, { routes: offeredTo(target), inFlight, clock }),
+        TlsClient.connect(settings, current, target, { routes: offeredTo(target), inFlight, clock, boundary }),
         credentials.changes,
         settings.rehandshakeWithin,
         target

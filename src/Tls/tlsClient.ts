@@ -52,7 +52,8 @@ const connectOnce = (
       material,
       nameWanted: settings.serverName ?? (target._tag === "Unix" ? "localhost" : target.host),
       alpnProtocols: [Wire.alpnProtocol],
-      peer
+      peer,
+      boundary: server.boundary
     })
     const connection = yield* Effect.acquireRelease(
       Effect.sync(() =>
@@ -63,9 +64,11 @@ const connectOnce = (
           connection.cancelAll()
           connection.close("Shutdown", "")
           // A refusal is told to whoever connects.
-          return Effect.flatMap(connection.ended, (end) =>
-            end.reason === "Refused" ? Effect.void : TlsConnection.logEnd(end, peer)
-          )
+          return Effect.map(connection.ended, (end) => {
+            if (end.reason !== "Refused") {
+              TlsConnection.logEnd(server.boundary, end, peer)
+            }
+          })
         })
     )
     yield* Effect.mapError(connection.ready, (end) => refusal(end, secured, Option.isSome(material.certificate), peer))

@@ -3,7 +3,9 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
+import * as LogLevel from "effect/LogLevel"
 import type { CallConnection } from "../Transport/Call.js"
+import { type Boundary, type Door, escapeText } from "../Transport/internal/boundary.js"
 import type { Connection } from "../Transport/internal/connection.js"
 import * as Deadlines from "../Transport/internal/deadlines.js"
 import type { MemoryBudget } from "../Transport/internal/memoryBudget.js"
@@ -19,16 +21,21 @@ import * as WireConnection from "./WireConnection.js"
 
 /** Why a connection ended. */
 export interface End {
-  readonly reason: Wire.Reason | "Disconnected"
+  readonly reason: Wire.Reason | "Disconnected" | "Internal"
   readonly text: string
   readonly refusedBy: "local" | "remote"
 }
 
 /** Tells the logs of an end that is nobody's wish. */
-export const logEnd = ({ reason, refusedBy, text }: End, peer: string): Effect.Effect<void> =>
-  reason === "Shutdown" || reason === "Disconnected"
-    ? Effect.void
-    : Effect.logWarning(`the connection with ${peer} ended: ${reason}, ${text} (${refusedBy})`)
+export const logEnd = (boundary: Boundary, { reason, refusedBy, text }: End, peer: string): void => {
+  if (reason !== "Shutdown" && reason !== "Disconnected") {
+    boundary.log(
+      LogLevel.Warning,
+      `ended ${refusedBy} ${reason}`,
+      `the connection with ${peer} ended: ${reason}, ${escapeText(text)} (${refusedBy})`
+    )
+  }
+}
 
 /** What a connection runs on. */
 export interface Source {
@@ -150,7 +157,32 @@ export const make = (
     }
   )
 
+  const { boundary } = server
+
+  /** Ends the connection for what was thrown behind one of its doors. */
+  const fail = (door: Door, cause: unknown) => {
+    if (cause instanceof Violation) {
+      return close(cause.reason, cause.text)
+    }
+    boundary.caught(door, name, cause)
+    const why: End = { reason: "Internal", text: "internal error", refusedBy: "local" }
+    boundary.guard(
+      door,
+      name,
+      () => finish(why),
+      () => socket.destroy()
+    )
+  }
+
   const write = () => {
+    try {
+      writeSome()
+    } catch (cause) {
+      fail("socket", cause)
+    }
+  }
+
+  const writeSome = () => {
     isScheduled = false
     if (end !== undefined || socket.writableNeedDrain) {
       return
@@ -220,9 +252,11 @@ export const make = (
     peer,
     connection: { peer },
     name,
-    deadlines: Deadlines.make(),
+    deadlines: Deadlines.make((cause) => fail("timer", cause)),
     progress: Progress.make(),
     flush,
+    boundary,
+    onThrown: (cause) => fail("engine", cause),
     isClosed: () => end !== undefined
   }
   const outgoing = TlsOutgoing.make(link)
@@ -246,9 +280,13 @@ export const make = (
 
   const close = (reason: Wire.Reason, text: string) => {
     if (end === undefined) {
-      wire.goaway(reason, text)
-      for (const chunk of wire.output(0)) {
-        socket.write(chunk)
+      try {
+        wire.goaway(reason, text)
+        for (const chunk of wire.output(0)) {
+          socket.write(chunk)
+        }
+      } catch (cause) {
+        boundary.caught("socket", name, cause)
       }
       finish({ reason, text, refusedBy: "local" })
     }
@@ -266,20 +304,25 @@ export const make = (
     lastReceived = performance.now()
     try {
       wire.receive(chunk, lastReceived, mayKeep)
-    } catch (error) {
-      if (error instanceof Violation) {
-        return close(error.reason, error.text)
-      }
-      throw error
+      account?.set(wire.held() + socket.writableLength)
+      frameSince = wire.isMidFrame() ? (frameSince ?? lastReceived) : undefined
+      flush()
+    } catch (cause) {
+      fail("socket", cause)
     }
-    account?.set(wire.held() + socket.writableLength)
-    frameSince = wire.isMidFrame() ? (frameSince ?? lastReceived) : undefined
-    flush()
   }
 
   const keepaliveTime = Duration.toMillis(settings.keepaliveTime)
   const keepaliveTimeout = Duration.toMillis(settings.keepaliveTimeout)
   const frameTimeout = Duration.toMillis(settings.frameTimeout)
+
+  const onTimer = () => {
+    try {
+      check()
+    } catch (cause) {
+      fail("timer", cause)
+    }
+  }
 
   const check = () => {
     const now = performance.now()
@@ -301,11 +344,18 @@ export const make = (
     }
   }
 
-  const timer = setInterval(check, Math.max(1, Math.min(keepaliveTime, keepaliveTimeout, frameTimeout) / 2))
+  const timer = setInterval(onTimer, Math.max(1, Math.min(keepaliveTime, keepaliveTimeout, frameTimeout) / 2))
   timer.unref()
   socket.on("drain", write)
-  socket.on("close", () => finish({ reason: "Disconnected", text: "", refusedBy: "remote" }))
-  socket.on("end", () => finish({ reason: "Disconnected", text: "", refusedBy: "remote" }))
+  const onEnd = () => {
+    try {
+      finish({ reason: "Disconnected", text: "", refusedBy: "remote" })
+    } catch (cause) {
+      fail("socket", cause)
+    }
+  }
+  socket.on("close", onEnd)
+  socket.on("end", onEnd)
   if (read === undefined) {
     socket.on("data", onData)
   } else {

@@ -6,6 +6,7 @@ import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
 import * as ErrorDetails from "../Transport/ErrorDetails.js"
+import type { Boundary } from "../Transport/internal/boundary.js"
 import * as Codec from "../Transport/internal/codec.js"
 import type { Deadline } from "../Transport/internal/deadlines.js"
 import * as IdTable from "../Transport/internal/idTable.js"
@@ -31,6 +32,7 @@ export interface Server {
   readonly routes: ReadonlyMap<string, Route.Route>
   readonly inFlight: InFlight.InFlight
   readonly clock: Clock.Clock
+  readonly boundary: Boundary
 }
 
 interface Call {
@@ -196,7 +198,9 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
         peer: link.peer,
         metadata: open.metadata,
         deadline: clock.unsafeCurrentTimeMillis() + open.timeout,
-        draining: inFlight.draining
+        draining: inFlight.draining,
+        boundary: link.boundary,
+        endConnection: link.onThrown
       },
       link.connection
     )

@@ -1,4 +1,5 @@
 import type { CallConnection } from "../Transport/Call.js"
+import type { Boundary } from "../Transport/internal/boundary.js"
 import type { Deadlines } from "../Transport/internal/deadlines.js"
 import type { Progress } from "../Transport/internal/progress.js"
 import type { Peer } from "../Transport/Peer.js"
@@ -20,5 +21,8 @@ export interface Link {
   readonly progress: Progress
   /** Sends what was written, together with all else of this turn of the event loop. */
   readonly flush: () => void
+  readonly boundary: Boundary
+  /** Ends the connection for what was thrown on it. */
+  readonly onThrown: (cause: unknown) => void
   readonly isClosed: () => boolean
 }

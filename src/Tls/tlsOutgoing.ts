@@ -16,6 +16,7 @@ import {
   Cancelled,
   DeadlineExceeded,
   fromCode,
+  type Internal,
   ResourceExhausted,
   type StatusError,
   Unavailable,
@@ -213,7 +214,7 @@ export const make = (link: Link): Outgoing => {
             breakOff(id, Exit.void)
           })
         )
-        yield* Effect.async<void, Unavailable | DeadlineExceeded>((resume) => {
+        yield* Effect.async<void, Unavailable | DeadlineExceeded | Internal>((resume) => {
           const start = (timeout: number) => {
             id = open(where, call, timeout, undefined, false, listener)
             resume(Effect.void)

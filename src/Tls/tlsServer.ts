@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import * as Boundary from "../Transport/internal/boundary.js"
 import * as InFlight from "../Transport/internal/inFlight.js"
 import * as MemoryBudget from "../Transport/internal/memoryBudget.js"
 import * as Renew from "../Transport/internal/renew.js"
@@ -44,6 +45,7 @@ export const listen = (
 ): Effect.Effect<Peer.Address, BindError, Scope.Scope> =>
   Effect.gen(function* () {
     const inFlight = yield* InFlight.make
+    const boundary = yield* Boundary.make
     const clock = yield* Effect.clock
     const run = yield* FiberSet.makeRuntime()
     const connections = new Set<TlsConnection.TlsConnection>()
@@ -77,6 +79,7 @@ export const listen = (
 
     return yield* SecureListener.listen(
       {
+        boundary,
         credentials,
         alpnProtocols: [Wire.alpnProtocol],
         handshakeTimeout: settings.handshakeTimeout,
@@ -94,7 +97,8 @@ export const listen = (
             {
               routes,
               inFlight,
-              clock
+              clock,
+              boundary
             },
             budget
           )
@@ -111,7 +115,7 @@ export const listen = (
               )
               const end = yield* connection.ended
               connections.delete(connection)
-              yield* TlsConnection.logEnd(end, peer.address)
+              TlsConnection.logEnd(boundary, end, peer.address)
             })
           )
         }

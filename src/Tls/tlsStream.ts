@@ -82,6 +82,13 @@ export const sendAll = <A, E, E2>(
       let next = 0
       /** Sends until one has to wait, and goes on when that is sent. */
       const send = () => {
+        try {
+          sendSome()
+        } catch (cause) {
+          link.onThrown(cause)
+        }
+      }
+      const sendSome = () => {
         while (next < length && !isStopped) {
           if (Turns.isLong()) {
             link.flush()

@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import * as Option from "effect/Option"
+import { count } from "./internal/boundary.js"
 import type { Identity } from "./Peer.js"
 
 /**
@@ -156,6 +157,7 @@ export const check = (authorizer: Authorizer, identity: Option.Option<Identity>)
   try {
     return authorizer(identity) === true
   } catch {
+    count("callback")
     return false
   }
 }

@@ -14,6 +14,8 @@ import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { CurrentCall } from "./Call.js"
+import type { Boundary } from "./internal/boundary.js"
+import * as Callbacks from "./internal/callbacks.js"
 import { exactlyOne } from "./internal/cardinality.js"
 import type { Connection, OutgoingCall } from "./internal/connection.js"
 import * as Tracing from "./internal/tracing.js"
@@ -52,9 +54,12 @@ export interface ClientOptions {
 export interface CallOptions extends ClientOptions {
   /** In a handler, calls end no later than the call being handled, unless this is false. */
   readonly inheritDeadline?: boolean | undefined
-  /** Called once, when the response headers arrive. */
+  /** Called once, when the response headers arrive. Where it throws, the call is cancelled and fails with `Internal`. */
   readonly onHeaders?: ((headers: Metadata.Metadata) => void) | undefined
-  /** Called once, with the response trailers, when the peer ends the call, also when it ends it with an error. */
+  /**
+   * Called once, with the response trailers, when the peer ends the call, also when it ends it with an error. Where it
+   * throws, the call fails with `Internal`.
+   */
   readonly onTrailers?: ((trailers: Metadata.Metadata) => void) | undefined
 }
 
@@ -94,6 +99,7 @@ export type Client<S extends Service.Source> = {
 /** @internal */
 export interface Defaults extends ClientOptions {
   readonly peer: string
+  readonly boundary: Boundary
   readonly timeout: Duration.DurationInput
 }
 
@@ -160,14 +166,24 @@ const makeMethod = (method: UnknownMethod, connection: Connection, defaults: Def
     Stream.unwrap(
       Effect.contextWithEffect((context: Context.Context<R>) =>
         prepare(method, defaults, options, (call) =>
-          Effect.succeed(connection.stream(method, Stream.provideContext(requests, context), call))
+          Effect.succeed(
+            Callbacks.isObserved(call)
+              ? Callbacks.stream(call, method.path, defaults, (call) =>
+                  connection.stream(method, Stream.provideContext(requests, context), call)
+                )
+              : connection.stream(method, Stream.provideContext(requests, context), call)
+          )
         )
       )
     )
   switch (method.shape) {
     case "unary":
       return (request: unknown, options: CallOptions = noOptions) =>
-        prepare(method, defaults, options, (call) => connection.unary(method, request, call))
+        prepare(method, defaults, options, (call) =>
+          Callbacks.isObserved(call)
+            ? Callbacks.effect(call, method.path, defaults, (call) => connection.unary(method, request, call))
+            : connection.unary(method, request, call)
+        )
     case "serverStreaming":
       return (request: unknown, options?: CallOptions) => stream(Stream.succeed(request), options)
     case "clientStreaming":

@@ -21,6 +21,7 @@ import * as Stream from "effect/Stream"
 import * as Transport from "../Transport.js"
 import * as Authorizer from "./Authorizer.js"
 import * as Deadline from "./Deadline.js"
+import * as Boundary from "./internal/boundary.js"
 import * as CallScope from "./internal/callScope.js"
 import { exactlyOne } from "./internal/cardinality.js"
 import * as Codec from "./internal/codec.js"
@@ -57,6 +58,7 @@ interface Listening {
   readonly settings: Settings
   readonly routes: ReadonlyMap<string, Route.Route>
   readonly inFlight: InFlight.InFlight
+  readonly boundary: Boundary.Boundary
   /** Ends the calls that are left, whatever their handlers do. */
   readonly live: Set<Effect.Effect<unknown>>
 }
@@ -83,7 +85,7 @@ const unavailable = (where: Partial<Where> & { readonly peer: string }) =>
 
 /** Nobody proves an identity here, so that a listener lets in everybody or nobody. */
 const enter = (listening: Listening, where: Partial<Where> & { readonly peer: string }) =>
-  Authorizer.check(listening.authorize, Option.none())
+  Boundary.allows(listening.boundary, listening.authorize, Option.none(), "memory")
     ? Effect.succeed(listening)
     : Effect.zipRight(
         Metric.increment(Metric.tagged(TransportMetrics.handshakesRefused, "reason", "NotAuthorized")),
@@ -149,7 +151,7 @@ const respond = (
     Effect.gen(function* () {
       const scope = yield* Scope.make()
       const exit = yield* Effect.exit(restore(Scope.extend(answer, scope)))
-      yield* Exit.match(yield* CallScope.close(scope, exit), {
+      yield* Exit.match(yield* CallScope.close(scope, InFlight.settled(exit, call), call), {
         onFailure: (cause) =>
           sendStatus(
             Option.orElseSome(Cause.failureOption(cause), () =>
@@ -223,7 +225,9 @@ const connect = (settings: Settings, target: Peer.Target): Effect.Effect<Pending
         peer: { address: "memory", identity: Option.none() },
         metadata: call.metadata,
         deadline,
-        draining: listening.inFlight.draining
+        draining: listening.inFlight.draining,
+        boundary: listening.boundary,
+        endConnection: constVoid
       })
       const handler = yield* Effect.acquireRelease(
         Effect.sync(() =>
@@ -352,6 +356,7 @@ const listen = (
 ): Effect.Effect<Peer.Address, BindError, Scope.Scope> =>
   Effect.gen(function* () {
     const inFlight = yield* InFlight.make
+    const boundary = yield* Boundary.make
     const live: Listening["live"] = new Set()
     const bound = yield* Effect.acquireRelease(
       Effect.suspend(() => {
@@ -360,7 +365,14 @@ const listen = (
         if (network.has(name)) {
           return new BindError({ reason: "AddressInUse", address: name, message: `${name} is in use` })
         }
-        network.set(name, { authorize: options.authorize ?? Authorizer.any, settings, routes, inFlight, live })
+        network.set(name, {
+          authorize: options.authorize ?? Authorizer.any,
+          settings,
+          routes,
+          inFlight,
+          boundary,
+          live
+        })
         for (const wake of [...waiting]) {
           wake()
         }

@@ -1,5 +1,5 @@
 /** One connection on quiche's state machine: packets in and out, one timer, and its end. */
-import type { Close, Connection, ConnectionSettings, Events, HostPort } from "../QuicEngine.js"
+import type { Close, Connection, ConnectionSettings, Events, HostPort, OnThrown } from "../QuicEngine.js"
 import * as Coalesced from "./coalesced.js"
 import type { Paths, Quiche, State } from "./quiche.js"
 import * as QuicheStreams from "./quicheStreams.js"
@@ -23,6 +23,7 @@ export interface Options {
   readonly settings: ConnectionSettings
   readonly transmit: (slab: Buffer, offset: number, length: number, to: HostPort) => void
   readonly events: (connection: Connection) => Events
+  readonly onThrown: OnThrown | undefined
   /** The last packet has been sent; nothing more is wanted from the peer. */
   readonly onGone: () => void
 }
@@ -46,6 +47,7 @@ const minPacketCost = 32
 const lingerPeriod = 1000
 
 /** RFC 9000, section 20.1. */
+const internalError = 0x1
 const connectionRefused = 0x2
 
 export const make = (options: Options): Driven => {
@@ -74,7 +76,7 @@ export const make = (options: Options): Driven => {
   const schedule = () => {
     if (!isScheduled) {
       isScheduled = true
-      setImmediate(process)
+      setImmediate(onImmediate)
     }
   }
 
@@ -83,7 +85,11 @@ export const make = (options: Options): Driven => {
       closed = close
       closedSince = performance.now()
       streams.clear()
-      events.onClosed(close)
+      try {
+        events.onClosed(close)
+      } catch (cause) {
+        options.onThrown?.("engine", paths.remote, cause)
+      }
     }
   }
 
@@ -147,7 +153,7 @@ export const make = (options: Options): Driven => {
     if (timer === undefined || due < timerDue - 1) {
       clearTimeout(timer)
       timerDue = due
-      timer = due === Number.POSITIVE_INFINITY ? undefined : setTimeout(onTimer, Math.max(0, Math.ceil(due - now)))
+      timer = due === Number.POSITIVE_INFINITY ? undefined : setTimeout(onTimeout, Math.max(0, Math.ceil(due - now)))
     }
   }
 
@@ -253,7 +259,7 @@ export const make = (options: Options): Driven => {
       streams.advance()
     }
     // The fibers that this has woken run first, so that what they write goes with it.
-    queueMicrotask(flush)
+    queueMicrotask(onMicrotask)
   }
 
   const flush = () => {
@@ -298,7 +304,52 @@ export const make = (options: Options): Driven => {
     }
   }
 
+  /** Ends the connection for what was thrown behind one of its doors. */
+  const fail = (door: "packet" | "timer" | "engine", cause: unknown) => {
+    options.onThrown?.(door, paths.remote, cause)
+    try {
+      if (closed === undefined) {
+        return close(false, internalError, "internal error")
+      }
+    } catch (again) {
+      options.onThrown?.(door, paths.remote, again)
+    }
+    lose({ _tag: "Closed", by: "local", isApplication: false, code: internalError, text: "internal error" })
+  }
+
+  const onTimeout = () => {
+    try {
+      onTimer()
+    } catch (cause) {
+      fail("timer", cause)
+    }
+  }
+
+  const onImmediate = () => {
+    try {
+      process()
+    } catch (cause) {
+      fail("engine", cause)
+    }
+  }
+
+  const onMicrotask = () => {
+    try {
+      flush()
+    } catch (cause) {
+      fail("engine", cause)
+    }
+  }
+
   const receive = (packet: Buffer) => {
+    try {
+      take(packet)
+    } catch (cause) {
+      fail("packet", cause)
+    }
+  }
+
+  const take = (packet: Buffer) => {
     if (isGone) {
       return
     }
@@ -380,7 +431,7 @@ export const make = (options: Options): Driven => {
   return {
     connection,
     receive,
-    start: process,
+    start: onImmediate,
     lose
   }
 }

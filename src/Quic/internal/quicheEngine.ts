@@ -65,7 +65,7 @@ const keyOf = (packet: Buffer): string | undefined => {
 
 const connect = (
   quiche: Quiche.Quiche,
-  { remote, serverName, settings, tls }: ConnectOptions,
+  { onThrown, remote, serverName, settings, tls }: ConnectOptions,
   events: (connection: Connection) => Events
 ): Connection => {
   let socket: UdpSocket.UdpSocket | undefined
@@ -80,6 +80,7 @@ const connect = (
     settings,
     transmit: (slab, offset, length, to) => socket?.send(slab, offset, length, to),
     events,
+    onThrown,
     onGone: () => {
       clearTimeout(refused)
       udp.close()
@@ -139,11 +140,23 @@ const listen = async (quiche: Quiche.Quiche, options: ListenOptions): Promise<Li
     }
   }
 
+  /** Undefined where it can't be read. */
+  const headerOf = (packet: Buffer) => {
+    try {
+      return quiche.Header.fromSlice(packet, Quiche.idLength)
+    } catch {
+      return undefined
+    }
+  }
+
   const accept = (packet: Buffer, from: HostPort) => {
     if (packet.length < minInitialSize) {
       return
     }
-    const header = quiche.Header.fromSlice(packet, Quiche.idLength)
+    const header = headerOf(packet)
+    if (header === undefined) {
+      return
+    }
     const copy = (length: number) => Buffer.from(out.subarray(0, length))
     if (!quiche.versionIsSupported(header.version)) {
       if (mayAnswer("version")) {
@@ -201,6 +214,7 @@ const listen = async (quiche: Quiche.Quiche, options: ListenOptions): Promise<Li
           }
         }
       },
+      onThrown: options.onThrown,
       onGone: () => {
         connections.delete(key)
         handshakes.delete(key)
@@ -212,6 +226,14 @@ const listen = async (quiche: Quiche.Quiche, options: ListenOptions): Promise<Li
   }
 
   const onPacket = (packet: Buffer, from: HostPort) => {
+    try {
+      take(packet, from)
+    } catch (cause) {
+      options.onThrown?.("packet", from, cause)
+    }
+  }
+
+  const take = (packet: Buffer, from: HostPort) => {
     const key = keyOf(packet)
     const known = key === undefined ? undefined : connections.get(key)
     if (known !== undefined) {
@@ -222,14 +244,10 @@ const listen = async (quiche: Quiche.Quiche, options: ListenOptions): Promise<Li
       }
       return
     }
-    try {
-      if (isLong(packet)) {
-        accept(packet, from)
-      } else {
-        reset(packet, from)
-      }
-    } catch {
-      // No header that can be read.
+    if (isLong(packet)) {
+      accept(packet, from)
+    } else {
+      reset(packet, from)
     }
   }
 

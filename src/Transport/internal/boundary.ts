@@ -3,13 +3,17 @@
  * stands this guard. Whatever is thrown there is counted and logged, at a limited rate, and ends a call or a connection,
  * never the process.
  */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { constVoid } from "effect/Function"
 import * as LogLevel from "effect/LogLevel"
 import * as Metric from "effect/Metric"
+import type * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
+import type { Authorizer } from "../Authorizer.js"
+import type { Identity } from "../Peer.js"
 import * as TransportMetrics from "../TransportMetrics.js"
 
 /** Where something from outside enters. */
@@ -22,9 +26,16 @@ export interface Boundary {
   readonly guard: (door: Door, peer: string, f: () => void, end: (cause: unknown) => void) => void
   /**
    * Logs a line that a peer may cause over and over: the first of a reason at once, then one a second, which says how many
-   * were left out. `reason` is a literal of this library's, never text of a peer's.
+   * were left out. `reason` is a literal of this library's, or the name of a method that is served, never text of a
+   * peer's: that stands in the message and in the annotations, where it is escaped.
    */
-  readonly log: (level: LogLevel.LogLevel, reason: string, message: string, annotations?: Annotations) => void
+  readonly log: (
+    level: LogLevel.LogLevel,
+    reason: string,
+    message: string,
+    annotations?: Annotations,
+    cause?: Cause.Cause<unknown>
+  ) => void
 }
 
 export type Annotations = { readonly [key: string]: unknown }
@@ -36,12 +47,23 @@ const maxReasons = 64
 
 const maxTextLength = 100
 
+/** Of a whole line, in which several texts of a peer can stand. */
+const maxMessageLength = 500
+
 /** A peer's text as it may stand in a log line: one line of printable ASCII, at most 100 characters. */
-export const escapeText = (text: string): string => {
+export const escapeText = (text: string, maxLength = maxTextLength): string => {
   const escaped = text
-    .slice(0, maxTextLength + 1)
+    .slice(0, maxLength + 1)
     .replace(/[^\x20-\x7e]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`)
-  return escaped.length <= maxTextLength ? escaped : `${escaped.slice(0, maxTextLength - 3)}...`
+  return escaped.length <= maxLength ? escaped : `${escaped.slice(0, maxLength - 3)}...`
+}
+
+const escapeAnnotations = (annotations: Annotations): Annotations => {
+  const escaped: Record<string, unknown> = {}
+  for (const [key, value] of Object.entries(annotations)) {
+    escaped[key] = typeof value === "string" ? escapeText(value) : value
+  }
+  return escaped
 }
 
 /** The code that threw, without the message, which may hold a peer's text. */
@@ -63,7 +85,8 @@ const describe = (cause: unknown): { readonly text: string; readonly stack: stri
   }
 }
 
-const count = (door: Door) => {
+/** Counts what was thrown where there is nobody to log it. */
+export const count = (door: Door): void => {
   TransportMetrics.boundaryCaught.pipe(Metric.tagged("door", door)).unsafeUpdate(1, [])
 }
 
@@ -74,8 +97,8 @@ interface Recent {
   timer: NodeJS.Timeout
 }
 
-/** A guard that logs in the runtime of whoever makes it, until the scope closes. */
-export const make: Effect.Effect<Boundary, never, Scope.Scope> = Effect.gen(function* () {
+/** A guard that logs in the runtime of whoever makes it. */
+const start = Effect.gen(function* () {
   const runtime = yield* Effect.runtime()
   const recent = new Map<string, Recent>()
 
@@ -106,10 +129,24 @@ export const make: Effect.Effect<Boundary, never, Scope.Scope> = Effect.gen(func
 
   const arm = (reason: string) => setTimeout(onTimer, logPeriodMillis, reason).unref()
 
-  const log: Boundary["log"] = (level, reason, message, annotations = {}) => {
+  const log: Boundary["log"] = (level, reason, message, annotations = {}, cause = Cause.empty) =>
+    limited(level, reason, message, escapeAnnotations(annotations), cause)
+
+  const limited = (
+    level: LogLevel.LogLevel,
+    reason: string,
+    message: string,
+    annotations: Annotations,
+    cause: Cause.Cause<unknown>
+  ) => {
     const key = recent.has(reason) || recent.size < maxReasons ? reason : "other"
     const tell = (suffix: string) =>
-      write(Effect.annotateLogs(Effect.logWithLevel(level, message + suffix), { ...annotations, reason }))
+      write(
+        Effect.annotateLogs(Effect.logWithLevel(level, escapeText(message, maxMessageLength) + suffix, cause), {
+          reason,
+          ...annotations
+        })
+      )
     const line = recent.get(key)
     if (line === undefined) {
       recent.set(key, { omitted: 0, tellOmitted: constVoid, timer: arm(key) })
@@ -119,28 +156,29 @@ export const make: Effect.Effect<Boundary, never, Scope.Scope> = Effect.gen(func
     line.tellOmitted = () => tell(line.omitted === 1 ? "" : ` (and ${line.omitted - 1} more like it)`)
   }
 
-  yield* Effect.addFinalizer(() =>
-    Effect.sync(() => {
-      for (const line of recent.values()) {
-        clearTimeout(line.timer)
-        if (line.omitted > 0) {
-          line.tellOmitted()
-        }
+  const stop = () => {
+    for (const line of recent.values()) {
+      clearTimeout(line.timer)
+      if (line.omitted > 0) {
+        line.tellOmitted()
       }
-      recent.clear()
-    })
-  )
+    }
+    recent.clear()
+  }
 
   const caught: Boundary["caught"] = (door, peer, cause) => {
     count(door)
     const { stack, text } = describe(cause)
-    log(LogLevel.Error, `caught-${door}`, `caught at the boundary (${door}) with ${escapeText(peer)}: ${text}`, {
-      door,
-      ...(stack === undefined ? {} : { stack })
-    })
+    limited(
+      LogLevel.Error,
+      `caught-${door}`,
+      `caught at the boundary (${door}) with ${escapeText(peer)}: ${text}`,
+      stack === undefined ? { door } : { door, stack },
+      Cause.empty
+    )
   }
 
-  return {
+  const boundary: Boundary = {
     caught,
     log,
     guard: (door, peer, f, end) => {
@@ -156,4 +194,42 @@ export const make: Effect.Effect<Boundary, never, Scope.Scope> = Effect.gen(func
       }
     }
   }
+  return { boundary, stop }
 })
+
+/** A guard that logs in the runtime of whoever makes it, until the scope closes. */
+export const make: Effect.Effect<Boundary, never, Scope.Scope> = Effect.map(
+  Effect.acquireRelease(start, ({ stop }) => Effect.sync(stop)),
+  ({ boundary }) => boundary
+)
+
+/** The same where there is no scope: its timers end by themselves, a second after the last line. */
+export const unscoped: Effect.Effect<Boundary> = Effect.map(start, ({ boundary }) => boundary)
+
+/** The same as an authorizer that never throws. */
+export const authorizer = (boundary: Boundary, authorize: Authorizer | undefined): Authorizer | undefined =>
+  authorize === undefined ? undefined : (identity) => allows(boundary, authorize, identity, "a peer that connects")
+
+/** A callback that was made `async` against its type rejects later, where nobody waits for it. */
+export const onRejected = (returned: unknown, f: (cause: unknown) => void): void => {
+  if (returned instanceof Promise) {
+    returned.catch(f)
+  }
+}
+
+/** Whether an authorizer lets a peer pass. One that throws refuses. */
+export const allows = (
+  boundary: Boundary,
+  authorizer: Authorizer,
+  identity: Option.Option<Identity>,
+  peer: string
+): boolean => {
+  try {
+    const answer: unknown = authorizer(identity)
+    onRejected(answer, (cause) => boundary.caught("callback", peer, cause))
+    return answer === true
+  } catch (cause) {
+    boundary.caught("callback", peer, cause)
+    return false
+  }
+}

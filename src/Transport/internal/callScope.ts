@@ -1,9 +1,11 @@
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
+import * as LogLevel from "effect/LogLevel"
 import { pipeArguments } from "effect/Pipeable"
 import * as Scope from "effect/Scope"
 import { Internal, type StatusError } from "../TransportError.js"
+import type { IncomingCall } from "./incomingCall.js"
 
 /**
  * The scope of one call, which is made when something is first acquired in it: most calls acquire nothing, and
@@ -17,10 +19,14 @@ export interface CallScope extends Scope.Scope {
 export const make = (): CallScope => {
   let scope: Scope.CloseableScope | undefined
   const use = <A>(f: (scope: Scope.CloseableScope) => Effect.Effect<A>) =>
-    Effect.suspend(() => {
-      scope ??= Effect.runSync(Scope.make())
-      return f(scope)
-    })
+    Effect.suspend(() =>
+      scope === undefined
+        ? Effect.flatMap(Scope.make(), (made) => {
+            scope = made
+            return f(made)
+          })
+        : f(scope)
+    )
   // The types of Effect leave out `fork` and `addFinalizer`.
   const lazy = {
     [Scope.ScopeTypeId]: Scope.ScopeTypeId as Scope.ScopeTypeId,
@@ -39,13 +45,20 @@ export const make = (): CallScope => {
 /** Releases what a call acquired, and gives the end of the call: a handler that can't release is at fault. */
 export const close = <A>(
   scope: Scope.CloseableScope,
-  exit: Exit.Exit<A, StatusError>
+  exit: Exit.Exit<A, StatusError>,
+  { boundary, method, peer }: IncomingCall
 ): Effect.Effect<Exit.Exit<A, StatusError>> =>
   Effect.matchCauseEffect(Scope.close(scope, exit), {
     onFailure: (cause) =>
-      Effect.as(
-        Effect.logError("what a handler acquired could not be released", cause),
-        Exit.isSuccess(exit) ? Exit.fail(new Internal({ message: "internal error" })) : exit
-      ),
+      Effect.sync(() => {
+        boundary.log(
+          LogLevel.Error,
+          `release of ${method}`,
+          "what a handler acquired could not be released",
+          { method, peer: peer.address },
+          cause
+        )
+        return Exit.isSuccess(exit) ? Exit.fail(new Internal({ message: "internal error" })) : exit
+      }),
     onSuccess: () => Effect.succeed(exit)
   })

@@ -1,7 +1,9 @@
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
+import { constVoid } from "effect/Function"
 import type * as Method from "../Method.js"
 import { Internal, ResourceExhausted, Unimplemented } from "../TransportError.js"
+import { count, onRejected } from "./boundary.js"
 import * as Bytes from "./bytes.js"
 
 interface Where {
@@ -18,8 +20,11 @@ export const encode = <A>(
 ): Either.Either<Uint8Array, Internal | ResourceExhausted> => {
   let bytes: Uint8Array
   try {
-    bytes = Bytes.plain(codec.encode(value))
+    const encoded = codec.encode(value)
+    onRejected(encoded, constVoid)
+    bytes = Bytes.plain(encoded)
   } catch (cause) {
+    count("callback")
     return Either.left(new Internal({ message: "the message can't be encoded", cause, ...where }))
   }
   return bytes.length > limit
@@ -38,8 +43,11 @@ export const decode = <A>(
     return Either.left(tooLarge("the received message", bytes.length, limit, where))
   }
   try {
-    return Either.right(codec.decode(bytes))
+    const decoded = codec.decode(bytes)
+    onRejected(decoded, constVoid)
+    return Either.right(decoded)
   } catch (cause) {
+    count("callback")
     return Either.left(new Internal({ message: "the received message is malformed", cause, ...where }))
   }
 }

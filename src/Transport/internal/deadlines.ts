@@ -1,3 +1,5 @@
+import { count } from "./boundary.js"
+
 /**
  * What ends when its time is up, with one timer for all of it: nearly every call ends before its deadline, and to set and
  * clear a timer of Node for each costs more than all else that is done for its end.
@@ -23,7 +25,8 @@ const nowhere = -1
 /** The longest that a timer of Node can wait, in milliseconds. */
 const maxTimer = 2 ** 31 - 1
 
-export const make = (): Deadlines => {
+/** `onThrown` is called with what a deadline throws that passes. The others pass all the same. */
+export const make = (onThrown: (cause: unknown) => void = () => count("timer")): Deadlines => {
   const kept: Array<Deadline> = []
   let timer: NodeJS.Timeout | undefined
   let timerDue = Number.POSITIVE_INFINITY
@@ -53,7 +56,11 @@ export const make = (): Deadlines => {
       // One that passes may remove others.
       if (deadline.at !== nowhere) {
         remove(deadline)
-        deadline.pass()
+        try {
+          deadline.pass()
+        } catch (cause) {
+          onThrown(cause)
+        }
       }
     }
     const next = kept.reduce((soonest, { due }) => Math.min(soonest, due), Number.POSITIVE_INFINITY)

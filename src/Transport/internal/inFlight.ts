@@ -1,3 +1,4 @@
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -7,24 +8,30 @@ import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
 import * as FiberRefs from "effect/FiberRefs"
+import { constVoid } from "effect/Function"
+import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
 import * as Scope from "effect/Scope"
-import { type Call, CurrentCall } from "../Call.js"
-import type { StatusError } from "../TransportError.js"
+import { CurrentCall } from "../Call.js"
+import * as Metadata from "../Metadata.js"
+import { Internal, type StatusError } from "../TransportError.js"
 import * as TransportMetrics from "../TransportMetrics.js"
 import * as CallScope from "./callScope.js"
 import * as Count from "./count.js"
+import type { IncomingCall } from "./incomingCall.js"
 
 /** The handler fibers of one listener. They run in the listener's runtime, not in that of whoever made the call. */
 export interface InFlight {
   /**
-   * Starts the handler of a call at once, up to where it first waits, and tells how it ended. It has a scope of its own,
-   * or what it acquires would be held for as long as the listener.
+   * Starts the handler of a call at once, up to where it first waits, and tells how it ended: with a defect as
+   * `Internal`. It has a scope of its own, or what it acquires would be held for as long as the listener. Where `onExit`
+   * throws it is called once more, with `Internal` and without response metadata; where it throws again the connection
+   * ends.
    */
   readonly fork: <A>(
     handler: Effect.Effect<A, StatusError>,
     context: Context.Context<never>,
-    call: Call,
+    call: IncomingCall,
     onExit: (exit: Exit.Exit<A, StatusError>) => void
   ) => Fiber.RuntimeFiber<A, StatusError>
   /** Completes when `drain` begins. */
@@ -36,6 +43,41 @@ export interface InFlight {
 
 /** How long an interrupted handler may take to clean up before its connection is closed under it. */
 const cleanupPeriod = Duration.seconds(1)
+
+const internal = Exit.fail(new Internal({ message: "internal error" }))
+
+/** How a handler ended. What is thrown around it, as by a tracer, did not go through the route. */
+export const settled = <A>(
+  exit: Exit.Exit<A, StatusError>,
+  { boundary, method }: IncomingCall
+): Exit.Exit<A, StatusError> => {
+  if (Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause) || Option.isSome(Cause.failureOption(exit.cause))) {
+    return exit
+  }
+  boundary.caught("handler", method, Cause.squash(exit.cause))
+  return internal
+}
+
+const tell = <A>(
+  call: IncomingCall,
+  exit: Exit.Exit<A, StatusError>,
+  onExit: (exit: Exit.Exit<A, StatusError>) => void
+): void => {
+  const { boundary, method, response } = call
+  try {
+    onExit(settled(exit, call))
+    return
+  } catch (cause) {
+    boundary.caught("handler", method, cause)
+  }
+  try {
+    response.headers = Metadata.empty
+    response.trailers = Metadata.empty
+    onExit(internal)
+  } catch (cause) {
+    boundary.guard("handler", method, () => call.endConnection(cause), constVoid)
+  }
+}
 
 export const make: Effect.Effect<InFlight> = Effect.gen(function* () {
   const runtime = yield* Effect.runtime()
@@ -68,7 +110,7 @@ export const make: Effect.Effect<InFlight> = Effect.gen(function* () {
   const fork = <A>(
     handler: Effect.Effect<A, StatusError>,
     context: Context.Context<never>,
-    call: Call,
+    call: IncomingCall,
     onExit: (exit: Exit.Exit<A, StatusError>) => void
   ): Fiber.RuntimeFiber<A, StatusError> => {
     const scope = CallScope.make()
@@ -80,13 +122,13 @@ export const make: Effect.Effect<InFlight> = Effect.gen(function* () {
     const ended = fiber.unsafePoll()
     // Most have, and a `Set` of short-lived entries is slow to live with (`IdTable`).
     if (ended !== null && scope.made() === undefined) {
-      onExit(ended)
+      tell(call, ended, onExit)
       return fiber
     }
     fibers.add(fiber)
     Count.add(TransportMetrics.callsInFlight, 1)
     const end = (exit: Exit.Exit<A, StatusError>) => {
-      onExit(exit)
+      tell(call, exit, onExit)
       fibers.delete(fiber)
       Count.add(TransportMetrics.callsInFlight, -1)
       settle()
@@ -96,7 +138,7 @@ export const make: Effect.Effect<InFlight> = Effect.gen(function* () {
       if (made === undefined) {
         return end(exit)
       }
-      Runtime.runCallback(runtime)(CallScope.close(made, exit), { onExit: (closed) => end(Exit.flatten(closed)) })
+      Runtime.runCallback(runtime)(CallScope.close(made, exit, call), { onExit: (closed) => end(Exit.flatten(closed)) })
     })
     return fiber
   }

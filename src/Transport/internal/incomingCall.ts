@@ -1,10 +1,15 @@
 import * as Effect from "effect/Effect"
+import * as LogLevel from "effect/LogLevel"
 import type { Call, CallConnection } from "../Call.js"
 import * as Metadata from "../Metadata.js"
+import type { Boundary } from "./boundary.js"
 
 /** The call as the serving side of a transport holds it: the handler's view, and what the handler set so far. */
 export interface IncomingCall extends Call {
   readonly response: Response
+  readonly boundary: Boundary
+  /** Ends the connection that the call came on, where the call alone can't be ended. */
+  readonly endConnection: (cause: unknown) => void
 }
 
 export interface Response {
@@ -16,7 +21,7 @@ export interface Response {
 // What can't travel is the handler's own mistake: it ends like any other defect of a handler.
 const checked = (input: Metadata.Input): Effect.Effect<Metadata.Metadata> => Effect.orDie(Metadata.fromInput(input))
 
-type Facts = Pick<Call, "method" | "peer" | "metadata" | "deadline" | "draining">
+type Facts = Pick<IncomingCall, "method" | "peer" | "metadata" | "deadline" | "draining" | "boundary" | "endConnection">
 
 export const make = (facts: Facts, connection: CallConnection = { peer: facts.peer }): IncomingCall => {
   const response: Response = { headers: Metadata.empty, trailers: Metadata.empty, headersSent: false }
@@ -28,10 +33,18 @@ export const make = (facts: Facts, connection: CallConnection = { peer: facts.pe
     deadline: facts.deadline,
     draining: facts.draining,
     response,
+    boundary: facts.boundary,
+    endConnection: facts.endConnection,
     setHeaders: (input) =>
       Effect.flatMap(checked(input), (headers) => {
         if (response.headersSent) {
-          return Effect.logWarning(`${facts.method}: response headers set after they were sent are dropped`)
+          return Effect.sync(() =>
+            facts.boundary.log(
+              LogLevel.Warning,
+              `late headers of ${facts.method}`,
+              `${facts.method}: response headers set after they were sent are dropped`
+            )
+          )
         }
         response.headers = Metadata.concat(response.headers, headers)
         return Effect.void

@@ -7,6 +7,7 @@ import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Peer from "../Peer.js"
+import { escapeText } from "./boundary.js"
 import type { Pending } from "./reconnected.js"
 
 /** When connections with what was replaced are replaced too: not all at once, and early enough for their calls to end. */
@@ -113,7 +114,7 @@ const renewing = <C extends Pending, E extends Error>(
     }).pipe(
       Effect.catchAll((error) =>
         Effect.logWarning(
-          `the connection to ${Peer.formatTarget(target)} stays, for with the new credentials there is none: ${error.message}`
+          `the connection to ${Peer.formatTarget(target)} stays, for with the new credentials there is none: ${escapeText(error.message)}`
         )
       )
     )

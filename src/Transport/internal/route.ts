@@ -1,6 +1,7 @@
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as LogLevel from "effect/LogLevel"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
@@ -9,6 +10,7 @@ import type * as Method from "../Method.js"
 import type * as Service from "../Service.js"
 import { Internal, isStatusError, PermissionDenied, type StatusError } from "../TransportError.js"
 import * as TransportMetrics from "../TransportMetrics.js"
+import * as Boundary from "./boundary.js"
 import { exactlyOne } from "./cardinality.js"
 import type { IncomingCall } from "./incomingCall.js"
 import * as Tracing from "./tracing.js"
@@ -67,13 +69,24 @@ const toStatus = (cause: Cause.Cause<unknown>, call: IncomingCall): Effect.Effec
   if (Cause.isInterruptedOnly(cause)) {
     return Effect.failCause(cause as Cause.Cause<never>)
   }
-  return Effect.zipRight(
-    Effect.annotateLogs(Effect.logError(`the handler of ${call.method} failed`, cause), {
-      method: call.method,
-      peer: call.peer.address
-    }),
-    Effect.fail(new Internal({ message: "internal error", method: call.method }))
-  )
+  return Effect.suspend(() => {
+    const { boundary, method, peer } = call
+    boundary.log(
+      LogLevel.Error,
+      `handler of ${method}: ${kindOf(cause)}`,
+      `the handler of ${method} failed`,
+      { method, peer: peer.address },
+      cause
+    )
+    return Effect.fail(new Internal({ message: "internal error", method }))
+  })
+}
+
+/** What tells the failures of one method apart, so that one of many does not hide another. */
+const kindOf = (cause: Cause.Cause<unknown>): string => {
+  const squashed = Cause.squash(cause)
+  const name = squashed instanceof Error ? squashed.name : typeof squashed
+  return Cause.isFailure(cause) ? `failed, ${name}` : `died, ${name}`
 }
 
 const onEffect = (effect: AnyEffect, call: IncomingCall) =>
@@ -154,10 +167,11 @@ export const make = (
       : guarded(route, typeof authorize === "function" ? authorize : (authorize[name] ?? Authorizer.either()))
   })
 
-const denied = ({ method, peer }: IncomingCall): Effect.Effect<never, PermissionDenied> =>
-  Metric.increment(TransportMetrics.callsDenied).pipe(
-    Effect.zipRight(
-      Effect.annotateLogs(Effect.logWarning(`denied ${method} to ${peer.address}`), {
+const denied = ({ boundary, method, peer }: IncomingCall): Effect.Effect<never, PermissionDenied> =>
+  Effect.zipRight(
+    Metric.increment(TransportMetrics.callsDenied),
+    Effect.suspend(() => {
+      boundary.log(LogLevel.Warning, `denied ${method}`, `denied ${method} to ${peer.address}`, {
         method,
         peer: peer.address,
         ...Option.match(peer.identity, {
@@ -165,9 +179,12 @@ const denied = ({ method, peer }: IncomingCall): Effect.Effect<never, Permission
           onSome: ({ fingerprint, subject }) => ({ fingerprint, subject })
         })
       })
-    ),
-    Effect.zipRight(Effect.fail(new PermissionDenied({ message: "this peer may not call this method", method })))
+      return Effect.fail(new PermissionDenied({ message: "this peer may not call this method", method }))
+    })
   )
+
+const mayCall = (authorizer: Authorizer.Authorizer, { boundary, peer }: IncomingCall): boolean =>
+  Boundary.allows(boundary, authorizer, peer.identity, peer.address)
 
 /** The route, for those whom the authorizer lets pass. */
 const guarded = (route: Route, authorizer: Authorizer.Authorizer): Route =>
@@ -175,14 +192,12 @@ const guarded = (route: Route, authorizer: Authorizer.Authorizer): Route =>
     ? {
         ...route,
         handle: (request: unknown, call: IncomingCall) =>
-          Authorizer.check(authorizer, call.peer.identity) ? route.handle(request, call) : denied(call)
+          mayCall(authorizer, call) ? route.handle(request, call) : denied(call)
       }
     : {
         ...route,
         handle: (requests: Requests, call: IncomingCall) =>
-          Authorizer.check(authorizer, call.peer.identity)
-            ? route.handle(requests, call)
-            : Stream.fromEffect(denied(call))
+          mayCall(authorizer, call) ? route.handle(requests, call) : Stream.fromEffect(denied(call))
       }
 
 /** Any route as a stream of answers to a stream of requests. */

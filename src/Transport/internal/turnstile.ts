@@ -1,5 +1,6 @@
 import { constVoid } from "effect/Function"
-import { DeadlineExceeded, Unavailable } from "../TransportError.js"
+import { DeadlineExceeded, Internal, Unavailable } from "../TransportError.js"
+import { count } from "./boundary.js"
 import type { Deadlines } from "./deadlines.js"
 
 interface Where {
@@ -14,7 +15,7 @@ export interface Turnstile {
     where: Where,
     timeout: number,
     start: (timeout: number) => void,
-    fail: (error: Unavailable | DeadlineExceeded) => void
+    fail: (error: Unavailable | DeadlineExceeded | Internal) => void
   ) => () => void
   /** Lets as many in as may. */
   readonly turn: () => void
@@ -23,6 +24,21 @@ export interface Turnstile {
 /** The error of a call for which the connection has ended too early. */
 export const closedBefore = (where: Where): Unavailable =>
   new Unavailable({ message: "the connection was closed before the call", processed: "no", ...where })
+
+/** Begins a call. What it throws is that call's own end, not that of whoever let it in. */
+const begin = (
+  where: Where,
+  timeout: number,
+  start: (timeout: number) => void,
+  fail: (error: Internal) => void
+): void => {
+  try {
+    start(timeout)
+  } catch (cause) {
+    count("engine")
+    fail(new Internal({ message: "the call can't be sent", cause, ...where }))
+  }
+}
 
 interface Waiting {
   readonly take: () => void
@@ -66,7 +82,7 @@ export const make = (mayEnter: () => boolean, isClosed: () => boolean, deadlines
   return {
     enter: (where, timeout, start, fail) => {
       if (first === undefined && mayEnter()) {
-        start(timeout)
+        begin(where, timeout, start, fail)
         return constVoid
       }
       const since = performance.now()
@@ -79,7 +95,7 @@ export const make = (mayEnter: () => boolean, isClosed: () => boolean, deadlines
         if (isClosed()) {
           fail(closedBefore(where))
         } else {
-          start(Math.max(1, timeout - (performance.now() - since)))
+          begin(where, Math.max(1, timeout - (performance.now() - since)), start, fail)
         }
       }
       const onDeadline = () => {

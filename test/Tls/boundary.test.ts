@@ -1,0 +1,16 @@
+import { Duplex } from "node:stream"
+import { TLSSocket } from "node:tls"
+import * as Layer from "effect/Layer"
+import { Credentials, Tls } from "effect-transport"
+import { boundarySuite, throwing } from "../boundarySuite.js"
+
+/** One layer, so that all that a test opens trusts one CA. */
+const dev = Credentials.layerDev()
+
+boundarySuite("TlsLive", (options) => Layer.provide(Tls.layer(options), dev), [
+  {
+    title: "by the write of a socket",
+    door: "socket",
+    break: throwing(Duplex.prototype, "write", (socket) => socket instanceof TLSSocket)
+  }
+])

@@ -1,0 +1,4 @@
+import { Memory } from "effect-transport"
+import { boundarySuite } from "../boundarySuite.js"
+
+boundarySuite("MemoryLive", Memory.layer)
