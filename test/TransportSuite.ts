@@ -14,12 +14,14 @@ import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
+import * as Runtime from "effect/Runtime"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -1142,6 +1144,51 @@ export const transportSuite = <E>(
           // Not "succeeded": requests that were broken off must not look as if they had come to their end.
           expect(yield* handlers[shape].ended).toBe("interrupted")
         }
+      })
+
+      test("a call that is interrupted in the turn in which it began is cancelled at the peer, or never gets there", function* () {
+        const counts = { started: 0, interrupted: 0 }
+        const handler = Effect.zipRight(
+          Effect.sync(() => {
+            counts.started += 1
+          }),
+          Effect.onInterrupt(Effect.never, () =>
+            Effect.sync(() => {
+              counts.interrupted += 1
+            })
+          )
+        )
+        const { client } = yield* serveEcho(
+          Transport.handlers(EchoService, {
+            echo: ({ message }) => (message === "good" ? Effect.succeed({ message }) : handler),
+            echoServerStream: () => Stream.fromEffect(handler),
+            echoClientStream: (requests) => Effect.zipRight(Stream.runDrain(Stream.take(requests, 1)), handler),
+            echoBidi: () => Stream.fromEffect(handler)
+          })
+        )
+        const run = Runtime.runFork(yield* Effect.runtime())
+        const { value: before } = yield* Metric.value(TransportMetrics.callsInFlight)
+        const calls: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
+          client.echo({}),
+          Stream.runDrain(client.echoServerStream({})),
+          client.echoClientStream(Stream.concat(numbered(1), Stream.never)),
+          Stream.runDrain(client.echoBidi(Stream.never))
+        ]
+        for (const turns of [Effect.void, Effect.promise(() => Promise.resolve())]) {
+          for (let i = 0; i < 300; i++) {
+            const fiber = run(calls[i % calls.length] as Effect.Effect<unknown, unknown>)
+            fiber.unsafeInterruptAsFork(FiberId.none)
+            yield* turns
+          }
+          expect((yield* within(client.echo({ message: "good" }), "5 seconds")).message).toBe("good")
+        }
+        yield* eventually(
+          Effect.gen(function* () {
+            expect(counts.interrupted).toBe(counts.started)
+            expect((yield* Metric.value(TransportMetrics.callsInFlight)).value).toBe(before)
+          }),
+          "5 seconds"
+        )
       })
 
       test("a handler that cleans up slowly does not hold up the caller that gave up", function* () {

@@ -1,5 +1,6 @@
 import { Duplex } from "node:stream"
 import type * as Grpc from "@grpc/grpc-js"
+import { constVoid } from "effect/Function"
 
 type Call = ReturnType<Grpc.ChannelInterface["createCall"]>
 
@@ -11,6 +12,39 @@ const http2StreamOf = (call: Call): unknown =>
     (value, key) => (typeof value === "object" && value !== null ? Reflect.get(value, key) : undefined),
     call
   )
+
+const cancelled = 1
+
+const cancelAgain = (call: Call, details: string) => call.cancelWithStatus(cancelled, details)
+
+/** What a call is given to begin on that shall not begin. */
+const nowhere = {
+  getTarget: () => "",
+  createRetryingCall: () => ({
+    start: constVoid,
+    startRead: constVoid,
+    sendMessageWithContext: constVoid,
+    halfClose: constVoid,
+    cancelWithStatus: constVoid,
+    getCallNumber: () => 0,
+    getDeadlineInfo: () => [],
+    getPeer: () => ""
+  })
+}
+
+/**
+ * Cancels a call, whenever it began. grpc-js opens the stream of a call some microtasks after its start, even if it was
+ * cancelled in between, and would leave it open. It then opens none; where another grpc-js keeps its channel elsewhere, it is
+ * cancelled again when the stream is there to be reset.
+ */
+export const cancel = (call: Call, details: string): void => {
+  call.cancelWithStatus(cancelled, details)
+  if (Reflect.get(call, "child") === null && Reflect.has(call, "channel")) {
+    Reflect.set(call, "channel", nowhere)
+  } else {
+    setImmediate(cancelAgain, call, details)
+  }
+}
 
 /**
  * Makes cancelling reset the call's stream without ending it first. Node ends a stream before it resets it, and what the

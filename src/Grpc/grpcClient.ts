@@ -314,7 +314,7 @@ const connectOnce = (
       Effect.sync(() => {
         closed = true
         for (const call of [...calls]) {
-          call.cancelWithStatus(Grpc.status.CANCELLED, "the client was closed")
+          Cancellation.cancel(call, "the client was closed")
         }
       })
     )
@@ -340,7 +340,7 @@ const connectOnce = (
           endWhenIdle()
           boundary.caught("engine", peer, cause)
           listener.onEnd(Exit.fail(new Internal({ message: "the answer can't be read", cause, ...where })))
-          handle.cancelWithStatus(Grpc.status.CANCELLED, "the caller failed")
+          Cancellation.cancel(handle, "the caller failed")
         }
       }
       handle.start(GrpcMetadata.toGrpc(call.metadata, call.waitForReady), {
@@ -408,7 +408,7 @@ const connectOnce = (
         handle.startRead()
         handle.sendMessageWithContext({}, GrpcMetadata.asBuffer(bytes.right))
         handle.halfClose()
-        return Effect.sync(() => handle.cancelWithStatus(Grpc.status.CANCELLED, "the caller was interrupted"))
+        return Effect.sync(() => Cancellation.cancel(handle, "the caller was interrupted"))
       })
     }
 
@@ -428,8 +428,7 @@ const connectOnce = (
               Cancellation.resetOnly(handle)
               return handle
             }),
-            (handle) =>
-              Effect.sync(() => handle.cancelWithStatus(Grpc.status.CANCELLED, "the caller stopped the stream"))
+            (handle) => Effect.sync(() => Cancellation.cancel(handle, "the caller stopped the stream"))
           )
           const send = (request: II) =>
             Effect.flatMap(Codec.encode(method.input, request, settings.maxSendMessageSize, where), (bytes) =>
@@ -442,7 +441,7 @@ const connectOnce = (
               onFailure: (cause) =>
                 Effect.sync(() => {
                   inbox.end(Exit.failCause(cause))
-                  handle.cancelWithStatus(Grpc.status.CANCELLED, "the request stream failed")
+                  Cancellation.cancel(handle, "the request stream failed")
                 }),
               onSuccess: () => Effect.sync(() => handle.halfClose())
             }),
