@@ -130,6 +130,7 @@ const quic: Wired = {
             settings: { ...quicSettings, alpnProtocol: "h3" },
             maxConnections: 1000,
             maxHandshakes: 1000,
+            maxTotalHandshakeBytes: 1024 * 1024,
             maxHandshakeRate: 1000,
             onConnection: (connection) => ({
               ...quiet,

@@ -19,6 +19,7 @@ const settings: QuicEngine.ConnectionSettings = {
   maxDatagrams: 0,
   keepaliveTime: 30_000,
   keepaliveTimeout: 10_000,
+  maxHandshakeBytes: 128 * 1024,
   handshakeTimeout: 5_000,
   maxPacketRate: 1_000_000
 }
@@ -154,6 +155,7 @@ export default {
       settings,
       maxConnections: 10_000,
       maxHandshakes: 1_000,
+      maxTotalHandshakeBytes: 64 * 1024 * 1024,
       maxHandshakeRate: 10_000,
       onConnection: serve,
       onError: constVoid

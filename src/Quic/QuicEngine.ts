@@ -47,6 +47,8 @@ export interface ConnectionSettings {
   readonly keepaliveTime: number
   readonly keepaliveTimeout: number
   readonly handshakeTimeout: number
+  /** Bytes that the peer may send before the handshake is over, in no more than one packet for each 512 of them. */
+  readonly maxHandshakeBytes: number
   /** Packets that the peer may send in a second before it is cut off. */
   readonly maxPacketRate: number
 }
@@ -69,6 +71,8 @@ export interface ListenOptions {
   readonly maxConnections: number
   /** Handshakes in progress at a time; further ones are refused. */
   readonly maxHandshakes: number
+  /** Bytes of all handshakes in progress; above it the one that has the most is given up. */
+  readonly maxTotalHandshakeBytes: number
   /** Handshakes that one source address may begin in a second; further ones are not answered. */
   readonly maxHandshakeRate: number
   readonly onConnection: (connection: Connection) => Events
@@ -76,6 +80,9 @@ export interface ListenOptions {
   readonly onError: (error: Error) => void
   readonly onThrown?: OnThrown | undefined
 }
+
+/** The text of the end of a connection whose handshake took more than it may. */
+export const tooMuch = "too much before the end of the handshake"
 
 /** Why a connection ended. */
 export type Close =

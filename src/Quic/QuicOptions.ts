@@ -38,6 +38,13 @@ export interface QuicOptions extends TransportOptions.TransportOptions {
   readonly maxConnections?: number | undefined
   /** Handshakes that a listener is in at a time: each costs a signature. Default 200. */
   readonly maxHandshakes?: number | undefined
+  /**
+   * Bytes that a peer may send before its handshake is over, in packets of 512 bytes or more on average. Default 128 KiB: a
+   * chain of many large certificates fits, and it bounds what the engine keeps of CRYPTO frames (RFC 9000, section 7.5).
+   */
+  readonly maxHandshakeBytes?: number | undefined
+  /** The same for all handshakes of a listener. Above it, the one that has sent the most is refused. Default 4 MiB. */
+  readonly maxTotalHandshakeBytes?: number | undefined
   /** Handshakes that one source address may begin in a second, after it has proved the address. Default 100. */
   readonly maxHandshakeRate?: number | undefined
   /**
@@ -82,6 +89,8 @@ export const withDefaults = (options: QuicOptions) => ({
   maxDatagrams: options.maxDatagrams ?? 1024,
   maxConnections: options.maxConnections ?? 10_000,
   maxHandshakes: options.maxHandshakes ?? 200,
+  maxHandshakeBytes: options.maxHandshakeBytes ?? 128 * 1024,
+  maxTotalHandshakeBytes: options.maxTotalHandshakeBytes ?? 4 * 1024 * 1024,
   maxHandshakeRate: options.maxHandshakeRate ?? 100,
   maxConnectionAge: Duration.decode(options.maxConnectionAge ?? "24 hours"),
   maxPacketRate: options.maxPacketRate ?? 500_000,

@@ -41,6 +41,7 @@ export const connectionSettings = (settings: Settings): QuicEngine.ConnectionSet
   keepaliveTime: Duration.toMillis(settings.keepaliveTime),
   keepaliveTimeout: Duration.toMillis(settings.keepaliveTimeout),
   handshakeTimeout: Duration.toMillis(settings.handshakeTimeout),
+  maxHandshakeBytes: settings.maxHandshakeBytes,
   maxPacketRate: settings.maxPacketRate
 })
 

@@ -25,7 +25,7 @@ import type { ListenOptions } from "../Transport.js"
 import * as DatagramChannel from "./datagramChannel.js"
 import * as Http3Server from "./http3Server.js"
 import * as Http3Session from "./http3Session.js"
-import type * as QuicEngine from "./QuicEngine.js"
+import * as QuicEngine from "./QuicEngine.js"
 import type { Settings } from "./QuicOptions.js"
 import * as QuicClient from "./quicClient.js"
 import * as QuicConnection from "./quicConnection.js"
@@ -143,6 +143,9 @@ export const listen = (
       const shown = () => ({ material: used, chain: quic.peerCertificates(), peer: address })
       const refusedByEngine = (close: QuicEngine.Close) => {
         const alert = QuicClient.alertOf(close)
+        if (close._tag === "Closed" && close.by === "local" && close.text === QuicEngine.tooMuch) {
+          return Metric.increment(Metric.tagged(TransportMetrics.handshakesRefused, "reason", "TooMuch"))
+        }
         return alert === undefined || !isRefusal(close)
           ? Effect.sync(() =>
               boundary.log(
@@ -255,6 +258,7 @@ export const listen = (
             settings: connectionSettings,
             maxConnections: settings.maxConnections,
             maxHandshakes: settings.maxHandshakes,
+            maxTotalHandshakeBytes: settings.maxTotalHandshakeBytes,
             maxHandshakeRate: settings.maxHandshakeRate,
             onConnection: (quic) => {
               const address = Peer.formatAddress(quic.remote)

@@ -4,7 +4,8 @@ import { describe, expect, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
-import type * as QuicEngine from "../../src/Quic/QuicEngine.js"
+import * as Refusal from "../../src/Quic/internal/refusal.js"
+import * as QuicEngine from "../../src/Quic/QuicEngine.js"
 import { eventually, soon, within } from "../fixtures/expect.js"
 import { connecting, open, quiet, settings, silent } from "./quicSupport.js"
 
@@ -47,6 +48,7 @@ const listening = (
         settings,
         maxConnections: 100,
         maxHandshakes: 100,
+        maxTotalHandshakeBytes: 1024 * 1024,
         maxHandshakeRate: 100,
         onError: constVoid,
         ...options,
@@ -554,6 +556,78 @@ describe("the driver", () => {
       expect(begun).toBe(1)
     })
   )
+
+  describe("handshakes without end", () => {
+    /** Begins handshakes that consist of CRYPTO frames of a byte, with gaps between them, until the listener says no. */
+    const flooding = (remote: QuicEngine.HostPort, packets: number) =>
+      Effect.gen(function* () {
+        const socket = Dgram.createSocket("udp4").bind(0, "127.0.0.1")
+        yield* Effect.addFinalizer(() => Effect.sync(() => socket.close()))
+        yield* Effect.promise(() => once(socket, "listening"))
+        const from = Buffer.of(9, 9, 9, 9)
+        const answer = Effect.async<Buffer>((resume) => {
+          socket.once("message", (packet) => resume(Effect.succeed(packet)))
+          socket.send(initial(1), remote.port, remote.host)
+        })
+        const retry = yield* soon(answer)
+        const id = retry.subarray(11, 19)
+        const token = retry.subarray(19, -16)
+        let answers = 0
+        socket.on("message", () => {
+          answers += 1
+        })
+        for (let number = 0; number < packets; number++) {
+          const frames = Buffer.concat(
+            Array.from({ length: 200 }, (_, i) => {
+              const offset = 1 + 2 * (number * 200 + i)
+              return Buffer.of(0x06, 0x80, offset >> 16, (offset >> 8) & 0xff, offset & 0xff, 1, 0x55)
+            })
+          )
+          socket.send(
+            Refusal.seal({ by: "client", keyId: id, to: id, from, token, number, frames }),
+            remote.port,
+            remote.host
+          )
+          if (number % 20 === 0) {
+            yield* Effect.sleep("1 millis")
+          }
+        }
+        return () => answers
+      })
+
+    it.scopedLive("one is given up when it has taken as much as it may", () =>
+      Effect.gen(function* () {
+        const { engine, tls } = yield* open
+        const closes: Array<QuicEngine.Close> = []
+        const { local } = yield* listening(engine, tls, {
+          onConnection: (connection) => ({ ...echo(connection), onClosed: (close) => closes.push(close) })
+        })
+        yield* flooding(local, 200)
+        yield* eventually(Effect.sync(() => expect(closes.length).toBe(1)))
+        expect(closes).toMatchObject([{ _tag: "Closed", by: "local", code: 2, text: QuicEngine.tooMuch }])
+        const connection = yield* connecting(engine, tls, local)
+        expect((yield* roundTrip(connection, numbered(1000))).length).toBe(1000)
+      })
+    )
+
+    it.scopedLive("of many, the one that has taken most makes way", () =>
+      Effect.gen(function* () {
+        const { engine, tls } = yield* open
+        const closes: Array<QuicEngine.Close> = []
+        const { local } = yield* listening(engine, tls, {
+          maxTotalHandshakeBytes: 100_000,
+          onConnection: (connection) => ({ ...echo(connection), onClosed: (close) => closes.push(close) })
+        })
+        yield* flooding(local, 40)
+        yield* flooding(local, 10)
+        expect(closes).toEqual([])
+        yield* flooding(local, 40)
+        yield* eventually(Effect.sync(() => expect(closes.length).toBe(1)))
+        const connection = yield* connecting(engine, tls, local)
+        expect((yield* roundTrip(connection, numbered(1000))).length).toBe(1000)
+      })
+    )
+  })
 
   it.scopedLive("many connections on one socket each get what is theirs", () =>
     Effect.gen(function* () {

@@ -55,6 +55,7 @@ const listen = (onConnection: QuicEngine.ListenOptions["onConnection"]) =>
           settings: { ...settings, alpnProtocol: "h3" },
           maxConnections: 100,
           maxHandshakes: 100,
+          maxTotalHandshakeBytes: 1024 * 1024,
           maxHandshakeRate: 100,
           onConnection,
           onError: () => {}

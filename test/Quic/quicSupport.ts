@@ -17,6 +17,7 @@ export const settings: QuicEngine.ConnectionSettings = {
   keepaliveTime: 30_000,
   keepaliveTimeout: 10_000,
   handshakeTimeout: 2_000,
+  maxHandshakeBytes: 128 * 1024,
   maxPacketRate: 1_000_000
 }
 

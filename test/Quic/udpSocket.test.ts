@@ -102,6 +102,7 @@ it.scopedLive("a packet from port 0 that Node hands over is not answered", () =>
           settings,
           maxConnections: 10,
           maxHandshakes: 10,
+          maxTotalHandshakeBytes: 1024 * 1024,
           maxHandshakeRate: 10,
           onConnection: () => {
             throw new Error("no connection comes from port 0")

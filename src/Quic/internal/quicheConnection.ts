@@ -1,5 +1,13 @@
 /** One connection on quiche's state machine: packets in and out, one timer, and its end. */
-import type { Close, Connection, ConnectionSettings, Events, HostPort, OnThrown } from "../QuicEngine.js"
+import {
+  type Close,
+  type Connection,
+  type ConnectionSettings,
+  type Events,
+  type HostPort,
+  type OnThrown,
+  tooMuch
+} from "../QuicEngine.js"
 import * as Coalesced from "./coalesced.js"
 import type { Paths, Quiche, State } from "./quiche.js"
 import * as QuicheStreams from "./quicheStreams.js"
@@ -7,6 +15,8 @@ import * as QuicheStreams from "./quicheStreams.js"
 /** What the endpoint needs of a connection. */
 export interface Driven {
   readonly connection: Connection
+  /** Ends a connection whose handshake takes too much. */
+  readonly refuse: () => void
   /** Takes a packet. What follows from it happens later in this turn of the event loop, once for all packets. */
   readonly receive: (packet: Buffer) => void
   /** Begins to send. */
@@ -46,6 +56,9 @@ const minPacketCost = 32
 /** How long the end of a connection may wait until it can be sent, in milliseconds. */
 const lingerPeriod = 1000
 
+/** Of packets before the handshake is over, on average. Few bytes in a packet cost as much as many. */
+const minHandshakePacket = 512
+
 /** RFC 9000, section 20.1. */
 const internalError = 0x1
 const connectionRefused = 0x2
@@ -70,6 +83,8 @@ export const make = (options: Options): Driven => {
   let pingSince: number | undefined
   let rateSince = started
   let packets = 0
+  /** What came before the handshake was over. */
+  let handshakeBytes = 0
   /** No fewer bytes than are unread. */
   let unread = 0
 
@@ -341,6 +356,8 @@ export const make = (options: Options): Driven => {
     }
   }
 
+  const refuse = () => close(false, connectionRefused, tooMuch)
+
   const receive = (packet: Buffer) => {
     try {
       take(packet)
@@ -360,6 +377,13 @@ export const make = (options: Options): Driven => {
       packets = 1
     } else if (packets > settings.maxPacketRate) {
       return close(false, connectionRefused, "too many packets")
+    }
+    if (!isEstablished) {
+      // quiche keeps twenty bytes for each in a CRYPTO frame of its own (CVE-2024-1765).
+      handshakeBytes += Math.max(packet.length, minHandshakePacket)
+      if (handshakeBytes > settings.maxHandshakeBytes) {
+        return refuse()
+      }
     }
     lastReceived = now
     unread += Math.max(minPacketCost, packet.length - packetOverhead)
@@ -430,6 +454,7 @@ export const make = (options: Options): Driven => {
 
   return {
     connection,
+    refuse,
     receive,
     start: onImmediate,
     lose

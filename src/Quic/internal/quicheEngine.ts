@@ -1,13 +1,14 @@
 /** The engine on quiche: sockets, and which packet belongs to which connection. */
 import { hkdfSync, randomBytes } from "node:crypto"
-import type {
-  Connection,
-  ConnectOptions,
-  Events,
-  HostPort,
-  Listener,
-  ListenOptions,
-  QuicEngine
+import {
+  type Connection,
+  type ConnectOptions,
+  type Events,
+  type HostPort,
+  type Listener,
+  type ListenOptions,
+  type QuicEngine,
+  tooMuch
 } from "../QuicEngine.js"
 import * as Quiche from "./quiche.js"
 import * as QuicheConnection from "./quicheConnection.js"
@@ -120,7 +121,11 @@ const listen = async (quiche: Quiche.Quiche, options: ListenOptions): Promise<Li
     hkdfSync("sha256", certificate?.key ?? retryKey, "", "effect-transport stateless reset", 32)
   )
   const connections = new Map<string, QuicheConnection.Driven>()
-  const handshakes = new Set<string>()
+  /** Bytes that came for those that have not ended. */
+  const handshakes = new Map<string, number>()
+  let handshakeBytes = 0
+  /** Ids whose handshakes took too much: what else comes for them, as long as the Retry's token is good, begins none. */
+  const refused = new Set<string>()
   const mayBegin = makeRate(options.maxHandshakeRate)
   const mayAnswer = makeRate(maxStatelessRate)
   const out = Buffer.allocUnsafeSlow(1500)
@@ -178,7 +183,12 @@ const listen = async (quiche: Quiche.Quiche, options: ListenOptions): Promise<Li
     }
     const id = Buffer.from(header.dcid)
     const original = RetryToken.read(retryKey, from, id, token, Date.now())
-    if (original === undefined || id.length !== Quiche.idLength || !mayBegin(from.host)) {
+    if (
+      original === undefined ||
+      id.length !== Quiche.idLength ||
+      refused.has(id.toString("latin1")) ||
+      !mayBegin(from.host)
+    ) {
       return
     }
     if (isRefusing || connections.size >= options.maxConnections || handshakes.size >= options.maxHandshakes) {
@@ -186,6 +196,31 @@ const listen = async (quiche: Quiche.Quiche, options: ListenOptions): Promise<Li
       return reply(Refusal.make(id, header.scid, connectionRefused, why), from)
     }
     begin(packet, from, id, original)
+  }
+
+  const endHandshake = (key: string) => {
+    handshakeBytes -= handshakes.get(key) ?? 0
+    handshakes.delete(key)
+  }
+
+  /** Counts what comes before the end of a handshake, and makes room where that is too much for all of them. */
+  const countHandshake = (key: string, size: number) => {
+    const before = handshakes.get(key)
+    if (before === undefined) {
+      return
+    }
+    handshakes.set(key, before + size)
+    handshakeBytes += size
+    if (handshakeBytes > options.maxTotalHandshakeBytes) {
+      let [most, bytes] = [key, 0]
+      for (const [each, size] of handshakes) {
+        if (size > bytes) {
+          ;[most, bytes] = [each, size]
+        }
+      }
+      endHandshake(most)
+      connections.get(most)?.refuse()
+    }
   }
 
   const begin = (packet: Buffer, from: HostPort, id: Buffer, original: Buffer) => {
@@ -209,19 +244,29 @@ const listen = async (quiche: Quiche.Quiche, options: ListenOptions): Promise<Li
         return {
           ...events,
           onEstablished: () => {
-            handshakes.delete(key)
+            endHandshake(key)
             events.onEstablished()
+          },
+          onClosed: (close) => {
+            if (close._tag === "Closed" && close.text === tooMuch) {
+              if (refused.size >= maxSources) {
+                refused.clear()
+              }
+              refused.add(key)
+            }
+            events.onClosed(close)
           }
         }
       },
       onThrown: options.onThrown,
       onGone: () => {
         connections.delete(key)
-        handshakes.delete(key)
+        endHandshake(key)
       }
     })
     connections.set(key, driven)
-    handshakes.add(key)
+    handshakes.set(key, 0)
+    countHandshake(key, packet.length)
     driven.receive(packet)
   }
 
@@ -240,6 +285,9 @@ const listen = async (quiche: Quiche.Quiche, options: ListenOptions): Promise<Li
       const { host, port } = known.connection.remote
       // A connection stays where it began: moving is what several of quiche's known holes are about.
       if (port === from.port && host === from.host) {
+        if (handshakes.size > 0 && key !== undefined) {
+          countHandshake(key, packet.length)
+        }
         known.receive(packet)
       }
       return
