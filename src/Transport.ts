@@ -145,7 +145,10 @@ export interface ListenerService {
  * @category models
  */
 export interface ListenOptions {
-  /** The interface to bind, `"127.0.0.1"` unless given: a node that others shall reach says so. */
+  /**
+   * The interface to bind, `"127.0.0.1"` unless given: a node that others shall reach says so. With `"0.0.0.0"` or `"::"`
+   * `QuicLive` listens on each address that the system names; `127.0.0.2` and its like have to be given by name.
+   */
   readonly host?: string | undefined
   /** Between 0 and 65535. 0, the default, lets the system choose. */
   readonly port?: number | undefined

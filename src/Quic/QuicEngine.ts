@@ -63,6 +63,7 @@ export interface ConnectOptions {
 }
 
 export interface ListenOptions {
+  /** `0.0.0.0` is for each IPv4 address that this machine has or gets, `::` for each of all. */
   readonly local: HostPort
   /** What the next connection uses. */
   readonly tls: () => TlsSettings

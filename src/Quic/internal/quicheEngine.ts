@@ -15,6 +15,7 @@ import * as QuicheConnection from "./quicheConnection.js"
 import * as Refusal from "./refusal.js"
 import * as RetryToken from "./retryToken.js"
 import * as UdpSocket from "./udpSocket.js"
+import * as UdpSockets from "./udpSockets.js"
 
 /** Clients have to fill up the packet that begins a connection (RFC 9000, section 14.1). */
 const minInitialSize = 1200
@@ -112,7 +113,17 @@ const connect = (
 /** How long a peer from whose address a refusal came may be silent. */
 const unreachablePeriod = 500
 
-const listen = async (quiche: Quiche.Quiche, options: ListenOptions): Promise<Listener> => {
+/** A connection of a listener, which stays on the socket that it began on. */
+interface Accepted {
+  readonly driven: QuicheConnection.Driven
+  readonly socket: UdpSocket.UdpSocket
+}
+
+const listen = async (
+  quiche: Quiche.Quiche,
+  interfaces: UdpSockets.Interfaces,
+  options: ListenOptions
+): Promise<Listener> => {
   const { settings } = options
   const retryKey = randomBytes(32)
   const { certificate } = options.tls()
@@ -120,7 +131,7 @@ const listen = async (quiche: Quiche.Quiche, options: ListenOptions): Promise<Li
   const resetKey = Buffer.from(
     hkdfSync("sha256", certificate?.key ?? retryKey, "", "effect-transport stateless reset", 32)
   )
-  const connections = new Map<string, QuicheConnection.Driven>()
+  const connections = new Map<string, Accepted>()
   /** Bytes that came for those that have not ended. */
   const handshakes = new Map<string, number>()
   let handshakeBytes = 0
@@ -131,17 +142,15 @@ const listen = async (quiche: Quiche.Quiche, options: ListenOptions): Promise<Li
   const out = Buffer.allocUnsafeSlow(1500)
   let isRefusing = false
 
-  const reply = (bytes: Buffer, to: HostPort) => socket.send(bytes, 0, bytes.length, to)
-
-  const transmit = (slab: Buffer, offset: number, length: number, to: HostPort) => socket.send(slab, offset, length, to)
+  const reply = (bytes: Buffer, to: HostPort, socket: UdpSocket.UdpSocket) => socket.send(bytes, 0, bytes.length, to)
 
   /** Tells a peer that its connection is not known here any more. Shorter than what it answers, so that two ends can't go on. */
-  const reset = (packet: Buffer, from: HostPort) => {
+  const reset = (packet: Buffer, from: HostPort, socket: UdpSocket.UdpSocket) => {
     if (packet.length >= minResettable && mayAnswer("reset")) {
       const bytes = randomBytes(resetSize)
       bytes[0] = ((bytes[0] ?? 0) & 0x3f) | 0x40
       Quiche.resetToken(resetKey, packet.subarray(1, 1 + Quiche.idLength)).copy(bytes, resetSize - 16)
-      reply(bytes, from)
+      reply(bytes, from, socket)
     }
   }
 
@@ -154,7 +163,7 @@ const listen = async (quiche: Quiche.Quiche, options: ListenOptions): Promise<Li
     }
   }
 
-  const accept = (packet: Buffer, from: HostPort) => {
+  const accept = (packet: Buffer, from: HostPort, socket: UdpSocket.UdpSocket) => {
     if (packet.length < minInitialSize) {
       return
     }
@@ -165,7 +174,7 @@ const listen = async (quiche: Quiche.Quiche, options: ListenOptions): Promise<Li
     const copy = (length: number) => Buffer.from(out.subarray(0, length))
     if (!quiche.versionIsSupported(header.version)) {
       if (mayAnswer("version")) {
-        reply(copy(quiche.negotiateVersion(header.scid, header.dcid, out)), from)
+        reply(copy(quiche.negotiateVersion(header.scid, header.dcid, out)), from, socket)
       }
       return
     }
@@ -177,7 +186,7 @@ const listen = async (quiche: Quiche.Quiche, options: ListenOptions): Promise<Li
       if (mayAnswer("retry")) {
         const id = Quiche.newId()
         const issued = RetryToken.make(retryKey, from, id, header.dcid, Date.now())
-        reply(copy(quiche.retry(header.scid, header.dcid, id, issued, version1, out)), from)
+        reply(copy(quiche.retry(header.scid, header.dcid, id, issued, version1, out)), from, socket)
       }
       return
     }
@@ -193,9 +202,9 @@ const listen = async (quiche: Quiche.Quiche, options: ListenOptions): Promise<Li
     }
     if (isRefusing || connections.size >= options.maxConnections || handshakes.size >= options.maxHandshakes) {
       const why = isRefusing ? "going away" : "too many connections"
-      return reply(Refusal.make(id, header.scid, connectionRefused, why), from)
+      return reply(Refusal.make(id, header.scid, connectionRefused, why), from, socket)
     }
-    begin(packet, from, id, original)
+    begin(packet, from, id, original, socket)
   }
 
   const endHandshake = (key: string) => {
@@ -219,11 +228,11 @@ const listen = async (quiche: Quiche.Quiche, options: ListenOptions): Promise<Li
         }
       }
       endHandshake(most)
-      connections.get(most)?.refuse()
+      connections.get(most)?.driven.refuse()
     }
   }
 
-  const begin = (packet: Buffer, from: HostPort, id: Buffer, original: Buffer) => {
+  const begin = (packet: Buffer, from: HostPort, id: Buffer, original: Buffer, socket: UdpSocket.UdpSocket) => {
     const key = id.toString("latin1")
     const paths = { local: socket.local(), remote: from }
     const driven = QuicheConnection.make({
@@ -238,7 +247,7 @@ const listen = async (quiche: Quiche.Quiche, options: ListenOptions): Promise<Li
       paths,
       role: "server",
       settings,
-      transmit,
+      transmit: socket.send,
       events: (connection) => {
         const events = options.onConnection(connection)
         return {
@@ -264,61 +273,69 @@ const listen = async (quiche: Quiche.Quiche, options: ListenOptions): Promise<Li
         endHandshake(key)
       }
     })
-    connections.set(key, driven)
+    connections.set(key, { driven, socket })
     handshakes.set(key, 0)
     countHandshake(key, packet.length)
     driven.receive(packet)
   }
 
-  const onPacket = (packet: Buffer, from: HostPort) => {
+  const onPacket = (packet: Buffer, from: HostPort, socket: UdpSocket.UdpSocket) => {
     try {
-      take(packet, from)
+      take(packet, from, socket)
     } catch (cause) {
       options.onThrown?.("packet", from, cause)
     }
   }
 
-  const take = (packet: Buffer, from: HostPort) => {
+  const take = (packet: Buffer, from: HostPort, socket: UdpSocket.UdpSocket) => {
     const key = keyOf(packet)
     const known = key === undefined ? undefined : connections.get(key)
     if (known !== undefined) {
-      const { host, port } = known.connection.remote
+      const { host, port } = known.driven.connection.remote
       // A connection stays where it began: moving is what several of quiche's known holes are about.
-      if (port === from.port && host === from.host) {
+      if (port === from.port && host === from.host && socket === known.socket) {
         if (handshakes.size > 0 && key !== undefined) {
           countHandshake(key, packet.length)
         }
-        known.receive(packet)
+        known.driven.receive(packet)
       }
       return
     }
     if (isLong(packet)) {
-      accept(packet, from)
+      accept(packet, from, socket)
     } else {
-      reset(packet, from)
+      reset(packet, from, socket)
     }
   }
 
-  const socket = await UdpSocket.bind(options.local, onPacket, options.onError)
+  const onGone = (socket: UdpSocket.UdpSocket) => {
+    for (const { driven, socket: its } of [...connections.values()]) {
+      if (its === socket) {
+        driven.lose({ _tag: "Lost", why: "Unreachable", cause: new Error("the address of this end is no more") })
+      }
+    }
+  }
+
+  const sockets = await UdpSockets.bind(options.local, { onPacket, onGone, onError: options.onError }, interfaces)
   return {
-    local: socket.local(),
+    local: sockets.local,
     refuse: () => {
       isRefusing = true
     },
     close: () => {
-      for (const { connection, lose } of [...connections.values()]) {
-        connection.close(false, noError, "")
-        lose({ _tag: "Lost", why: "Silent" })
+      for (const { driven } of [...connections.values()]) {
+        driven.connection.close(false, noError, "")
+        driven.lose({ _tag: "Lost", why: "Silent" })
       }
-      return socket.close()
+      return sockets.close()
     }
   }
 }
 
-export const make = (quiche: Quiche.Quiche): QuicEngine => ({
+export const make = (quiche: Quiche.Quiche, interfaces = UdpSockets.system): QuicEngine => ({
   check: (tls, settings) => {
     Quiche.configOf(quiche, tls, settings)
   },
   connect: (options, events) => connect(quiche, options, events),
-  listen: (options) => listen(quiche, options)
+  listen: (options) => listen(quiche, interfaces, options)
 })
