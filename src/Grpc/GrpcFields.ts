@@ -161,10 +161,19 @@ const httpStatus = new Map([
   [504, 14]
 ])
 
-/** What is wrong with the head of an answer, if it is none of gRPC. */
+const grpcType = /^application\/grpc(?:[+;]|$)/i
+
+/** Whether a content-type is that of gRPC, with whatever encoding of messages. */
+export const isGrpc = (type: string | undefined): boolean => type !== undefined && grpcType.test(type)
+
+/**
+ * What is wrong with the head of an answer, if it is none of gRPC. A status of gRPC's counts, unless it claims success; for all
+ * else HTTP's does.
+ */
 export const checkHead = (status: number, fields: Fields, where: Where): StatusError | undefined => {
-  const type = get(fields, "content-type") ?? ""
-  if (get(fields, "grpc-status") !== undefined || (status === 200 && type.startsWith(contentType))) {
+  const type = get(fields, "content-type")
+  const claimed = get(fields, "grpc-status")
+  if ((claimed !== undefined && claimed !== "0") || (status === 200 && isGrpc(type))) {
     return undefined
   }
   return fromCode(httpStatus.get(status) ?? unknown, {

@@ -3,6 +3,7 @@ import * as ErrorDetails from "../Transport/ErrorDetails.js"
 import * as Text from "../Transport/internal/text.js"
 import * as Metadata from "../Transport/Metadata.js"
 import { fromCode, type StatusError } from "../Transport/TransportError.js"
+import * as GrpcFields from "./GrpcFields.js"
 import * as GrpcMetadata from "./GrpcMetadata.js"
 
 const detailsKey = "grpc-status-details-bin"
@@ -22,6 +23,9 @@ const notProcessed =
 /** The same, where grpc-js would try again if its retries were on: the connection was lost when the call was to begin. */
 const notStarted = /^Failed to start HTTP\/2 stream/
 
+/** The connection broke in the middle of a call: what came can't be decrypted, or is no HTTP/2. */
+const broken = /triggered by internal client error/
+
 /**
  * Whether a status is none of the peer's: it has sent nothing. A peer that answers with trailers alone sends its
  * content-type among them.
@@ -38,13 +42,40 @@ export const fromStatus = (status: Grpc.StatusObject, where: Where, answered: bo
   const packed = status.metadata.get(detailsKey)[0]
   const isOwn = isLocal(status, answered)
   const isLost = isOwn && notStarted.test(status.details)
-  return fromCode(isLost ? unavailable : (status.code ?? internal), {
+  const isBroken = isOwn && broken.test(status.details)
+  return fromCode(isLost || isBroken ? unavailable : (status.code ?? internal), {
     message: status.details ?? "the answer can't be decompressed",
     metadata,
     details: Buffer.isBuffer(packed) ? ErrorDetails.decodeStatus(GrpcMetadata.asBytes(packed)) : [],
     processed: isLost || (isOwn && notProcessed.test(status.details)) ? "no" : "unknown",
     ...where
   })
+}
+
+const contentType = (metadata: Grpc.Metadata): string | undefined => {
+  const [type] = metadata.get("content-type")
+  return typeof type === "string" ? type : undefined
+}
+
+/** Whether the headers of an answer say that it is one of gRPC. */
+export const isGrpc = (headers: Grpc.Metadata): boolean => GrpcFields.isGrpc(contentType(headers))
+
+/**
+ * What is wrong with the head of an answer, if it is none of gRPC: `metadata` is what came before the content, or with the
+ * status where that is all that came.
+ */
+export const checkHead = (
+  httpStatus: number,
+  metadata: Grpc.Metadata,
+  status: number | undefined,
+  where: Where
+): StatusError | undefined => {
+  const type = contentType(metadata)
+  const fields: Array<GrpcFields.Field> = type === undefined ? [] : [["content-type", type]]
+  if (status !== undefined) {
+    fields.push(["grpc-status", String(status)])
+  }
+  return GrpcFields.checkHead(httpStatus, fields, where)
 }
 
 /** The status to send for an error, with the trailers that the handler set. */

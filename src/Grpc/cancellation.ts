@@ -1,17 +1,8 @@
-import { Duplex } from "node:stream"
 import type * as Grpc from "@grpc/grpc-js"
 import { constVoid } from "effect/Function"
+import * as SubchannelCall from "./subchannelCall.js"
 
 type Call = ReturnType<Grpc.ChannelInterface["createCall"]>
-
-/** Where grpc-js 1.14 keeps the HTTP/2 stream of a call. Nothing public leads to it. */
-const pathToStream = ["child", "underlyingCalls", "0", "call", "child", "http2Stream"]
-
-const http2StreamOf = (call: Call): unknown =>
-  pathToStream.reduce<unknown>(
-    (value, key) => (typeof value === "object" && value !== null ? Reflect.get(value, key) : undefined),
-    call
-  )
 
 const cancelled = 1
 
@@ -62,8 +53,8 @@ export const resetOnly = (call: Call): void => {
   }
   // The deadline of the call comes this way too.
   call.cancelWithStatus = (status, details) => {
-    const stream = http2StreamOf(call)
-    if (!complete && stream instanceof Duplex && !stream.writableEnded) {
+    const stream = SubchannelCall.http2Stream(call)
+    if (!complete && stream !== undefined && !stream.writableEnded) {
       stream._final = (callback) => callback()
     }
     cancel(status, details)

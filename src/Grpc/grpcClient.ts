@@ -34,6 +34,7 @@ import type { Settings } from "./GrpcOptions.js"
 import * as GrpcStatus from "./GrpcStatus.js"
 import * as GrpcConnector from "./grpcConnector.js"
 import * as Inbox from "./inbox.js"
+import * as SubchannelCall from "./subchannelCall.js"
 
 type Failure = Unavailable | DeadlineExceeded | HandshakeFailed
 type Call = ReturnType<Grpc.ChannelInterface["createCall"]>
@@ -348,6 +349,14 @@ const connectOnce = (
           guarded(() => {
             answered = true
             progress.answered()
+            // With another HTTP status the trailers may have the status of gRPC, and grpc-js that of HTTP if they have none.
+            const unfit = GrpcStatus.isGrpc(headers)
+              ? undefined
+              : GrpcStatus.checkHead(SubchannelCall.httpStatus(handle), headers, undefined, where)
+            if (unfit !== undefined) {
+              listener.onEnd(Exit.fail(unfit))
+              return Cancellation.cancel(handle, "the answer is none of gRPC")
+            }
             call.onHeaders?.(GrpcMetadata.fromGrpc(headers))
           }),
         onReceiveMessage: (message: unknown) =>
@@ -369,7 +378,14 @@ const connectOnce = (
             }
             call.onTrailers?.(GrpcMetadata.fromGrpc(status.metadata))
             if (status.code === Grpc.status.OK) {
-              return listener.onEnd(Exit.void)
+              const unfit = answered ? undefined : GrpcStatus.checkHead(200, status.metadata, status.code, where)
+              return listener.onEnd(
+                unfit !== undefined
+                  ? Exit.fail(unfit)
+                  : SubchannelCall.isMidMessage(handle)
+                    ? Exit.fail(new Internal({ message: "the answer ended within a message", ...where }))
+                    : Exit.void
+              )
             }
             listener.onEnd(Exit.fail(GrpcStatus.fromStatus(status, where, answered)))
           })

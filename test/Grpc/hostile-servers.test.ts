@@ -59,6 +59,7 @@ const goesOn = (client: Transport.Client<typeof EchoService>) =>
 
 describe("a server that speaks HTTP/2 but answers", () => {
   const ok = { "grpc-status": "0" }
+  const notGrpc = { _tag: "Unknown" }
   const cases: ReadonlyArray<readonly [title: string, handler: Handler, expected: object]> = [
     ["without a status", answer(grpc, hello), { _tag: "Internal" }],
     ["without a status and without a message", trailersOnly({}), { _tag: "Unknown" }],
@@ -73,8 +74,28 @@ describe("a server that speaks HTTP/2 but answers", () => {
     [
       "200 and a page",
       answer({ ":status": 200, "content-type": "text/html" }, Buffer.from("<html></html>")),
-      { code: expect.any(Number) }
+      { _tag: "Unknown", message: "the peer answered with text/html" }
     ],
+    [
+      "200, a page and a status",
+      answer({ ":status": 200, "content-type": "text/html" }, Buffer.from("<p>"), ok),
+      notGrpc
+    ],
+    ["200, a page and its message", answer({ ":status": 200, "content-type": "text/html" }, hello, ok), notGrpc],
+    ["gRPC of the web", answer({ ":status": 200, "content-type": "application/grpc-web+proto" }, hello, ok), notGrpc],
+    ["without a content-type", answer({ ":status": 200 }, hello, ok), notGrpc],
+    [
+      "success in a page's head",
+      (stream) => stream.respond({ ":status": 200, "content-type": "text/html", ...ok }, { endStream: true }),
+      notGrpc
+    ],
+    ["success and nothing else", (stream) => stream.respond({ ":status": 200, ...ok }, { endStream: true }), notGrpc],
+    [
+      "503 and a long page",
+      answer({ ":status": 503, "content-type": "text/html" }, Buffer.alloc(100_000, "<p>")),
+      { _tag: "Unavailable", processed: "unknown" }
+    ],
+    ["403 and what might be a message", answer({ ":status": 403 }, hello), { _tag: "PermissionDenied" }],
     ["a status that is no number", trailersOnly({ "grpc-status": "fine" }), { _tag: "Unknown", code: 2 }],
     ["a status that nobody knows", trailersOnly({ "grpc-status": "17" }), { _tag: "Unknown", code: 2 }],
     ["a status below zero", trailersOnly({ "grpc-status": "-1" }), { _tag: "Unknown" }],
@@ -107,7 +128,13 @@ describe("a server that speaks HTTP/2 but answers", () => {
     ],
     ["OK without a message", answer(grpc, Buffer.of(), ok), { _tag: "Unimplemented" }],
     ["OK with two messages", answer(grpc, Buffer.concat([hello, hello]), ok), { _tag: "Unimplemented" }],
-    ["a message that is cut off", answer(grpc, hello.subarray(0, 8), ok), { _tag: "Unimplemented" }],
+    ["a message that is cut off", answer(grpc, hello.subarray(0, 8), ok), { _tag: "Internal" }],
+    ["a prefix that is cut off", answer(grpc, hello.subarray(0, 3), ok), { _tag: "Internal" }],
+    [
+      "a second message that is cut off",
+      answer(grpc, Buffer.concat([hello, hello.subarray(0, 8)]), ok),
+      { _tag: "Internal" }
+    ],
     [
       "a message over the limit",
       answer(grpc, Buffer.concat([H2.message(Buffer.alloc(1000), { length: 5_000_000 })]), ok),
@@ -219,7 +246,7 @@ describe("a server that speaks HTTP/2 but answers", () => {
           Stream.runDrain(client.echoBidi(Stream.make({ message: "first" }), { timeout: "5 seconds" }))
         )
         const { _tag: tag } = { _tag: undefined, ...expected }
-        // Any number of messages is right for a stream, and one that is cut off is not noticed by grpc-js.
+        // Any number of messages is right for a stream.
         if (tag === "Unimplemented" && result._tag === "Right") {
           return yield* goesOn(client)
         }

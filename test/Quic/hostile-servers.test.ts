@@ -141,6 +141,13 @@ describe("a server that speaks HTTP/3 but answers", () => {
     ["503", says(http("503")), { _tag: "Unavailable", processed: "unknown" }],
     ["401", says(http("401")), { _tag: "Unauthenticated" }],
     ["418", says(http("418")), { _tag: "Unknown" }],
+    ["gRPC of the web", says(http("200", "application/grpc-web+proto"), hello, ok), { _tag: "Unknown" }],
+    [
+      "success in a page's head",
+      says(headers([":status", "200"], ["content-type", "text/html"], ["grpc-status", "0"])),
+      { _tag: "Unknown" }
+    ],
+    ["success and nothing else", says(headers([":status", "200"], ["grpc-status", "0"])), { _tag: "Unknown" }],
     ["200 and a page", says(http("200"), content(Buffer.from("<html></html>"))), { _tag: "Unknown" }],
     ["a status that is no number", says(grpc(["grpc-status", "fine"])), { _tag: "Unknown" }],
     ["a status that nobody knows", says(grpc(["grpc-status", "17"])), { _tag: "Unknown" }],

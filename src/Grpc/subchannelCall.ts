@@ -1,0 +1,33 @@
+import { Duplex } from "node:stream"
+import type * as Grpc from "@grpc/grpc-js"
+
+type Call = ReturnType<Grpc.ChannelInterface["createCall"]>
+
+/**
+ * What grpc-js 1.14 keeps of a call that has reached a connection. Nothing public leads to it: where another grpc-js keeps it
+ * elsewhere, nothing is found.
+ */
+const path = ["child", "underlyingCalls", "0", "call", "child"]
+
+const get = (value: unknown, key: string): unknown =>
+  typeof value === "object" && value !== null ? Reflect.get(value, key) : undefined
+
+const of = (call: Call): unknown => path.reduce<unknown>(get, call)
+
+/** The HTTP/2 stream of a call. */
+export const http2Stream = (call: Call): Duplex | undefined => {
+  const stream = get(of(call), "http2Stream")
+  return stream instanceof Duplex ? stream : undefined
+}
+
+/** The HTTP status of an answer whose headers have come. */
+export const httpStatus = (call: Call): number => {
+  const status = get(of(call), "httpStatusCode")
+  return typeof status === "number" ? status : 200
+}
+
+/** Whether a message of the answer has begun and not ended. */
+export const isMidMessage = (call: Call): boolean => {
+  const state = get(get(of(call), "decoder"), "readState")
+  return typeof state === "number" && state !== 0
+}
