@@ -191,6 +191,31 @@ describeWith(["openssl"], "openssl as the server", () => {
   )
 })
 
+describeWith(["openssl"], "openssl as a server of TLS 1.2", () => {
+  it.scopedLive("has no cipher in common where it knows CBC alone", () =>
+    Effect.gen(function* () {
+      const pki = yield* authority
+      const dir = yield* directory
+      const shown = yield* OpenSsl.identity(dir, "server", pki.good)
+      const options = {
+        material: rawMaterial(pki.client, pki.trusted.ca),
+        nameWanted: "localhost",
+        alpnProtocols: ["h2"],
+        peer: "peer:1"
+      }
+      const to = (cipher: string) =>
+        Effect.gen(function* () {
+          const port = yield* OpenSsl.server(dir, ...shown, "-tls1_2", "-cipher", cipher, "-alpn", "h2")
+          return yield* TlsHandshake.connectSecure(yield* connect(port), options)
+        })
+      const error = yield* Effect.flip(to("ECDHE-ECDSA-AES256-SHA384:ECDHE-ECDSA-AES128-SHA"))
+      expect(error).toMatchObject({ _tag: "HandshakeFailed", reason: "NoCommonProtocol", refusedBy: "remote" })
+      const { socket } = yield* to("ECDHE-ECDSA-AES128-GCM-SHA256")
+      socket.destroy()
+    })
+  )
+})
+
 describeWith(["openssl"], "openssl as the client", () => {
   const acceptor = (material: Credentials.Tls) =>
     Effect.gen(function* () {
@@ -258,6 +283,36 @@ describeWith(["openssl"], "openssl as the client", () => {
       yield* OpenSsl.client(dir, server.port, "-tls1_2", "-cipher", "AES128-SHA256")
       yield* eventually(() => server.refused.length === 1 && server.live() === 0)
       expect(server.refused[0]?.error).toMatchObject({ reason: "NoCommonProtocol", refusedBy: "local" })
+    })
+  )
+
+  it.scopedLive("speaks TLS 1.2 without CBC, with keys of both kinds", () =>
+    Effect.gen(function* () {
+      const pki = yield* authority
+      const dir = yield* directory
+      const subject = ["-subj", "/CN=node", "-days", "2", "-addext", "subjectAltName=DNS:localhost"]
+      const rsa = ["-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "rsa.key", "-out", "rsa.pem"]
+      yield* OpenSsl.run(dir, "req", ...rsa, ...subject)
+      const own = yield* OpenSsl.identity(dir, "client", pki.client)
+      const rsaMaterial = yield* tlsOf(
+        Credentials.layerPem({ cert: join(dir, "rsa.pem"), key: join(dir, "rsa.key"), ca: pki.trusted.ca })
+      )
+      for (const [kind, material] of [
+        ["RSA", rsaMaterial],
+        ["ECDSA", rawMaterial(pki.good, pki.trusted.ca)]
+      ] as const) {
+        for (const suite of ["AES256-SHA384", "AES128-SHA256", "AES256-SHA", "AES128-SHA", "CAMELLIA256-SHA384"]) {
+          const server = yield* acceptor(material)
+          yield* OpenSsl.client(dir, server.port, "-tls1_2", "-cipher", `ECDHE-${kind}-${suite}:@SECLEVEL=0`, ...own)
+          yield* eventually(() => server.refused.length === 1 && server.live() === 0)
+          expect(server.refused[0]?.error, suite).toMatchObject({ reason: "NoCommonProtocol", refusedBy: "local" })
+        }
+        for (const suite of ["AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305"]) {
+          const server = yield* acceptor(material)
+          yield* OpenSsl.client(dir, server.port, "-tls1_2", "-cipher", `ECDHE-${kind}-${suite}`, ...own)
+          yield* eventually(() => server.secured.length === 1)
+        }
+      }
     })
   )
 

@@ -5,6 +5,19 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type { Tls } from "./material.js"
 
+/** TLS 1.3 has no others than these (RFC 8446, appendix B.4); of TLS 1.2 those with forward secrecy and without CBC (RFC 9325). */
+const ciphers = [
+  "TLS_AES_256_GCM_SHA384",
+  "TLS_CHACHA20_POLY1305_SHA256",
+  "TLS_AES_128_GCM_SHA256",
+  "ECDHE-ECDSA-AES128-GCM-SHA256",
+  "ECDHE-RSA-AES128-GCM-SHA256",
+  "ECDHE-ECDSA-AES256-GCM-SHA384",
+  "ECDHE-RSA-AES256-GCM-SHA384",
+  "ECDHE-ECDSA-CHACHA20-POLY1305",
+  "ECDHE-RSA-CHACHA20-POLY1305"
+].join(":")
+
 /**
  * - TLS 1.2 is the floor: below it nothing is safe, and gRPC asks for it.
  * - `ca` is always given, or Node would trust the public CAs of the system.
@@ -14,6 +27,7 @@ import type { Tls } from "./material.js"
  */
 export const contextOptions = (material: Tls): tls.SecureContextOptions => ({
   minVersion: "TLSv1.2",
+  ciphers,
   ca: [...material.ca],
   secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
   ...(material.crl === undefined ? {} : { crl: [...material.crl] }),
