@@ -24,6 +24,7 @@ import {
   Transport,
   TransportMetrics
 } from "effect-transport"
+import * as Lists from "./fixtures/crl.js"
 import { EchoService, echo } from "./fixtures/echo.js"
 import { eventually, leavesNothing, soon, within } from "./fixtures/expect.js"
 import { captureLog, type Line } from "./fixtures/observe.js"
@@ -272,6 +273,68 @@ export const credentialsSuite = <E>(
       refuse("of another name", showing("otherName"), goodClient, "NameMismatch", "local")
       refuse("whose certificate is revoked", good, revoking(goodClient, "good"), "Revoked", "local")
       refuse("that is not pinned", good, pinning(goodClient, "selfSigned"), "PinMismatch", "local")
+    })
+
+    describe("revocation lists", () => {
+      const ca = Effect.runSync(Effect.cached(Lists.certificateAuthority))
+      type Ca = Effect.Effect.Success<typeof ca>
+      const serial = "11223344"
+      const hour = 3600_000
+      const many = Lists.others(10_000)
+
+      /** A listener with the lists, and a client whose certificate has the serial number. */
+      const under = (lists: (ca: Ca) => Credentials.PemOptions["crl"], number = serial) =>
+        Effect.gen(function* () {
+          const made = yield* ca
+          const [server, client] = yield* Effect.promise(() => Promise.all([made.issue("77"), made.issue(number)]))
+          const there = yield* build(Credentials.layerPem({ ...server, ca: made.ca, crl: lists(made) }))
+          const here = yield* build(fixed(rawMaterial(client, made.ca)))
+          const handlers = Transport.handlers(EchoService, echo)
+          const { target } = yield* Effect.provide(Transport.listen([handlers]), there)
+          const echoes = yield* Effect.provide(Transport.client(EchoService, target), here)
+          return (yield* echoes.echo({ message: "hello" })).message
+        })
+
+      const table: ReadonlyArray<
+        readonly [title: string, lists: (ca: Ca) => Credentials.PemOptions["crl"], result: string, serial?: string]
+      > = [
+        ["of 10,000 others", ({ list }) => list({ entries: many }), "hello"],
+        ["of 10,000, it among them", ({ list }) => list({ entries: [...many, { serial }] }), "Revoked"],
+        ["of DER", ({ list }) => list({ entries: [{ serial }] }), "Revoked"],
+        ["of PEM", ({ list }) => Lists.pem(list({ entries: [{ serial }] })), "Revoked"],
+        ["that are empty", ({ list }) => list(), "hello"],
+        [
+          "in one file, of which the newest counts",
+          ({ list }) =>
+            [list({ thisUpdate: Date.now() - hour }), list({ entries: [{ serial }] })].map(Lists.pem).join("text\n"),
+          "Revoked"
+        ],
+        [
+          "that have expired",
+          ({ list }) => list({ thisUpdate: Date.now() - 2 * hour, nextUpdate: Date.now() - hour }),
+          "BadCertificate"
+        ],
+        ["that are not valid yet", ({ list }) => list({ thisUpdate: Date.now() + hour }), "BadCertificate"],
+        ["by the key of somebody else", ({ forged }) => forged(), "BadCertificate"],
+        ["with a critical extension that nobody knows", ({ list }) => list({ critical: true }), "Malformed"],
+        ["of changes to another list", ({ list }) => list({ delta: true }), "Malformed"],
+        ["that take it off again", ({ list }) => list({ entries: [{ serial, reason: 8 }] }), "hello"],
+        ["with a reason", ({ list }) => list({ entries: [{ serial, reason: 1 }] }), "Revoked"],
+        ["with a zero in front", ({ list }) => list({ entries: [{ serial: "00f1f2" }] }), "Revoked", "00f1f2"],
+        ["with 20 bytes", ({ list }) => list({ entries: [{ serial: "7f".repeat(20) }] }), "Revoked", "7f".repeat(20)],
+        ["with one that only begins alike", ({ list }) => list({ entries: [{ serial: `${serial}00` }] }), "hello"]
+      ]
+      for (const [title, lists, result, number] of table) {
+        test(
+          `${title}: ${result}`,
+          Effect.gen(function* () {
+            const seen = yield* Effect.either(under(lists, number))
+            expect(seen._tag === "Right" ? seen.right : seen.left).toEqual(
+              result === "hello" ? result : expect.objectContaining({ reason: result })
+            )
+          })
+        )
+      }
     })
 
     describe("rotation", () => {

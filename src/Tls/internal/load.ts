@@ -7,9 +7,11 @@ import type { CredentialsError } from "../../Transport/TransportError.js"
 import * as Pins from "../Pins.js"
 import { codeOf } from "../TlsAlert.js"
 import { identityOf, validityOf } from "./certificate.js"
+import * as Crl from "./crl.js"
 import type { KeyPair, Tls } from "./material.js"
-import { armoured, type Block, blocks, failure, fileOf, type PemSource, type Read, read } from "./pem.js"
-import { checkCrl, secureContext } from "./secureContext.js"
+import { armoured, type Block, blocks, derOf, failure, fileOf, type PemSource, type Read, read } from "./pem.js"
+import * as Revocation from "./revocation.js"
+import { isReadCrl, secureContext } from "./secureContext.js"
 
 /**
  * What `layerPem` reads.
@@ -38,9 +40,7 @@ export interface PemOptions {
   readonly passphrase?: string | Redacted.Redacted | undefined
 }
 
-const loadCrl = (
-  sources: PemSource | ReadonlyArray<PemSource>
-): Effect.Effect<ReadonlyArray<string>, CredentialsError> =>
+const loadCrl = (sources: PemSource | ReadonlyArray<PemSource>): Effect.Effect<ReadonlyArray<List>, CredentialsError> =>
   Effect.gen(function* () {
     const lists = yield* Effect.forEach(many(sources), (source) => Effect.flatMap(read("crl", source), revocationLists))
     // Without a list nothing would be looked at.
@@ -49,22 +49,30 @@ const loadCrl = (
       : lists.flat()
   })
 
-const revocationLists = (source: Read): Effect.Effect<ReadonlyArray<string>, CredentialsError> =>
+/** A revocation list, as PEM for OpenSSL and as it was read for what is verified here. */
+interface List {
+  readonly source: Read
+  readonly pem: string
+  readonly read: Crl.Crl
+}
+
+const revocationLists = (source: Read): Effect.Effect<ReadonlyArray<List>, CredentialsError> =>
   Effect.gen(function* () {
-    const isDer = source.text.startsWith("\x30") && !source.text.includes("-----BEGIN ")
-    const found = isDer
-      ? [armoured("X509 CRL", Buffer.from(source.text, "latin1"))]
-      : (yield* blocksOf(source)).filter(({ label }) => label === "X509 CRL").map(({ text }) => text)
+    const found = (yield* blocksOf(source, "X509 CRL"))
+      .filter(({ label }) => label === "X509 CRL")
+      .map(({ text }) => text)
     if (found.length === 0) {
       return yield* failure(source, "Malformed", "holds no revocation list")
     }
-    return yield* Effect.forEach(found, (crl, index) =>
-      Effect.try({
-        try: () => {
-          checkCrl(crl)
-          return crl
+    return yield* Effect.forEach(found, (pem, index) =>
+      Effect.tryPromise({
+        try: async () => {
+          return { source, pem, read: await Crl.parse(derOf(pem)) }
         },
-        catch: () => failure(source, "Malformed", `revocation list ${index + 1} of ${found.length} can't be read`)
+        catch: (error) => {
+          const problem = error instanceof Crl.Unsupported ? error.message : "can't be read"
+          return failure(source, "Malformed", `revocation list ${index + 1} of ${found.length} ${problem}`)
+        }
       })
     )
   })
@@ -90,13 +98,19 @@ export const load = (sources: PemOptions): Effect.Effect<Tls, CredentialsError> 
       certificate,
       ca,
       ...(pins === undefined ? {} : { pins }),
-      ...(crl === undefined ? {} : { crl })
+      ...(crl === undefined ? {} : { crl: crl.map(({ pem }) => pem) })
+    }
+    if (crl !== undefined) {
+      Revocation.remember(
+        material,
+        crl.map(({ read }) => read)
+      )
     }
     yield* Effect.try({
       try: () => secureContext(material),
       catch: (error) =>
         failure(
-          { part: Option.isSome(certificate) ? "cert" : "ca" },
+          crl?.find(({ pem }) => !isReadCrl(pem))?.source ?? { part: Option.isSome(certificate) ? "cert" : "ca" },
           "Malformed",
           `OpenSSL refuses it${because(error)}`
         )
@@ -163,36 +177,73 @@ const pair = (
     }
     yield* Effect.forEach(intermediates, warnIfOutdated("intermediate"))
     return {
-      chain: chain.map((one) => one.toString()).join(""),
+      chain: inOrder(leaf, intermediates)
+        .map((one) => one.toString())
+        .join(""),
       key: Redacted.make(String(key.export({ type: "pkcs8", format: "pem" }))),
       identity
     }
   })
 
-/** The certificates of a PEM text, each read by OpenSSL; at least one. */
+/** Each certificate behind the one that it has issued, and once; those that have issued none of them come last. */
+const inOrder = (leaf: X509Certificate, others: ReadonlyArray<X509Certificate>): ReadonlyArray<X509Certificate> => {
+  const rest = new Map([leaf, ...others].map((each) => [each.fingerprint256, each]))
+  const ordered: Array<X509Certificate> = []
+  for (let next: X509Certificate | undefined = leaf; next !== undefined; ) {
+    const subject: X509Certificate = next
+    ordered.push(subject)
+    rest.delete(subject.fingerprint256)
+    next = [...rest.values()].find((each) => subject.checkIssued(each))
+  }
+  return [...ordered, ...rest.values()]
+}
+
+const certificateLabels = ["CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"]
+
+/**
+ * The certificates of PEM or the one of DER, each read by OpenSSL; at least one. What OpenSSL writes behind a
+ * `TRUSTED CERTIFICATE` is dropped: the purposes that somebody trusts it for.
+ */
 const certificates = (source: Read): Effect.Effect<ReadonlyArray<X509Certificate>, CredentialsError> =>
   Effect.gen(function* () {
-    const found = (yield* blocksOf(source)).filter(({ label }) => label === "CERTIFICATE")
+    const all = yield* blocksOf(source, "CERTIFICATE")
+    const found = all.filter(({ label }) => certificateLabels.includes(label))
     if (found.length === 0) {
-      return yield* failure(source, "Malformed", "holds no PEM certificate")
+      const others = [...new Set(all.map(({ label }) => label))].join(", ")
+      return yield* failure(source, "Malformed", `holds no PEM certificate${others === "" ? "" : `, but ${others}`}`)
     }
-    return yield* Effect.forEach(found, ({ text }, index) =>
-      Effect.try({
-        try: () => {
-          const certificate = new X509Certificate(text)
-          if (Number.isNaN(Date.parse(certificate.validFrom) + Date.parse(certificate.validTo))) {
-            throw new Error("no validity")
-          }
-          return certificate
-        },
-        catch: (error) =>
-          failure(source, "Malformed", `certificate ${index + 1} of ${found.length} can't be read${because(error)}`)
+    return yield* Effect.forEach(found, ({ label, text }, index) =>
+      Effect.gen(function* () {
+        const certificate = yield* Effect.try({
+          try: () => {
+            const certificate = new X509Certificate(text.replaceAll(label, "CERTIFICATE"))
+            if (Number.isNaN(Date.parse(certificate.validFrom) + Date.parse(certificate.validTo))) {
+              throw new Error("no validity")
+            }
+            return certificate
+          },
+          catch: (error) =>
+            failure(source, "Malformed", `certificate ${index + 1} of ${found.length} can't be read${because(error)}`)
+        })
+        if (label === "TRUSTED CERTIFICATE") {
+          const where = source.file === undefined ? source.part : `${source.part} (${source.file})`
+          yield* Effect.logWarning(
+            `credentials: the trust settings of certificate ${index + 1} of ${where} are ignored`
+          )
+        }
+        return certificate
       })
     )
   })
 
-const blocksOf = (source: Read): Effect.Effect<ReadonlyArray<Block>, CredentialsError> => {
-  const found = blocks(source.text)
+/** Whether the source is DER instead of PEM. */
+const isDer = ({ text }: Read) => text.startsWith("\x30") && !text.includes("-----BEGIN ")
+
+/** The blocks of PEM, or the one that DER would be. */
+const blocksOf = (source: Read, label: string): Effect.Effect<ReadonlyArray<Block>, CredentialsError> => {
+  const found = isDer(source)
+    ? [{ label, text: armoured(label, Buffer.from(source.text, "latin1")) }]
+    : blocks(source.text)
   return found === undefined
     ? Effect.fail(failure(source, "Malformed", "a PEM block does not end with an END line of its own"))
     : Effect.succeed(found)
@@ -200,7 +251,9 @@ const blocksOf = (source: Read): Effect.Effect<ReadonlyArray<Block>, Credentials
 
 const privateKey = (source: Read, passphrase: PemOptions["passphrase"]): Effect.Effect<KeyObject, CredentialsError> =>
   Effect.gen(function* () {
-    const [block, ...others] = (yield* blocksOf(source)).filter(({ label }) => label.endsWith("PRIVATE KEY"))
+    const [block, ...others] = (yield* blocksOf(source, keyLabelOf(source))).filter(({ label }) =>
+      label.endsWith("PRIVATE KEY")
+    )
     if (block === undefined) {
       return yield* failure(source, "Malformed", "holds no PEM private key")
     }
@@ -225,6 +278,19 @@ const privateKey = (source: Read, passphrase: PemOptions["passphrase"]): Effect.
           : failure(source, "Malformed", `can't be read as a private key${because(error)}`)
     })
   })
+
+/** What a key in DER is: PKCS#8, encrypted or not, PKCS#1 or SEC 1, which differ in what comes first. */
+const keyLabelOf = (source: Read): string => {
+  const der = Buffer.from(source.text.slice(0, 16), "latin1")
+  const first = 2 + ((der[1] ?? 0) > 0x80 ? (der[1] ?? 0) - 0x80 : 0)
+  return der[first] === 0x30
+    ? "ENCRYPTED PRIVATE KEY"
+    : der[first + 2] === 1
+      ? "EC PRIVATE KEY"
+      : der[first + 3] === 0x30
+        ? "PRIVATE KEY"
+        : "RSA PRIVATE KEY"
+}
 
 /**
  * With a wrong passphrase OpenSSL mostly reports a bad decryption; in one of some two hundred cases the padding happens

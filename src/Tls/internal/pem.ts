@@ -1,5 +1,7 @@
 /** Where PEM comes from, and its blocks. No error here holds anything of what was read. */
-import { readFile, stat } from "node:fs/promises"
+import { constants } from "node:fs"
+import { open, stat } from "node:fs/promises"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { CredentialsError } from "../../Transport/TransportError.js"
@@ -31,8 +33,12 @@ export interface Block {
   readonly text: string
 }
 
-/** No chain, key or bundle comes near this; the bundle of all public CAs has 0.2 MiB. */
-const maxBytes = 1024 * 1024
+/** No chain, key or bundle comes near this; the bundle of all public CAs has 0.2 MiB. Revocation lists grow for years. */
+const maxMiB = ({ part }: Part): number => (part === "crl" ? 16 : 1)
+
+const tooLarge = (part: Part) => failure(part, "Malformed", `larger than ${maxMiB(part)} MiB`)
+
+const maxBytes = (part: Part): number => maxMiB(part) * 1024 * 1024
 
 export const failure = (
   { file, part }: Part,
@@ -73,25 +79,76 @@ export const read = (part: Part["part"], source: PemSource): Effect.Effect<Read,
 }
 
 const fromText = (part: Part, text: string): Effect.Effect<Read, CredentialsError> =>
-  text.length > maxBytes
-    ? Effect.fail(failure(part, "Malformed", "larger than 1 MiB"))
-    : Effect.succeed({ ...part, text })
+  text.length > maxBytes(part) ? Effect.fail(tooLarge(part)) : Effect.succeed({ ...part, text: decoded(text) })
 
-const readPath = (part: Part["part"], file: string): Effect.Effect<Read, CredentialsError> =>
-  Effect.gen(function* () {
-    const failed = (error: unknown) => fileFailure({ part, file }, codeOf(error))
-    const info = yield* Effect.tryPromise({ try: () => stat(file), catch: failed })
-    if (!info.isFile()) {
-      return yield* failure({ part, file }, "Malformed", "not a regular file")
-    }
-    if (info.size > maxBytes) {
-      return yield* failure({ part, file }, "Malformed", "larger than 1 MiB")
-    }
-    return yield* fromText(
-      { part, file },
-      yield* Effect.tryPromise({ try: () => readFile(file, "latin1"), catch: failed })
+/** How long a file may take: it may be on a disk of another machine. */
+const readTimeout = Duration.seconds(5)
+
+const readPath = (name: Part["part"], file: string): Effect.Effect<Read, CredentialsError> => {
+  const part = { part: name, file }
+  return Effect.tryPromise({
+    try: () => readRegular(file, maxBytes(part)),
+    catch: (error) => fileFailure(part, codeOf(error))
+  }).pipe(
+    Effect.timeoutFail({
+      duration: readTimeout,
+      onTimeout: () => failure(part, "AccessDenied", `can't be read within ${Duration.format(readTimeout)}`)
+    }),
+    Effect.flatMap((bytes) =>
+      bytes === "NotRegular"
+        ? Effect.fail(failure(part, "Malformed", "not a regular file"))
+        : fromText(part, bytes.toString("latin1"))
     )
-  })
+  )
+}
+
+/**
+ * Reads a file if it is a regular one, and one byte more than allowed at most, whatever size it claims: files in /proc say
+ * 0, and others grow. It is looked at before it is opened, which is an event for a device, and again afterwards, when it
+ * can't be replaced any more. What is no file does not block: nobody may ever write to a pipe.
+ */
+const readRegular = async (path: string, max: number): Promise<Buffer | "NotRegular"> => {
+  if (!(await stat(path)).isFile()) {
+    return "NotRegular"
+  }
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY)
+  try {
+    const info = await file.stat()
+    if (!info.isFile()) {
+      return "NotRegular"
+    }
+    const chunks: Array<Buffer> = []
+    for (let length = 0; length <= max; ) {
+      const { bytesRead, buffer } = await file.read(
+        Buffer.allocUnsafe(Math.min(max + 1 - length, Math.max(info.size + 1 - length, 64 * 1024))),
+        0
+      )
+      if (bytesRead === 0) {
+        break
+      }
+      chunks.push(buffer.subarray(0, bytesRead))
+      length += bytesRead
+    }
+    return Buffer.concat(chunks)
+  } finally {
+    await file.close()
+  }
+}
+
+const base64OfPem = /^LS0tLS1CRUdJTi[A-Za-z0-9+/=\s]*$/
+
+/**
+ * The text as OpenSSL would like it: without a byte order mark, out of UTF-16 (as Windows PowerShell redirects it), and out
+ * of base64 (as Kubernetes shows a secret). Bytes are characters here, of which PEM needs the ASCII ones alone.
+ */
+const decoded = (text: string): string => {
+  const bytes = text.startsWith("\xff\xfe") || text.startsWith("\xfe\xff") ? Buffer.from(text, "latin1") : undefined
+  if (bytes !== undefined && bytes.length % 2 === 0) {
+    return (bytes[0] === 0xff ? bytes : bytes.swap16()).toString("utf16le").slice(1)
+  }
+  const plain = text.replace(/^(?:\xef\xbb\xbf|\ufeff)/, "")
+  return base64OfPem.test(plain) ? Buffer.from(plain, "base64").toString("latin1") : plain
+}
 
 const notFound = ["ENOENT", "ENOTDIR", "ELOOP", "ENAMETOOLONG", "ERR_INVALID_ARG_VALUE"]
 
@@ -106,13 +163,16 @@ const boundary = /^-----(BEGIN|END) ([A-Z0-9 ]{1,64})-----$/
  * The PEM blocks of the text, whatever stands between them (RFC 7468 allows explanatory text); nothing where a block
  * has no end, as in a file that was cut off. One pass over the lines: the time is linear whatever the text is.
  *
- * A text without line breaks may have them as `\n`, as environment variables often do.
+ * Line breaks may be written as `\n`, within quotes or not, as environment variables and JSON often have them.
  */
 export const blocks = (text: string): ReadonlyArray<Block> | undefined => {
   const found: Array<Block> = []
   let open: { readonly label: string; readonly lines: Array<string> } | undefined
-  for (const raw of (text.includes("\n") ? text : text.replaceAll("\\n", "\n")).split(/\r\n|\n|\r/)) {
-    const line = raw.trim()
+  for (const raw of text
+    .replaceAll("\\r", "")
+    .replaceAll("\\n", "\n")
+    .split(/\r\n|\n|\r/)) {
+    const line = raw.trim().replace(/^["']?(-----.*-----)["']?,?$/, "$1")
     const [, kind, label = ""] = boundary.exec(line) ?? []
     if (kind === "BEGIN") {
       if (open !== undefined) {
@@ -123,7 +183,7 @@ export const blocks = (text: string): ReadonlyArray<Block> | undefined => {
       if (open?.label !== label) {
         return undefined
       }
-      found.push({ label, text: `${[...open.lines, line].join("\n")}\n` })
+      found.push({ label, text: tidy(open.lines, line) })
       open = undefined
     } else {
       open?.lines.push(line)
@@ -131,6 +191,16 @@ export const blocks = (text: string): ReadonlyArray<Block> | undefined => {
   }
   return open === undefined ? found : undefined
 }
+
+/** A block in lines of 64 characters: a longer or empty line is an error to some readers. Headers stay as they are. */
+const tidy = ([begin = "", ...lines]: ReadonlyArray<string>, end: string): string => {
+  const body = lines.join("")
+  const rows = /^[A-Za-z0-9+/=]+$/.test(body) ? (body.match(/.{1,64}/g) ?? []) : lines
+  return [begin, ...rows, end, ""].join("\n")
+}
+
+/** The DER in one block of PEM. */
+export const derOf = (pem: string): Buffer => Buffer.from(pem.replace(/-----[^-]*-----/g, ""), "base64")
 
 /** DER as PEM. */
 export const armoured = (label: string, der: Uint8Array): string => {

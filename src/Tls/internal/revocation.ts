@@ -5,22 +5,22 @@
  * Source: RFC 5280, section 6.3.3.
  */
 import { X509Certificate } from "node:crypto"
-import type * as Library from "@peculiar/x509"
 import type { HandshakeReason } from "../../Transport/TransportError.js"
+import * as Crl from "./crl.js"
 import type { Tls } from "./material.js"
-import { load } from "./x509.js"
+import { derOf } from "./pem.js"
 
-const lists = new WeakMap<Tls, ReadonlyArray<Library.X509Crl>>()
+const lists = new WeakMap<Tls, Promise<ReadonlyArray<Crl.Crl>>>()
 
-const listsOf = (material: Tls): ReadonlyArray<Library.X509Crl> => {
-  const known = lists.get(material)
-  if (known !== undefined) {
-    return known
-  }
-  const { X509Crl } = load()
-  const read = (material.crl ?? []).map((pem) => new X509Crl(pem))
-  lists.set(material, read)
-  return read
+/** Keeps the lists of a material that have been read already. */
+export const remember = (material: Tls, read: ReadonlyArray<Crl.Crl>): void => {
+  lists.set(material, Promise.resolve(read))
+}
+
+const listsOf = (material: Tls): Promise<ReadonlyArray<Crl.Crl>> => {
+  const known = lists.get(material) ?? Promise.all((material.crl ?? []).map((pem) => Crl.parse(derOf(pem))))
+  lists.set(material, known)
+  return known
 }
 
 /** More than any chain has; BoringSSL verifies none that is longer. */
@@ -52,42 +52,31 @@ const pathOf = (
 }
 
 /** A list that speaks for all of a CA's certificates, as far as this side can read it. */
-const isCurrent = (list: Library.X509Crl, now: Date) =>
-  list.thisUpdate <= now &&
-  (list.nextUpdate === undefined || now <= list.nextUpdate) &&
-  list.extensions.every(({ critical }) => !critical)
+const isCurrent = ({ isPartial, nextUpdate, thisUpdate }: Crl.Crl, now: number) =>
+  thisUpdate <= now && now <= nextUpdate && !isPartial
 
-const isSignedBy = async (list: Library.X509Crl, issuer: X509Certificate): Promise<boolean> => {
-  const { X509Certificate } = load()
-  try {
-    return await list.verify({ publicKey: new X509Certificate(issuer.raw) })
-  } catch {
-    return false
-  }
-}
+/** Of several lists of a CA the newest counts, as with OpenSSL. */
+const newest = (all: ReadonlyArray<Crl.Crl>): Crl.Crl | undefined =>
+  all.toSorted((a, b) => b.thisUpdate - a.thisUpdate)[0]
 
 /** What speaks against the chain; a rejection is no "no" either. */
 export const check = async (chain: ReadonlyArray<Buffer>, material: Tls): Promise<HandshakeReason | undefined> => {
   if (material.crl === undefined) {
     return undefined
   }
-  const now = new Date()
+  const now = Date.now()
   const path = pathOf(chain, material)
   if (path.length === 0) {
     return "BadCertificate"
   }
+  const all = await listsOf(material)
   for (const [subject, issuer] of path) {
-    let isKnown = false
-    for (const list of listsOf(material)) {
-      if (isCurrent(list, now) && (await isSignedBy(list, issuer))) {
-        isKnown = true
-        if (list.findRevoked(subject.serialNumber) !== null) {
-          return "Revoked"
-        }
-      }
-    }
-    if (!isKnown) {
+    const list = newest(all.filter((each) => isCurrent(each, now) && each.isSignedBy(issuer)))
+    if (list === undefined) {
       return "BadCertificate"
+    }
+    if (list.isRevoked(subject.serialNumber)) {
+      return "Revoked"
     }
   }
   return undefined

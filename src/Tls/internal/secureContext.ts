@@ -37,9 +37,14 @@ export const contextOptions = (material: Tls): tls.SecureContextOptions => ({
   })
 })
 
-/** Throws where OpenSSL can't read a revocation list; Node has no other reader. */
-export const checkCrl = (crl: string): void => {
-  tls.createSecureContext({ crl, ca: [] })
+/** Whether OpenSSL reads a revocation list, for which Node has no other reader. */
+export const isReadCrl = (crl: string): boolean => {
+  try {
+    tls.createSecureContext({ crl, ca: [] })
+    return true
+  } catch {
+    return false
+  }
 }
 
 const contexts = new WeakMap<Tls, tls.SecureContext>()
