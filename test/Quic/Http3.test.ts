@@ -9,6 +9,7 @@ import { describe, expect, it } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as FiberRef from "effect/FiberRef"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
@@ -16,7 +17,7 @@ import * as Stream from "effect/Stream"
 import { Credentials, DevCa, Http3, Peer, Quic, Transport } from "effect-transport"
 import { EchoService, echo } from "../fixtures/echo.js"
 import { leavesNothing, soon, within } from "../fixtures/expect.js"
-import { follow } from "../fixtures/observe.js"
+import { captureLog, follow } from "../fixtures/observe.js"
 
 const dev = Credentials.layerDev()
 
@@ -119,6 +120,29 @@ test(
 )
 
 describe("plain HTTP/3", () => {
+  test(
+    "content is read in the runtime of whoever asks: with its references and logger",
+    Effect.gen(function* () {
+      const { run, target } = yield* meet()
+      yield* run(Http3.mount(app))
+      const own = FiberRef.unsafeMake("default")
+      const { layer, lines } = yield* captureLog
+      const content = Stream.fromEffect(
+        Effect.gen(function* () {
+          yield* Effect.logInfo("from the content")
+          return new TextEncoder().encode(yield* FiberRef.get(own))
+        })
+      )
+      const posted = yield* run(Http3.post(target, "/sum", { body: HttpBody.stream(content) })).pipe(
+        Effect.locally(own, "caller's"),
+        Effect.provide(layer)
+      )
+      const expected = new TextEncoder().encode("caller's")
+      expect(yield* posted.json).toMatchObject({ length: expected.length, sum: sum(expected) })
+      expect(lines).toEqual([{ level: "INFO", text: expect.stringContaining("from the content") }])
+    })
+  )
+
   test(
     "get, post and the others",
     Effect.gen(function* () {

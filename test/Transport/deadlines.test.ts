@@ -102,3 +102,17 @@ it("leaves no timer when it is stopped", () => {
   add("b", 5)
   expect(vi.getTimerCount()).toBe(0)
 })
+
+it("one that throws keeps none of the others from passing", () => {
+  const thrown: Array<unknown> = []
+  const { add } = Deadlines.make((cause) => thrown.push(cause))
+  const passed: Array<string> = []
+  add(10, () => {
+    throw "first"
+  })
+  add(10, () => passed.push("second"))
+  add(20, () => passed.push("third"))
+  vi.advanceTimersByTime(20)
+  expect(thrown).toEqual(["first"])
+  expect(passed).toEqual(["second", "third"])
+})

@@ -87,3 +87,37 @@ it("who waits for too long fails, and the others go on waiting", async () => {
   turn(3)
   expect(started).toEqual(["a", "c"])
 })
+
+it("a call that can't begin fails alone, at once or in its turn", () => {
+  const failed: Array<unknown> = []
+  let room = 1
+  const turnstile = Turnstile.make(
+    () => room > 0,
+    () => false,
+    Deadlines.make()
+  )
+  const started: Array<string> = []
+  const throwing = (cause: unknown) => () => {
+    throw cause
+  }
+  const fail = (error: unknown) => failed.push(error)
+  turnstile.enter(where, 1000, throwing("at once"), fail)
+  room = 0
+  turnstile.enter(where, 1000, throwing("in its turn"), fail)
+  turnstile.enter(
+    where,
+    1000,
+    () => {
+      room = 0
+      started.push("next")
+    },
+    fail
+  )
+  room = 1
+  turnstile.turn()
+  expect(failed).toMatchObject([
+    { _tag: "Internal", cause: "at once", ...where },
+    { _tag: "Internal", cause: "in its turn", ...where }
+  ])
+  expect(started).toEqual(["next"])
+})

@@ -1,16 +1,19 @@
 import type { FromClientEncoded, FromServerEncoded } from "@effect/rpc/RpcMessage"
 import * as RpcSerialization from "@effect/rpc/RpcSerialization"
 import * as RpcServer from "@effect/rpc/RpcServer"
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import type * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
+import * as LogLevel from "effect/LogLevel"
 import * as Mailbox from "effect/Mailbox"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { type Call, CurrentCall } from "../../Transport/Call.js"
+import * as Boundary from "../../Transport/internal/boundary.js"
 import type { Peer } from "../../Transport/Peer.js"
 import { InvalidArgument, ResourceExhausted, type StatusError, Unavailable } from "../../Transport/TransportError.js"
 import * as Carrier from "./carrier.js"
@@ -41,6 +44,7 @@ export const make = (
 ): Effect.Effect<ProtocolServer, never, RpcSerialization.RpcSerialization | Scope.Scope> =>
   Effect.gen(function* () {
     const serialization = yield* RpcSerialization.RpcSerialization
+    const boundary = yield* Boundary.make
     const disconnects = yield* Effect.acquireRelease(Mailbox.make<number>(), (mailbox) => mailbox.shutdown)
     const clients = new Map<number, Client>()
     const clientIds = new Set<number>()
@@ -79,10 +83,14 @@ export const make = (
               // What can't be encoded is the handler's mistake, and its alone.
               Effect.catchAllDefect((defect) => {
                 unanswered.delete(response.requestId)
-                return Effect.zipRight(
-                  Effect.logError("an RPC's response can't be encoded", defect),
-                  offer(Carrier.unencodable(response.requestId))
+                boundary.log(
+                  LogLevel.Error,
+                  "RPC response not encoded",
+                  "an RPC's response can't be encoded",
+                  {},
+                  Cause.die(defect)
                 )
+                return offer(Carrier.unencodable(response.requestId))
               }),
               Effect.zipRight(settle)
             )

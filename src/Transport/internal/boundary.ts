@@ -129,7 +129,7 @@ const start = Effect.gen(function* () {
 
   const arm = (reason: string) => setTimeout(onTimer, logPeriodMillis, reason).unref()
 
-  const log: Boundary["log"] = (level, reason, message, annotations = {}, cause = Cause.empty) =>
+  const log: Boundary["log"] = (level, reason, message, annotations = {}, cause) =>
     limited(level, reason, message, escapeAnnotations(annotations), cause)
 
   const limited = (
@@ -137,16 +137,13 @@ const start = Effect.gen(function* () {
     reason: string,
     message: string,
     annotations: Annotations,
-    cause: Cause.Cause<unknown>
+    cause?: Cause.Cause<unknown>
   ) => {
     const key = recent.has(reason) || recent.size < maxReasons ? reason : "other"
-    const tell = (suffix: string) =>
-      write(
-        Effect.annotateLogs(Effect.logWithLevel(level, escapeText(message, maxMessageLength) + suffix, cause), {
-          reason,
-          ...annotations
-        })
-      )
+    const tell = (suffix: string) => {
+      const line = Effect.logWithLevel(level, escapeText(message, maxMessageLength) + suffix, cause ?? Cause.empty)
+      write(Effect.annotateLogs(line, { reason, ...annotations }))
+    }
     const line = recent.get(key)
     if (line === undefined) {
       recent.set(key, { omitted: 0, tellOmitted: constVoid, timer: arm(key) })
@@ -173,8 +170,7 @@ const start = Effect.gen(function* () {
       LogLevel.Error,
       `caught-${door}`,
       `caught at the boundary (${door}) with ${escapeText(peer)}: ${text}`,
-      stack === undefined ? { door } : { door, stack },
-      Cause.empty
+      stack === undefined ? { door } : { door, stack }
     )
   }
 
