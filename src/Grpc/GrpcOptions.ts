@@ -1,4 +1,4 @@
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import * as TransportOptions from "../Transport/TransportOptions.js"
 
@@ -17,15 +17,20 @@ export interface GrpcOptions extends TransportOptions.TransportOptions {
   /** The same for the listener, which closes a peer that says nothing, or too slowly. Default 5 seconds. */
   readonly handshakeTimeout?: Duration.DurationInput | undefined
   /**
-   * The pause between HTTP/2 PINGs, sent by both sides, also without calls. Default 30 seconds: under the idle timeouts
-   * of common NATs and load balancers, and seldom enough for servers that count pings.
+   * The pause between HTTP/2 PINGs, sent by both sides. Default 5 minutes: servers that follow gRPC take what comes more
+   * often for abuse, unless they are set to allow it. A dead peer is noticed sooner, after 40 seconds, by TCP keep-alive
+   * (30 seconds of silence, then a probe a second), and by calls that only time out. A listener lets its clients ping every
+   * 10 seconds, or as often as it does itself; those that ping more often lose the connection (`too_many_pings`).
    *
    * Source: gRFC A8 (client), A9 (server).
    */
   readonly keepaliveTime?: Duration.DurationInput | undefined
   /** How long the answer to a PING may take before the connection is given up. Default 10 seconds. */
   readonly keepaliveTimeout?: Duration.DurationInput | undefined
-  /** Whether connections without calls are pinged too, so that a lost peer is noticed before the next call. Default true. */
+  /**
+   * Whether a client pings connections without calls too, so that a lost peer is noticed before the next call. Default
+   * false: servers that follow gRPC take such pings for abuse (gRFC A8).
+   */
   readonly keepaliveWithoutCalls?: boolean | undefined
   /** The memory, in MiB, that one HTTP/2 session may use in Node before new streams are refused. Default 64. */
   readonly maxSessionMemory?: number | undefined
@@ -50,16 +55,21 @@ export interface GrpcOptions extends TransportOptions.TransportOptions {
 
 export const withDefaults = (options: GrpcOptions) => ({
   ...TransportOptions.withDefaults(options),
-  connectTimeout: Duration.decode(options.connectTimeout ?? "5 seconds"),
-  handshakeTimeout: Duration.decode(options.handshakeTimeout ?? "5 seconds"),
-  keepaliveTime: Duration.decode(options.keepaliveTime ?? "30 seconds"),
-  keepaliveTimeout: Duration.decode(options.keepaliveTimeout ?? "10 seconds"),
-  keepaliveWithoutCalls: options.keepaliveWithoutCalls ?? true,
+  connectTimeout: TransportOptions.duration("connectTimeout", options.connectTimeout ?? "5 seconds"),
+  handshakeTimeout: TransportOptions.duration("handshakeTimeout", options.handshakeTimeout ?? "5 seconds"),
+  keepaliveTime: TransportOptions.duration("keepaliveTime", options.keepaliveTime ?? "5 minutes"),
+  keepaliveTimeout: TransportOptions.duration("keepaliveTimeout", options.keepaliveTimeout ?? "10 seconds"),
+  keepaliveWithoutCalls: options.keepaliveWithoutCalls ?? false,
   maxSessionMemory: options.maxSessionMemory ?? 64,
   maxConnections: options.maxConnections ?? 10_000,
-  initialReconnectBackoff: Duration.decode(options.initialReconnectBackoff ?? "1 second"),
-  maxReconnectBackoff: Duration.decode(options.maxReconnectBackoff ?? "120 seconds"),
-  rehandshakeWithin: Option.map(Option.fromNullable(options.rehandshakeWithin), Duration.decode),
+  initialReconnectBackoff: TransportOptions.duration(
+    "initialReconnectBackoff",
+    options.initialReconnectBackoff ?? "1 second"
+  ),
+  maxReconnectBackoff: TransportOptions.duration("maxReconnectBackoff", options.maxReconnectBackoff ?? "120 seconds"),
+  rehandshakeWithin: Option.map(Option.fromNullable(options.rehandshakeWithin), (input) =>
+    TransportOptions.duration("rehandshakeWithin", input)
+  ),
   serverName: options.serverName
 })
 

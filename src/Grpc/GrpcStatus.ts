@@ -33,6 +33,13 @@ const broken = /triggered by internal client error/
 export const isLocal = (status: Grpc.StatusObject, answered: boolean): boolean =>
   !answered && Object.keys(status.metadata.toJSON()).length === 0
 
+/** What grpc-js says where a stream has ended with ENHANCE_YOUR_CALM. */
+const calmed = /^Bandwidth exhausted/
+
+/** Whether a peer has ended a connection for its pings: the only reason why servers of gRPC say that of a whole connection. */
+export const isTooManyPings = (status: Grpc.StatusObject, answered: boolean, isConnectionLost: boolean): boolean =>
+  isConnectionLost && isLocal(status, answered) && calmed.test(status.details)
+
 /**
  * The error of a status other than OK. `answered` says that response headers had come: the status is then the peer's,
  * whatever its text looks like.

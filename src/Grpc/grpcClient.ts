@@ -15,6 +15,7 @@ import * as Codec from "../Transport/internal/codec.js"
 import type { Connection, OutgoingCall } from "../Transport/internal/connection.js"
 import * as Progress from "../Transport/internal/progress.js"
 import * as Reconnected from "../Transport/internal/reconnected.js"
+import * as Timers from "../Transport/internal/timers.js"
 import * as Metadata from "../Transport/Metadata.js"
 import type * as Method from "../Transport/Method.js"
 import * as Peer from "../Transport/Peer.js"
@@ -39,7 +40,7 @@ import * as SubchannelCall from "./subchannelCall.js"
 type Failure = Unavailable | DeadlineExceeded | HandshakeFailed
 type Call = ReturnType<Grpc.ChannelInterface["createCall"]>
 
-const channelOptions = (settings: Settings): Grpc.ChannelOptions => ({
+const channelOptions = (settings: Settings, keepaliveMillis: number): Grpc.ChannelOptions => ({
   // Nothing below the call site retries, or attempts would multiply.
   "grpc.enable_retries": 0,
   "grpc.service_config_disable_resolution": 1,
@@ -48,25 +49,38 @@ const channelOptions = (settings: Settings): Grpc.ChannelOptions => ({
   "grpc.enable_http_proxy": 0,
   "grpc.enable_channelz": 0,
   // A connection without calls is kept: the peer shall be there for the next one.
-  "grpc.client_idle_timeout_ms": longestTimeout,
+  "grpc.client_idle_timeout_ms": Timers.maxTimerMillis,
   "grpc.max_send_message_length": settings.maxSendMessageSize,
   "grpc.max_receive_message_length": settings.maxReceiveMessageSize,
-  "grpc.keepalive_time_ms": Duration.toMillis(settings.keepaliveTime),
-  "grpc.keepalive_timeout_ms": Duration.toMillis(settings.keepaliveTimeout),
+  "grpc.keepalive_time_ms": Timers.clamp(keepaliveMillis),
+  "grpc.keepalive_timeout_ms": Timers.clamp(Duration.toMillis(settings.keepaliveTimeout)),
   // Requests wait at their source instead of in a buffer for retries, which are off.
   "grpc.per_rpc_retry_buffer_size": 0,
   "grpc.keepalive_permit_without_calls": settings.keepaliveWithoutCalls ? 1 : 0,
   "grpc-node.max_session_memory": settings.maxSessionMemory
 })
 
-/**
- * The longest time that a timer can be set to: 24.8 days. grpc-js at the other end takes what is longer for a deadline
- * that has passed.
- */
-const longestTimeout = 2 ** 31 - 1
+/** A silent peer is probed by TCP after so long: below what HTTP/2 may ask for, NATs forget a connection (RFC 5382). */
+const tcpKeepAliveMillis = 30_000
 
 const channelTarget = (target: Peer.Target): string =>
   target._tag === "Unix" ? `unix:${target.path}` : `dns:${Peer.formatTarget(target)}`
+
+/** How often the connections to a peer are pinged: half as often after each that was lost for it (gRFC A8). */
+interface Keepalive {
+  readonly millis: () => number
+  readonly onTooManyPings: () => void
+}
+
+const makeKeepalive = (settings: Settings): Keepalive => {
+  let millis = Duration.toMillis(settings.keepaliveTime)
+  return {
+    millis: () => millis,
+    onTooManyPings: () => {
+      millis *= 2
+    }
+  }
+}
 
 /** A channel that is connected; it is left when it is no more, and another takes its place. */
 interface Channel {
@@ -81,7 +95,8 @@ const openChannel = (
   settings: Settings,
   credentials: Credentials.CredentialsService,
   boundary: Boundary,
-  target: Peer.Target
+  target: Peer.Target,
+  keepalive: Keepalive
 ): Effect.Effect<Channel, Failure, Scope.Scope> =>
   Effect.gen(function* () {
     const peer = Peer.formatTarget(target)
@@ -97,6 +112,7 @@ const openChannel = (
 
     const onSocket = (socket: Socket) => {
       connecting.add(socket)
+      socket.once("connect", () => socket.setKeepAlive(true, tcpKeepAliveMillis))
       socket.once("error", (error: NodeJS.ErrnoException & { readonly address?: string }) => {
         if (error.syscall === "connect") {
           // A unix socket has one address, of which its connections know nothing.
@@ -143,7 +159,7 @@ const openChannel = (
                 ),
               handshake: (socket) => runPromise(handshake(socket))
             }),
-            channelOptions(settings)
+            channelOptions(settings, keepalive.millis())
           )
       ),
       (channel) => Effect.sync(() => channel.close())
@@ -170,11 +186,11 @@ const openChannel = (
  * the next address.
  */
 const connectingSockets = (timeout: Duration.Duration, isReady: () => boolean) => {
-  const timers = new Map<Socket, NodeJS.Timeout>()
+  const timers = new Map<Socket, () => void>()
   const shaken = new WeakSet<Socket>()
   const late = new WeakSet<Socket>()
   const stop = (socket: Socket): void => {
-    clearTimeout(timers.get(socket))
+    timers.get(socket)?.()
     timers.delete(socket)
   }
   const giveUp = (socket: Socket, reason?: Error): void => {
@@ -186,8 +202,8 @@ const connectingSockets = (timeout: Duration.Duration, isReady: () => boolean) =
   }
   return {
     add: (socket: Socket) => {
-      const timer = setTimeout(() => giveUp(socket, new Error("no answer in time")), Duration.toMillis(timeout))
-      timers.set(socket, timer)
+      const stopTimer = Timers.after(Duration.toMillis(timeout), () => giveUp(socket, new Error("no answer in time")))
+      timers.set(socket, stopTimer)
       socket.once("close", () => stop(socket))
     },
     /** The handshake is over, where there is one. */
@@ -286,11 +302,12 @@ const connectOnce = (
   settings: Settings,
   credentials: Credentials.CredentialsService,
   boundary: Boundary,
-  target: Peer.Target
+  target: Peer.Target,
+  keepalive: Keepalive
 ): Effect.Effect<Reconnected.Live, Failure, Scope.Scope> =>
   Effect.gen(function* () {
     const peer = Peer.formatTarget(target)
-    const channel = yield* openChannel(settings, credentials, boundary, target)
+    const channel = yield* openChannel(settings, credentials, boundary, target, keepalive)
     const calls = new Set<Call>()
     const progress = Progress.make()
     const lost = yield* Deferred.make<void>()
@@ -328,7 +345,7 @@ const connectOnce = (
 
     const open = (path: string, call: OutgoingCall, listener: Listener): Call => {
       const where = { method: path, peer }
-      const deadline = call.timeout > longestTimeout ? Number.POSITIVE_INFINITY : Date.now() + call.timeout
+      const deadline = call.timeout > Timers.maxTimerMillis ? Number.POSITIVE_INFINITY : Date.now() + call.timeout
       const handle = channel.grpc.createCall(path, deadline, null, null, null)
       calls.add(handle)
       let answered = false
@@ -386,6 +403,11 @@ const connectOnce = (
                     ? Exit.fail(new Internal({ message: "the answer ended within a message", ...where }))
                     : Exit.void
               )
+            }
+            if (GrpcStatus.isTooManyPings(status, answered, !channel.isReady())) {
+              keepalive.onTooManyPings()
+              const message = `the connection to ${peer} was lost: too_many_pings`
+              return listener.onEnd(Exit.fail(new Unavailable({ message, ...where })))
             }
             listener.onEnd(Exit.fail(GrpcStatus.fromStatus(status, where, answered)))
           })
@@ -488,7 +510,7 @@ export const connect = (
   target: Peer.Target
 ): Effect.Effect<Reconnected.Reconnected<Reconnected.Live>, never, Scope.Scope> =>
   Reconnected.make(
-    connectOnce(settings, credentials, boundary, target),
+    connectOnce(settings, credentials, boundary, target, makeKeepalive(settings)),
     { initial: settings.initialReconnectBackoff, max: settings.maxReconnectBackoff },
     Peer.formatTarget(target)
   )

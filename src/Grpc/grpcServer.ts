@@ -11,11 +11,13 @@ import * as Boundary from "../Transport/internal/boundary.js"
 import * as InFlight from "../Transport/internal/inFlight.js"
 import * as Renew from "../Transport/internal/renew.js"
 import type * as Route from "../Transport/internal/route.js"
+import * as Timers from "../Transport/internal/timers.js"
 import type * as Peer from "../Transport/Peer.js"
 import type { BindError } from "../Transport/TransportError.js"
 import type { ListenOptions } from "../Transport.js"
 import type { Settings } from "./GrpcOptions.js"
 import * as GrpcRefusal from "./GrpcRefusal.js"
+import * as GrpcHttp2 from "./grpcHttp2.js"
 import * as GrpcServerCall from "./grpcServerCall.js"
 
 /** The client's preface and the header of its SETTINGS frame: what a peer that speaks HTTP/2 has sent at the least. */
@@ -29,8 +31,8 @@ const serverOptions = (settings: Settings): Grpc.ServerOptions => ({
   "grpc.max_concurrent_streams": settings.maxConcurrentStreams,
   "grpc.max_send_message_length": settings.maxSendMessageSize,
   "grpc.max_receive_message_length": settings.maxReceiveMessageSize,
-  "grpc.keepalive_time_ms": Duration.toMillis(settings.keepaliveTime),
-  "grpc.keepalive_timeout_ms": Duration.toMillis(settings.keepaliveTimeout),
+  "grpc.keepalive_time_ms": Timers.clamp(Duration.toMillis(settings.keepaliveTime)),
+  "grpc.keepalive_timeout_ms": Timers.clamp(Duration.toMillis(settings.keepaliveTimeout)),
   "grpc-node.max_session_memory": settings.maxSessionMemory
 })
 
@@ -53,9 +55,11 @@ const makeInjector = (
   server: Grpc.Server,
   routes: ReadonlyMap<string, Route.Route>,
   listener: GrpcServerCall.Listener,
-  peer: Peer.Peer
+  peer: Peer.Peer,
+  pings: GrpcHttp2.Pings
 ) =>
-  server.createConnectionInjector(
+  GrpcHttp2.createInjector(
+    server,
     Grpc.experimental.createServerCredentialsWithInterceptors(Grpc.ServerCredentials.createInsecure(), [
       ({ path }, call) =>
         new Grpc.ServerInterceptingCall(call, {
@@ -63,11 +67,12 @@ const makeInjector = (
           start: () => {
             const route = routes.get(path)
             if (route !== undefined) {
-              GrpcServerCall.serve(call, route, listener, peer)
+              GrpcServerCall.serve(call, route, listener, peer, pings.onSent)
             }
           }
         })
-    ])
+    ]),
+    pings
   )
 
 /** Listens until the scope closes, and lets the calls in flight end before it does. */
@@ -87,9 +92,15 @@ export const listen = (
     const server = makeServer(routes, settings)
 
     const onConnection = (socket: Net.Socket, peer: Peer.Peer) => {
-      const injector = makeInjector(server, routes, listener, peer)
+      const injector = makeInjector(
+        server,
+        routes,
+        listener,
+        peer,
+        GrpcHttp2.makePings(Duration.toMillis(settings.keepaliveTime))
+      )
       injectors.set(socket, injector)
-      const timer = setTimeout(() => {
+      const stopTimer = Timers.after(Duration.toMillis(settings.handshakeTimeout), () => {
         if (socket.bytesRead < prefaceSize) {
           boundary.log(
             LogLevel.Warning,
@@ -98,9 +109,9 @@ export const listen = (
           )
           socket.destroy()
         }
-      }, Duration.toMillis(settings.handshakeTimeout))
+      })
       socket.once("close", () => {
-        clearTimeout(timer)
+        stopTimer()
         injectors.delete(socket)
         injector.destroy()
       })

@@ -14,6 +14,7 @@ import * as Codec from "../Transport/internal/codec.js"
 import * as IncomingCall from "../Transport/internal/incomingCall.js"
 import type * as InFlight from "../Transport/internal/inFlight.js"
 import type * as Route from "../Transport/internal/route.js"
+import * as Time from "../Transport/internal/time.js"
 import * as Metadata from "../Transport/Metadata.js"
 import type * as Method from "../Transport/Method.js"
 import type * as Peer from "../Transport/Peer.js"
@@ -29,6 +30,8 @@ import {
 import * as GrpcMetadata from "./GrpcMetadata.js"
 import type { Settings } from "./GrpcOptions.js"
 import * as GrpcStatus from "./GrpcStatus.js"
+import * as GrpcTimeout from "./GrpcTimeout.js"
+import * as GrpcHttp2 from "./grpcHttp2.js"
 import * as Inbox from "./inbox.js"
 
 /** What the calls of one listener have in common. */
@@ -48,7 +51,8 @@ export const serve = (
   call: Grpc.ServerInterceptingCallInterface,
   route: Route.Route,
   listener: Listener,
-  peer: Peer.Peer
+  peer: Peer.Peer,
+  onSent: () => void
 ): void => {
   const { boundary, inFlight, settings } = listener
   const { path } = route.method
@@ -111,6 +115,7 @@ export const serve = (
   const sendHeaders = (response: IncomingCall.Response) => {
     if (!response.headersSent) {
       response.headersSent = true
+      onSent()
       call.sendMetadata(GrpcMetadata.toGrpc(response.headers))
     }
   }
@@ -118,6 +123,7 @@ export const serve = (
   const sendMessage = (message: unknown, { response }: IncomingCall.IncomingCall, sent: () => void) =>
     Either.map(Codec.encode(route.method.output, message, settings.maxSendMessageSize, where), (bytes) => {
       sendHeaders(response)
+      onSent()
       call.sendMessage(GrpcMetadata.asBuffer(bytes), sent)
     })
 
@@ -172,7 +178,8 @@ export const serve = (
     return { push: inbox.push, halfClose: () => inbox.end(Exit.void) }
   }
 
-  const accept = (metadata: Metadata.Metadata) => {
+  const accept = (received: Grpc.Metadata) => {
+    const metadata = GrpcMetadata.fromGrpc(received)
     const size = Metadata.byteSize(metadata)
     if (size > settings.maxMetadataSize) {
       refuse(
@@ -183,7 +190,11 @@ export const serve = (
       return undefined
     }
     // grpc-js counts by the system's clock, the program by its own.
-    const timeLeft = Number(call.getDeadline()) - Date.now()
+    const [long] = received.get(GrpcHttp2.longTimeoutName)
+    const timeLeft =
+      typeof long === "string"
+        ? Option.getOrElse(GrpcTimeout.parse(long), () => Number.POSITIVE_INFINITY)
+        : Number(call.getDeadline()) - Date.now()
     if (timeLeft <= 0) {
       refuse(new DeadlineExceeded({ message: "the deadline had passed before the call" }))
       return undefined
@@ -192,7 +203,7 @@ export const serve = (
       method: path,
       peer,
       metadata,
-      deadline: timeLeft + listener.clock.unsafeCurrentTimeMillis(),
+      deadline: timeLeft + Time.now(listener.clock),
       draining: inFlight.draining,
       boundary,
       endConnection: onThrown
@@ -212,7 +223,7 @@ export const serve = (
   const observer: Parameters<typeof call.start>[0] = {
     onReceiveMetadata: (metadata) =>
       guarded(() => {
-        requests = accept(GrpcMetadata.fromGrpc(metadata))
+        requests = accept(metadata)
       }),
     onReceiveMessage: (message: Buffer) => guarded(() => requests?.push(GrpcMetadata.asBytes(message))),
     // Clients on Node end a stream just before they reset it: the reset is among what was received together with the end.

@@ -170,6 +170,8 @@ export interface Connection {
   readonly sendDatagram: (datagram: Buffer) => boolean
   /** Undefined where the peer takes none. */
   readonly maxDatagramSize: () => number | undefined
+  /** Asks the peer whether it lives, where nothing has come from it for so many milliseconds. */
+  readonly probe: (silence: number) => void
   /** Whether all that was written has arrived. */
   readonly isFlushed: () => boolean
   /** Ends the connection without waiting for anything. */

@@ -1,4 +1,4 @@
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import * as TransportOptions from "../Transport/TransportOptions.js"
 
@@ -79,10 +79,10 @@ export interface QuicOptions extends TransportOptions.TransportOptions {
 
 export const withDefaults = (options: QuicOptions) => ({
   ...TransportOptions.withDefaults(options),
-  connectTimeout: Duration.decode(options.connectTimeout ?? "5 seconds"),
-  handshakeTimeout: Duration.decode(options.handshakeTimeout ?? "5 seconds"),
-  keepaliveTime: Duration.decode(options.keepaliveTime ?? "25 seconds"),
-  keepaliveTimeout: Duration.decode(options.keepaliveTimeout ?? "10 seconds"),
+  connectTimeout: TransportOptions.duration("connectTimeout", options.connectTimeout ?? "5 seconds"),
+  handshakeTimeout: TransportOptions.duration("handshakeTimeout", options.handshakeTimeout ?? "5 seconds"),
+  keepaliveTime: TransportOptions.duration("keepaliveTime", options.keepaliveTime ?? "25 seconds"),
+  keepaliveTimeout: TransportOptions.duration("keepaliveTimeout", options.keepaliveTimeout ?? "10 seconds"),
   streamWindow: options.streamWindow ?? 1024 * 1024,
   connectionWindow: options.connectionWindow ?? 16 * 1024 * 1024,
   maxUdpPayload: options.maxUdpPayload ?? 1350,
@@ -92,14 +92,19 @@ export const withDefaults = (options: QuicOptions) => ({
   maxHandshakeBytes: options.maxHandshakeBytes ?? 128 * 1024,
   maxTotalHandshakeBytes: options.maxTotalHandshakeBytes ?? 4 * 1024 * 1024,
   maxHandshakeRate: options.maxHandshakeRate ?? 100,
-  maxConnectionAge: Duration.decode(options.maxConnectionAge ?? "24 hours"),
+  maxConnectionAge: TransportOptions.duration("maxConnectionAge", options.maxConnectionAge ?? "24 hours"),
   maxPacketRate: options.maxPacketRate ?? 500_000,
   maxCallRate: options.maxCallRate ?? 200_000,
   maxCancelRate: options.maxCancelRate ?? 10_000,
   clientCertificate: options.clientCertificate ?? "require",
-  initialReconnectBackoff: Duration.decode(options.initialReconnectBackoff ?? "1 second"),
-  maxReconnectBackoff: Duration.decode(options.maxReconnectBackoff ?? "120 seconds"),
-  rehandshakeWithin: Option.map(Option.fromNullable(options.rehandshakeWithin), Duration.decode),
+  initialReconnectBackoff: TransportOptions.duration(
+    "initialReconnectBackoff",
+    options.initialReconnectBackoff ?? "1 second"
+  ),
+  maxReconnectBackoff: TransportOptions.duration("maxReconnectBackoff", options.maxReconnectBackoff ?? "120 seconds"),
+  rehandshakeWithin: Option.map(Option.fromNullable(options.rehandshakeWithin), (input) =>
+    TransportOptions.duration("rehandshakeWithin", input)
+  ),
   serverName: options.serverName
 })
 

@@ -17,6 +17,7 @@ import type * as Inbox from "../Transport/internal/inbox.js"
 import * as IncomingCall from "../Transport/internal/incomingCall.js"
 import type * as InFlight from "../Transport/internal/inFlight.js"
 import type * as Route from "../Transport/internal/route.js"
+import * as Time from "../Transport/internal/time.js"
 import * as Turns from "../Transport/internal/turns.js"
 import * as Metadata from "../Transport/Metadata.js"
 import {
@@ -357,7 +358,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
         method: path,
         peer: link.peer,
         metadata,
-        deadline: clock.unsafeCurrentTimeMillis() + timeout,
+        deadline: Time.now(clock) + timeout,
         draining: inFlight.draining,
         boundary: link.boundary,
         endConnection: link.onThrown

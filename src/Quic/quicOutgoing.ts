@@ -259,6 +259,7 @@ export const make = (link: Link): Outgoing => {
     call.id = session.open(streamEvents, Http3Message.make(responses, call))
     call.deadline = deadlines.add(timeout, () => {
       link.progress.timedOut(timeout)
+      session.quic.probe(timeout)
       fail(call, new DeadlineExceeded({ message: "the deadline passed", ...where }))
     })
     calls.add(call.id, call)

@@ -10,6 +10,7 @@ import type * as Scope from "effect/Scope"
 import * as Bind from "../Transport/internal/bind.js"
 import * as Boundary from "../Transport/internal/boundary.js"
 import * as Count from "../Transport/internal/count.js"
+import * as Timers from "../Transport/internal/timers.js"
 import * as Peer from "../Transport/Peer.js"
 import { type BindError, HandshakeFailed, type HandshakeReason } from "../Transport/TransportError.js"
 import * as TransportMetrics from "../Transport/TransportMetrics.js"
@@ -29,6 +30,9 @@ const protocolVersionAlert = Buffer.from([21, 3, 3, 0, 2, 2, 70])
 
 /** How long a refused peer may take to read why. */
 const refusalPeriod = Duration.seconds(1)
+
+/** A silent peer is probed by TCP after so long; Linux gives it up after ten more probes, one a second. */
+const tcpKeepAliveMillis = 30_000
 
 /** What a transport does with the connections of its listener. */
 export interface Options {
@@ -139,12 +143,12 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
      */
     const shake = (socket: Net.Socket, accept: (socket: Net.Socket) => void) => {
       const address = addressOf(socket)
-      const timer = setTimeout(() => {
+      const stopTimer = Timers.after(Duration.toMillis(options.handshakeTimeout), () => {
         boundary.log(LogLevel.Warning, "nothing in time", `closed ${address}: it said nothing in time`)
         socket.destroy()
-      }, Duration.toMillis(options.handshakeTimeout))
+      })
       const stop = () => {
-        clearTimeout(timer)
+        stopTimer()
         silent.delete(socket)
       }
       const onReadable = () => boundary.guard("socket", address, readFirst, () => socket.destroy())
@@ -186,13 +190,15 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
 
     const server = yield* Effect.acquireRelease(
       Effect.sync(() => {
-        const server = Net.createServer({ noDelay: true }, (socket) =>
-          boundary.guard(
-            "socket",
-            addressOf(socket),
-            () => accept(socket),
-            () => socket.destroy()
-          )
+        const server = Net.createServer(
+          { noDelay: true, keepAlive: true, keepAliveInitialDelay: tcpKeepAliveMillis },
+          (socket) =>
+            boundary.guard(
+              "socket",
+              addressOf(socket),
+              () => accept(socket),
+              () => socket.destroy()
+            )
         )
         server.maxConnections = options.maxConnections
         server.on("drop", () =>

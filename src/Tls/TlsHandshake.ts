@@ -11,6 +11,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Authorizer from "../Transport/Authorizer.js"
 import * as Boundary from "../Transport/internal/boundary.js"
+import * as Timers from "../Transport/internal/timers.js"
 import { formatAddress, type Identity } from "../Transport/Peer.js"
 import type { HandshakeFailed, HandshakeReason, Unavailable } from "../Transport/TransportError.js"
 import type { Material, Tls } from "./internal/material.js"
@@ -327,7 +328,7 @@ export const makeAcceptor = (options: AcceptorOptions): Acceptor => {
     ALPNProtocols: [...options.alpnProtocols],
     requestCert,
     rejectUnauthorized: false,
-    handshakeTimeout: options.handshakeTimeoutMillis
+    handshakeTimeout: Timers.clamp(options.handshakeTimeoutMillis)
   })
 
   /** What is thrown while a connection is judged is its end. */
@@ -369,7 +370,7 @@ export const makeAcceptor = (options: AcceptorOptions): Acceptor => {
       socket.destroy()
       return options.onRefused({ error, address, socket: undefined })
     }
-    const timer = setTimeout(() => socket.destroy(), options.handshakeTimeoutMillis)
+    const timer = setTimeout(() => socket.destroy(), Timers.clamp(options.handshakeTimeoutMillis))
     socket.once("close", () => clearTimeout(timer))
     // Unread bytes would turn the close into a reset, which can overtake the farewell.
     socket.resume()

@@ -1,4 +1,4 @@
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import * as TransportOptions from "../Transport/TransportOptions.js"
 import * as Wire from "./Wire.js"
@@ -59,21 +59,26 @@ export const withDefaults = (options: TlsOptions) => {
   return {
     ...common,
     maxMetadataSize: Math.min(common.maxMetadataSize, Wire.maxMetadata),
-    connectTimeout: Duration.decode(options.connectTimeout ?? "5 seconds"),
-    handshakeTimeout: Duration.decode(options.handshakeTimeout ?? "5 seconds"),
-    frameTimeout: Duration.decode(options.frameTimeout ?? "10 seconds"),
-    messageTimeout: Duration.decode(options.messageTimeout ?? "60 seconds"),
-    keepaliveTime: Duration.decode(options.keepaliveTime ?? "30 seconds"),
-    keepaliveTimeout: Duration.decode(options.keepaliveTimeout ?? "10 seconds"),
+    connectTimeout: TransportOptions.duration("connectTimeout", options.connectTimeout ?? "5 seconds"),
+    handshakeTimeout: TransportOptions.duration("handshakeTimeout", options.handshakeTimeout ?? "5 seconds"),
+    frameTimeout: TransportOptions.duration("frameTimeout", options.frameTimeout ?? "10 seconds"),
+    messageTimeout: TransportOptions.duration("messageTimeout", options.messageTimeout ?? "60 seconds"),
+    keepaliveTime: TransportOptions.duration("keepaliveTime", options.keepaliveTime ?? "30 seconds"),
+    keepaliveTimeout: TransportOptions.duration("keepaliveTimeout", options.keepaliveTimeout ?? "10 seconds"),
     callWindow: options.callWindow ?? 1024 * 1024,
     connectionWindow: options.connectionWindow ?? 8 * 1024 * 1024,
     maxCallRate: options.maxCallRate ?? 200_000,
     maxCancelRate: options.maxCancelRate ?? 10_000,
     maxPingRate: options.maxPingRate ?? 10,
     maxConnections: options.maxConnections ?? 10_000,
-    initialReconnectBackoff: Duration.decode(options.initialReconnectBackoff ?? "1 second"),
-    maxReconnectBackoff: Duration.decode(options.maxReconnectBackoff ?? "120 seconds"),
-    rehandshakeWithin: Option.map(Option.fromNullable(options.rehandshakeWithin), Duration.decode),
+    initialReconnectBackoff: TransportOptions.duration(
+      "initialReconnectBackoff",
+      options.initialReconnectBackoff ?? "1 second"
+    ),
+    maxReconnectBackoff: TransportOptions.duration("maxReconnectBackoff", options.maxReconnectBackoff ?? "120 seconds"),
+    rehandshakeWithin: Option.map(Option.fromNullable(options.rehandshakeWithin), (input) =>
+      TransportOptions.duration("rehandshakeWithin", input)
+    ),
     serverName: options.serverName
   }
 }

@@ -10,6 +10,7 @@ import type { Connection } from "../Transport/internal/connection.js"
 import * as Deadlines from "../Transport/internal/deadlines.js"
 import type { MemoryBudget } from "../Transport/internal/memoryBudget.js"
 import * as Progress from "../Transport/internal/progress.js"
+import * as Timers from "../Transport/internal/timers.js"
 import type { Peer } from "../Transport/Peer.js"
 import type { Settings } from "./TlsOptions.js"
 import * as TlsIncoming from "./tlsIncoming.js"
@@ -254,6 +255,13 @@ export const make = (
     name,
     deadlines: Deadlines.make((cause) => fail("timer", cause)),
     progress: Progress.make(),
+    probe: (timeout) => {
+      // Something has come since the call began, or an answer is waited for already.
+      if (pingSince === undefined && performance.now() - lastReceived >= timeout) {
+        pingSince = performance.now()
+        wire.ping(0n)
+      }
+    },
     flush,
     boundary,
     onThrown: (cause) => fail("engine", cause),
@@ -344,7 +352,10 @@ export const make = (
     }
   }
 
-  const timer = setInterval(onTimer, Math.max(1, Math.min(keepaliveTime, keepaliveTimeout, frameTimeout) / 2))
+  const timer = setInterval(
+    onTimer,
+    Math.max(1, Timers.clamp(Math.min(keepaliveTime, keepaliveTimeout, frameTimeout) / 2))
+  )
   timer.unref()
   socket.on("drain", write)
   const onEnd = () => {

@@ -13,6 +13,7 @@ import * as IdTable from "../Transport/internal/idTable.js"
 import * as IncomingCall from "../Transport/internal/incomingCall.js"
 import type * as InFlight from "../Transport/internal/inFlight.js"
 import type * as Route from "../Transport/internal/route.js"
+import * as Time from "../Transport/internal/time.js"
 import * as Metadata from "../Transport/Metadata.js"
 import {
   Cancelled,
@@ -197,7 +198,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
         method: open.path,
         peer: link.peer,
         metadata: open.metadata,
-        deadline: clock.unsafeCurrentTimeMillis() + open.timeout,
+        deadline: Time.now(clock) + open.timeout,
         draining: inFlight.draining,
         boundary: link.boundary,
         endConnection: link.onThrown

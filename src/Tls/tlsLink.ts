@@ -19,6 +19,8 @@ export interface Link {
   readonly deadlines: Deadlines
   /** That of the calls of this end. */
   readonly progress: Progress
+  /** Asks the other end whether it lives, where nothing has come from it for so many milliseconds: a call has timed out. */
+  readonly probe: (timeout: number) => void
   /** Sends what was written, together with all else of this turn of the event loop. */
   readonly flush: () => void
   readonly boundary: Boundary

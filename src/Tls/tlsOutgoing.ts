@@ -105,6 +105,7 @@ export const make = (link: Link): Outgoing => {
     const id = wire.open({ path: where.method, timeout, metadata: call.metadata }, message, isLast)
     const onDeadline = () => {
       link.progress.timedOut(timeout)
+      link.probe(timeout)
       breakOff(id, Exit.fail(new DeadlineExceeded({ message: "the deadline passed", ...where })))
     }
     calls.add(id, {

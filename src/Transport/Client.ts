@@ -18,6 +18,7 @@ import type { Boundary } from "./internal/boundary.js"
 import * as Callbacks from "./internal/callbacks.js"
 import { exactlyOne } from "./internal/cardinality.js"
 import type { Connection, OutgoingCall } from "./internal/connection.js"
+import * as Time from "./internal/time.js"
 import * as Tracing from "./internal/tracing.js"
 import * as Metadata from "./Metadata.js"
 import type * as Method from "./Method.js"
@@ -155,8 +156,7 @@ const inherited = (fiber: Fiber.RuntimeFiber<unknown, unknown>): number => {
   const current = Context.getOption(fiber.getFiberRef(FiberRef.currentContext), CurrentCall)
   return Option.isNone(current) || current.value.deadline === Number.POSITIVE_INFINITY
     ? Number.POSITIVE_INFINITY
-    : current.value.deadline -
-        Context.get(fiber.getFiberRef(DefaultServices.currentServices), Clock.Clock).unsafeCurrentTimeMillis()
+    : current.value.deadline - Time.now(Context.get(fiber.getFiberRef(DefaultServices.currentServices), Clock.Clock))
 }
 
 const noOptions: CallOptions = {}

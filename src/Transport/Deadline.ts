@@ -3,12 +3,13 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Time from "./internal/time.js"
 
 /**
- * Milliseconds since the epoch by the program's `Clock`, or `Infinity` for none.
+ * Milliseconds since the epoch by the program's `Clock`, or `Infinity` for none. The system's clock is looked at once, when
+ * the process starts, and counted on from there: setting it later moves no deadline.
  *
  * @since 0.1.0
  * @category models
@@ -46,4 +47,4 @@ export const min = (self: Deadline, that: Deadline): Deadline => Math.min(self, 
  * @category getters
  */
 export const remaining = (self: Deadline): Effect.Effect<Duration.Duration> =>
-  Effect.map(Clock.currentTimeMillis, (now) => Duration.millis(Math.max(0, self - now)))
+  Effect.clockWith((clock) => Effect.succeed(Duration.millis(Math.max(0, self - Time.now(clock)))))

@@ -5,7 +5,6 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -33,6 +32,7 @@ import type { Pending } from "./internal/reconnected.js"
 import * as Route from "./internal/route.js"
 import * as SharedConnections from "./internal/sharedConnections.js"
 import * as Status from "./internal/status.js"
+import * as Time from "./internal/time.js"
 import * as Turns from "./internal/turns.js"
 import * as Metadata from "./Metadata.js"
 import type * as Method from "./Method.js"
@@ -209,7 +209,10 @@ const connect = (settings: Settings, target: Peer.Target): Effect.Effect<Pending
         return yield* new Cancelled({ message: "the client was closed", processed: "no", ...where })
       }
       yield* checkMetadata(call.metadata, settings, where)
-      const deadline = Deadline.after(yield* Clock.currentTimeMillis, call.timeout)
+      const deadline = Deadline.after(
+        yield* Effect.clockWith((clock) => Effect.sync(() => Time.now(clock))),
+        call.timeout
+      )
       const listening = yield* Effect.timeoutFail(admit(where, call), {
         duration: call.timeout,
         onTimeout: () => exceeded(where)
@@ -394,21 +397,19 @@ const listen = (
  * @since 0.1.0
  * @category layers
  */
-export const layer = (options: TransportOptions.TransportOptions = {}): Layer.Layer<Transport.Transport> => {
-  const settings = TransportOptions.withDefaults(options)
-  return Layer.scoped(
+export const layer = (options: TransportOptions.TransportOptions = {}): Layer.Layer<Transport.Transport> =>
+  Layer.scoped(
     Transport.Transport,
-    Effect.map(
-      SharedConnections.make((target) => connect(settings, target)),
-      (connect) => ({
-        connect,
+    Effect.gen(function* () {
+      const settings = TransportOptions.withDefaults(options)
+      return {
+        connect: yield* SharedConnections.make((target) => connect(settings, target)),
         listen: (routes, options) => listen(settings, routes, options),
         defaultTimeout: settings.defaultTimeout,
         description: Effect.succeed("in memory")
-      })
-    )
+      }
+    })
   )
-}
 
 /**
  * Calls inside this process. Listeners are found by host and port, as on a network; a program can have several.

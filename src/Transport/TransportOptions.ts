@@ -35,14 +35,31 @@ export interface TransportOptions {
 }
 
 /**
+ * The duration of an option, which may be infinite. One that is negative or no number is a mistake in the program.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const duration = (name: string, input: Duration.DurationInput): Duration.Duration => {
+  const isNegative =
+    typeof input === "string"
+      ? input.startsWith("-")
+      : (typeof input === "number" || typeof input === "bigint") && !(input >= 0)
+  if (isNegative) {
+    throw new RangeError(`${name} is no duration: ${input}`)
+  }
+  return Duration.decode(input)
+}
+
+/**
  * The options with their defaults filled in.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const withDefaults = (options: TransportOptions) => ({
-  defaultTimeout: options.defaultTimeout ?? Duration.seconds(30),
-  gracePeriod: options.gracePeriod ?? Duration.seconds(5),
+  defaultTimeout: duration("defaultTimeout", options.defaultTimeout ?? Duration.seconds(30)),
+  gracePeriod: duration("gracePeriod", options.gracePeriod ?? Duration.seconds(5)),
   maxSendMessageSize: options.maxSendMessageSize ?? 4 * 1024 * 1024,
   maxReceiveMessageSize: options.maxReceiveMessageSize ?? 4 * 1024 * 1024,
   maxMetadataSize: options.maxMetadataSize ?? 16 * 1024,

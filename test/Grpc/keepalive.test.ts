@@ -15,7 +15,11 @@ import { rawMaterial } from "../Tls/support.js"
 const ca = await Effect.runPromise(DevCa.make())
 const issued = await Effect.runPromise(ca.issue({ names: ["127.0.0.1"] }))
 
-const quick: Grpc.GrpcOptions = { keepaliveTime: "150 millis", keepaliveTimeout: "150 millis" }
+const quick: Grpc.GrpcOptions = {
+  keepaliveTime: "150 millis",
+  keepaliveTimeout: "150 millis",
+  keepaliveWithoutCalls: true
+}
 const never: Grpc.GrpcOptions = { keepaliveTime: "1 hour" }
 
 const accepted = Effect.map(Metric.value(TransportMetrics.connectionsAccepted), ({ value }) => value)

@@ -1,4 +1,5 @@
 /** One connection on quiche's state machine: packets in and out, one timer, and its end. */
+import * as Timers from "../../Transport/internal/timers.js"
 import {
   type Close,
   type Connection,
@@ -168,7 +169,7 @@ export const make = (options: Options): Driven => {
     if (timer === undefined || due < timerDue - 1) {
       clearTimeout(timer)
       timerDue = due
-      timer = due === Number.POSITIVE_INFINITY ? undefined : setTimeout(onTimeout, Math.max(0, Math.ceil(due - now)))
+      timer = due === Number.POSITIVE_INFINITY ? undefined : setTimeout(onTimeout, Timers.clamp(due - now))
     }
   }
 
@@ -401,13 +402,17 @@ export const make = (options: Options): Driven => {
     schedule()
   }
 
+  /** Nothing waits for an acknowledgement: without an idle timeout no timer runs then. */
+  const isAcknowledged = () => {
+    const timeout = state.timeout()
+    return timeout === null || timeout > Math.min(settings.keepaliveTimeout + 500, keepaliveTime)
+  }
+
   const isFlushed = () =>
     closed !== undefined ||
     // What was just written leaves at the end of the turn; where something is not acknowledged, a timer runs that is
     // shorter than what is left to the idle timeout.
-    (!isScheduled &&
-      !streams.isBlocked() &&
-      (state.timeout() ?? Number.POSITIVE_INFINITY) > Math.min(settings.keepaliveTimeout + 500, keepaliveTime))
+    (!isScheduled && !streams.isBlocked() && isAcknowledged())
 
   const streams = QuicheStreams.make({
     quiche,
@@ -446,6 +451,14 @@ export const make = (options: Options): Driven => {
       }
     },
     maxDatagramSize: () => (closed === undefined ? (state.dgramMaxWritableLen() ?? undefined) : undefined),
+    probe: (silence) => {
+      const now = performance.now()
+      if (closed === undefined && isAccepted && pingSince === undefined && now - lastReceived >= silence) {
+        pingSince = now
+        state.sendAckEliciting()
+        schedule()
+      }
+    },
     isFlushed,
     close
   }

@@ -1,4 +1,5 @@
 import { count } from "./boundary.js"
+import * as Timers from "./timers.js"
 
 /**
  * What ends when its time is up, with one timer for all of it: nearly every call ends before its deadline, and to set and
@@ -22,9 +23,6 @@ export interface Deadline {
 
 const nowhere = -1
 
-/** The longest that a timer of Node can wait, in milliseconds. */
-const maxTimer = 2 ** 31 - 1
-
 /** `onThrown` is called with what a deadline throws that passes. The others pass all the same. */
 export const make = (onThrown: (cause: unknown) => void = () => count("timer")): Deadlines => {
   const kept: Array<Deadline> = []
@@ -34,7 +32,7 @@ export const make = (onThrown: (cause: unknown) => void = () => count("timer")):
   const arm = (due: number) => {
     clearTimeout(timer)
     timerDue = due
-    timer = setTimeout(onTimer, Math.min(maxTimer, Math.max(1, Math.ceil(due - performance.now()))))
+    timer = setTimeout(onTimer, Math.max(1, Timers.clamp(due - performance.now())))
   }
 
   const remove = (deadline: Deadline | undefined) => {

@@ -12,7 +12,10 @@ import type { Pending } from "./reconnected.js"
 
 /** When connections with what was replaced are replaced too: not all at once, and early enough for their calls to end. */
 export const pause = (within: Duration.Duration): Effect.Effect<void> =>
-  Effect.flatMap(Random.nextRange(0, Duration.toMillis(within) / 2), (millis) => Effect.sleep(millis))
+  Effect.flatMap(Random.nextRange(0, Math.min(Duration.toMillis(within) / 2, maxPauseMillis)), Effect.sleep)
+
+/** With any time to replace connections, and for ever, it is begun within an hour. */
+const maxPauseMillis = 3_600_000
 
 /** Runs `renew` after each change, where connections are to be replaced at all. The first is what they begin with. */
 export const onChange = (

@@ -1,0 +1,93 @@
+/** What grpc-js keeps to itself of the HTTP/2 below its listeners. With another grpc-js none of this may happen. */
+import * as Http2 from "node:http2"
+import type * as Grpc from "@grpc/grpc-js"
+import * as Option from "effect/Option"
+import * as Timers from "../Transport/internal/timers.js"
+import * as GrpcTimeout from "./GrpcTimeout.js"
+
+/** Where a timeout goes that grpc-js can't hold: more than 31 bits of milliseconds wrap, and the call ends at once. */
+export const longTimeoutName = "grpc-long-timeout"
+
+/** A client may ping so often, or as often as it is sent something. gRFC A8 has 5 minutes for servers. */
+const minPingMillis = 10_000
+
+/** Pings that a client sends at even distances may come a little unevenly. */
+const play = 0.9
+
+/** So many pings that come too early are let pass. */
+const maxStrikes = 2
+
+const tooManyPings = Buffer.from("too_many_pings")
+
+/** Counts the pings of a connection that come too early. */
+export interface Pings {
+  /** Something was sent: pings that measure the path follow data (gRFC A8). */
+  readonly onSent: () => void
+  /** Whether the connection goes on. */
+  readonly onPing: (now: number) => boolean
+}
+
+/** A listener that pings more often itself lets its clients do so. */
+export const makePings = (keepaliveMillis: number): Pings => {
+  const minMillis = play * Math.min(minPingMillis, keepaliveMillis)
+  let last = Number.NEGATIVE_INFINITY
+  let strikes = 0
+  return {
+    onSent: () => {
+      strikes = 0
+      last = Number.NEGATIVE_INFINITY
+    },
+    onPing: (now) => {
+      strikes = now - last < minMillis ? strikes + 1 : strikes
+      last = now
+      return strikes <= maxStrikes
+    }
+  }
+}
+
+const onSession = (session: Http2.ServerHttp2Session, pings: Pings) => {
+  let isOver = false
+  session.on("ping", () => {
+    if (isOver) {
+      session.destroy()
+    } else if (!pings.onPing(performance.now())) {
+      isOver = true
+      session.goaway(Http2.constants.NGHTTP2_ENHANCE_YOUR_CALM, undefined, tooManyPings)
+      session.close()
+    }
+  })
+}
+
+const onStream = (_: unknown, headers: Http2.IncomingHttpHeaders) => {
+  const timeout = headers["grpc-timeout"]
+  delete headers[longTimeoutName]
+  if (typeof timeout === "string") {
+    const millis = GrpcTimeout.parse(timeout)
+    if (Option.isSome(millis) && millis.value > Timers.maxTimerMillis) {
+      headers[longTimeoutName] = timeout
+      delete headers["grpc-timeout"]
+    }
+  }
+}
+
+/** Makes an entrance to the server, whose HTTP/2 counts pings and holds long timeouts. */
+export const createInjector = (
+  server: Grpc.Server,
+  credentials: Grpc.ServerCredentials,
+  pings: Pings
+): Grpc.ConnectionInjector => {
+  const name = "createHttp2Server"
+  const create: unknown = Reflect.get(server, name)
+  if (typeof create !== "function") {
+    return server.createConnectionInjector(credentials)
+  }
+  Reflect.set(server, name, (...args: ReadonlyArray<unknown>) => {
+    const http2: Http2.Http2Server = Reflect.apply(create, server, args)
+    http2.on("session", (session) => onSession(session, pings))
+    http2.prependListener("stream", onStream)
+    return http2
+  })
+  const injector = server.createConnectionInjector(credentials)
+  Reflect.deleteProperty(server, name)
+  return injector
+}
