@@ -440,7 +440,7 @@ const connectOnce = (
                 ? Effect.failCause(exit.cause)
                 : reply === undefined
                   ? Effect.fail(new Unimplemented({ message: `${method.path} answered without a message`, ...where }))
-                  : Codec.decode(method.output, reply, settings.maxReceiveMessageSize, where)
+                  : Codec.decode(method.output, reply, settings, where)
             )
         })
         handle.startRead()
@@ -485,9 +485,7 @@ const connectOnce = (
             }),
             Effect.forkScoped
           )
-          return Stream.mapEffect(inbox.stream, (bytes) =>
-            Codec.decode(method.output, bytes, settings.maxReceiveMessageSize, where)
-          )
+          return Stream.mapEffect(inbox.stream, (bytes) => Codec.decode(method.output, bytes, settings, where))
         })
       )
 

@@ -127,7 +127,7 @@ export const serve = (
       call.sendMessage(GrpcMetadata.asBuffer(bytes), sent)
     })
 
-  const decode = (bytes: Uint8Array) => Codec.decode(route.method.input, bytes, settings.maxReceiveMessageSize, where)
+  const decode = (bytes: Uint8Array) => Codec.decode(route.method.input, bytes, settings, where)
 
   const unary = (route: Route.UnaryRoute, incoming: IncomingCall.IncomingCall) => {
     let request: Uint8Array | undefined

@@ -222,7 +222,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
   const whereOf = ({ incoming }: Call) => ({ method: incoming.method, peer: link.peer.address })
 
   const decode = (call: Call, bytes: Uint8Array) =>
-    Codec.decode(call.requests.route.method.input, bytes, settings.maxReceiveMessageSize, whereOf(call))
+    Codec.decode(call.requests.route.method.input, bytes, settings, whereOf(call))
 
   const encode = (call: Call, message: unknown) =>
     Codec.encode(call.requests.route.method.output, message, settings.maxSendMessageSize, whereOf(call))

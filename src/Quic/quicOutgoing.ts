@@ -334,9 +334,7 @@ export const make = (link: Link): Outgoing => {
           pending.opened = undefined
           pending.leave = constVoid
           resume(
-            Exit.isFailure(end)
-              ? Exit.failCause(end.cause)
-              : Codec.decodeReply(method.output, reply, settings.maxReceiveMessageSize, where)
+            Exit.isFailure(end) ? Exit.failCause(end.cause) : Codec.decodeReply(method.output, reply, settings, where)
           )
         }
         const start = (timeout: number) => {
@@ -398,9 +396,7 @@ export const make = (link: Link): Outgoing => {
           }),
           Effect.forkScoped
         )
-        return Stream.mapEffect(inbox.stream, (message) =>
-          Codec.decode(method.output, message, settings.maxReceiveMessageSize, where)
-        )
+        return Stream.mapEffect(inbox.stream, (message) => Codec.decode(method.output, message, settings, where))
       })
     )
 

@@ -212,7 +212,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
         Math.min(settings.maxSendMessageSize, wire.peerSettings()?.maxMessageSize ?? 0),
         where
       )
-    const decode = (bytes: Uint8Array) => Codec.decode(route.method.input, bytes, settings.maxReceiveMessageSize, where)
+    const decode = (bytes: Uint8Array) => Codec.decode(route.method.input, bytes, settings, where)
 
     const unary = (route: Route.UnaryRoute) => {
       let request: Uint8Array | undefined

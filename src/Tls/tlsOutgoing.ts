@@ -168,7 +168,7 @@ export const make = (link: Link): Outgoing => {
               resume(
                 Exit.isFailure(end)
                   ? Exit.failCause(end.cause)
-                  : Codec.decodeReply(method.output, reply, settings.maxReceiveMessageSize, where)
+                  : Codec.decodeReply(method.output, reply, settings, where)
               )
           })
           if (!isSmall) {
@@ -200,7 +200,7 @@ export const make = (link: Link): Outgoing => {
         const inbox = TlsStream.makeInbox<O, CallError | E>(
           link,
           () => id,
-          (message) => Codec.decode(method.output, message, settings.maxReceiveMessageSize, where)
+          (message) => Codec.decode(method.output, message, settings, where)
         )
         const listener = {
           onMessage: (message: Uint8Array, cost: number, costOnConnection: number) =>

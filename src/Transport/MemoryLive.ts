@@ -260,9 +260,7 @@ const connect = (settings: Settings, target: Peer.Target): Effect.Effect<Pending
       const send = (request: II) =>
         Codec.encode(method.input, request, settings.maxSendMessageSize, where).pipe(
           Either.flatMap((bytes) =>
-            codec === undefined
-              ? Either.right(undefined)
-              : Codec.decode(codec, bytes, listening.settings.maxReceiveMessageSize, where)
+            codec === undefined ? Either.right(undefined) : Codec.decode(codec, bytes, listening.settings, where)
           ),
           Effect.flatMap((message) => Effect.zipRight(received.offer(message), Turns.next))
         )
@@ -323,9 +321,7 @@ const read = <O>(
         return []
       })
     case "Message":
-      return Effect.map(Codec.decode(method.output, frame.bytes, settings.maxReceiveMessageSize, where), (message) => [
-        message
-      ])
+      return Effect.map(Codec.decode(method.output, frame.bytes, settings, where), (message) => [message])
     case "Trailers": {
       const status = Option.map(frame.status, (status) => Status.received(status, frame.metadata, where))
       call.onTrailers?.(Option.match(status, { onNone: () => frame.metadata, onSome: (error) => error.metadata }))

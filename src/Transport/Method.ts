@@ -5,7 +5,7 @@
  */
 
 /**
- * Turns values into bytes and back. Both functions may throw; a transport turns that into a typed error.
+ * Turns values into bytes and back. All functions may throw; a transport turns that into a typed error.
  *
  * `Input` is what `encode` accepts, `Output` what `decode` gives: protobuf, for one, encodes a partial message and
  * decodes a full one.
@@ -16,6 +16,13 @@
 export interface Codec<in Input, out Output = unknown> {
   readonly encode: (value: Input) => Uint8Array
   readonly decode: (bytes: Uint8Array) => Output
+  /**
+   * How many elements `decode` would make of these bytes (fields, items of lists, entries of maps, at any depth), counted
+   * without making them and no further than just over `limit`; a number below zero for bytes that are malformed. A
+   * transport asks before it decodes what a peer has sent, with its `maxMessageElements` for the limit. Without it the size
+   * of a message is all that bounds what decoding it costs.
+   */
+  readonly countElements?: ((bytes: Uint8Array, limit: number) => number) | undefined
 }
 
 /**

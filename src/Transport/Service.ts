@@ -15,6 +15,7 @@ import {
 } from "@bufbuild/protobuf"
 import type { GenService, GenServiceMethods } from "@bufbuild/protobuf/codegenv2"
 import * as Predicate from "effect/Predicate"
+import * as ProtobufScan from "./internal/protobufScan.js"
 import type * as Method from "./Method.js"
 
 /**
@@ -122,7 +123,8 @@ export const protobufCodec = <Desc extends DescMessage>(
   schema: Desc
 ): Method.Codec<MessageInitShape<Desc>, MessageShape<Desc>> => ({
   encode: (value) => toBinary(schema, create(schema, value)),
-  decode: (bytes) => fromBinary(schema, bytes)
+  decode: (bytes) => fromBinary(schema, bytes),
+  countElements: ProtobufScan.makeCounter(schema)
 })
 
 const fromDescMethod = (service: DescService, method: DescMethod): Method.Any => ({

@@ -18,6 +18,13 @@ export interface TransportOptions {
   readonly maxSendMessageSize?: number | undefined
   /** The largest message to receive, in bytes. Default 4 MiB, as in gRPC: what one message may cost in memory. */
   readonly maxReceiveMessageSize?: number | undefined
+  /**
+   * The most elements that a received message may hold: fields (known or not), numbers of packed lists and entries of maps,
+   * at any depth; `bytes` and `string` are one each, whatever their size. A call with more ends with `ResourceExhausted`
+   * before the message is decoded. Default 65,536: an element of two bytes costs up to 400 in memory and half a microsecond
+   * or more, so that this is what a message of 4 MiB may cost beyond its size. Raise it for a contract with longer lists.
+   */
+  readonly maxMessageElements?: number | undefined
   /** The largest metadata of a call, in bytes as RFC 9113 section 6.5.2 counts them. Default 16 KiB. */
   readonly maxMetadataSize?: number | undefined
   /**
@@ -62,6 +69,7 @@ export const withDefaults = (options: TransportOptions) => ({
   gracePeriod: duration("gracePeriod", options.gracePeriod ?? Duration.seconds(5)),
   maxSendMessageSize: options.maxSendMessageSize ?? 4 * 1024 * 1024,
   maxReceiveMessageSize: options.maxReceiveMessageSize ?? 4 * 1024 * 1024,
+  maxMessageElements: options.maxMessageElements ?? 65_536,
   maxMetadataSize: options.maxMetadataSize ?? 16 * 1024,
   maxUnsentBytes: options.maxUnsentBytes ?? 8 * 1024 * 1024,
   maxBufferedBytes: options.maxBufferedBytes ?? 512 * 1024 * 1024,

@@ -11,6 +11,12 @@ interface Where {
   readonly peer: string
 }
 
+/** What a message from a peer may cost. */
+interface Limits {
+  readonly maxReceiveMessageSize: number
+  readonly maxMessageElements: number
+}
+
 /** A message as bytes, no larger than the limit. What can't be encoded is the sender's own mistake. */
 export const encode = <A>(
   codec: Method.Codec<A>,
@@ -36,33 +42,45 @@ export const encode = <A>(
 export const decode = <A>(
   codec: Method.Codec<never, A>,
   bytes: Uint8Array,
-  limit: number,
+  { maxMessageElements, maxReceiveMessageSize }: Limits,
   where: Where
 ): Either.Either<A, Internal | ResourceExhausted> => {
-  if (bytes.length > limit) {
-    return Either.left(tooLarge("the received message", bytes.length, limit, where))
+  if (bytes.length > maxReceiveMessageSize) {
+    return Either.left(tooLarge("the received message", bytes.length, maxReceiveMessageSize, where))
   }
   try {
+    const elements = codec.countElements === undefined ? 0 : codec.countElements(bytes, maxMessageElements)
+    onRejected(elements, constVoid)
+    if (elements > maxMessageElements) {
+      const message = `the received message has more than the ${maxMessageElements} elements allowed`
+      return Either.left(new ResourceExhausted({ message, ...where }))
+    }
+    if (elements < 0) {
+      return Either.left(malformed(where))
+    }
     const decoded = codec.decode(bytes)
     onRejected(decoded, constVoid)
     return Either.right(decoded)
   } catch (cause) {
     count("callback")
-    return Either.left(new Internal({ message: "the received message is malformed", cause, ...where }))
+    return Either.left(malformed(where, cause))
   }
 }
+
+const malformed = (where: Where, cause?: unknown) =>
+  new Internal({ message: "the received message is malformed", cause, ...where })
 
 /** The answer of a unary call, of which there has to be one. */
 export const decodeReply = <A>(
   codec: Method.Codec<never, A>,
   bytes: Uint8Array | undefined,
-  limit: number,
+  limits: Limits,
   where: Where
 ): Exit.Exit<A, Internal | ResourceExhausted | Unimplemented> => {
   if (bytes === undefined) {
     return Exit.fail(new Unimplemented({ message: `${where.method} answered without a message`, ...where }))
   }
-  const decoded = decode(codec, bytes, limit, where)
+  const decoded = decode(codec, bytes, limits, where)
   return Either.isLeft(decoded) ? Exit.fail(decoded.left) : Exit.succeed(decoded.right)
 }
 
