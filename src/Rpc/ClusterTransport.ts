@@ -14,6 +14,7 @@ import * as Peer from "../Transport/Peer.js"
 import type { BindError } from "../Transport/TransportError.js"
 import * as Transport from "../Transport.js"
 import * as Carrier from "./internal/carrier.js"
+import * as Frames from "./internal/frames.js"
 import * as ProtocolClient from "./internal/protocolClient.js"
 import * as RpcTransport from "./RpcTransport.js"
 
@@ -42,7 +43,10 @@ const load = Effect.tryPromise({
 const name = "Runner"
 
 /** A peer that is down is tried again for as long as it is asked for: the cluster decides who lives. */
-const layerClientProtocol = ({ Runners }: typeof import("@effect/cluster")) =>
+const layerClientProtocol = (
+  { Runners }: typeof import("@effect/cluster"),
+  limits: RpcTransport.ProtocolOptions = {}
+) =>
   Layer.effect(
     Runners.RpcClientProtocol,
     Effect.gen(function* () {
@@ -50,7 +54,7 @@ const layerClientProtocol = ({ Runners }: typeof import("@effect/cluster")) =>
       const serialization = yield* RpcSerialization.RpcSerialization
       return (address) => {
         const peer = Peer.formatAddress(address)
-        return ProtocolClient.make(peer, Transport.client(Carrier.service(name), peer)).pipe(
+        return ProtocolClient.make(peer, Transport.client(Carrier.service(name), peer), Frames.limitsOf(limits)).pipe(
           Effect.provideService(Transport.Transport, transport),
           Effect.provideService(RpcSerialization.RpcSerialization, serialization)
         )
@@ -101,7 +105,7 @@ export const layer = <const H extends ReadonlyArray<Transport.Handlers<unknown>>
         })
       )
       return cluster.RunnerServer.layerWithClients.pipe(
-        Layer.provide([server, layerClientProtocol(cluster)]),
+        Layer.provide([server, layerClientProtocol(cluster, options)]),
         Layer.provide(RpcSerialization.layerMsgPack)
       )
     })

@@ -18,6 +18,7 @@ import { CurrentPeer, type Peer } from "../Transport/Peer.js"
 import type { BindError, ConnectError } from "../Transport/TransportError.js"
 import * as Transport from "../Transport.js"
 import * as Carrier from "./internal/carrier.js"
+import * as Frames from "./internal/frames.js"
 import * as ProtocolClient from "./internal/protocolClient.js"
 import * as ServerProtocol from "./internal/protocolServer.js"
 
@@ -30,6 +31,17 @@ import * as ServerProtocol from "./internal/protocolServer.js"
 export interface ProtocolOptions {
   /** Letters and digits; the path of the call that carries the requests ends with it. Default `Connect`. */
   readonly name?: string | undefined
+  /**
+   * The largest frame (a request or a response) that is taken from the other end, in bytes. Default 8 MiB: to decode
+   * it takes up to 50 ms, and one that never ends costs as much memory. A serialization with a limit of its own, as `layerNdjsonWith` makes, keeps that too.
+   */
+  readonly maxFrameSize?: number | undefined
+  /**
+   * The most elements of a frame that is taken from the other end, or sent: items of lists, keys and values of maps, at any depth.
+   * It is scanned before it is decoded. Default 65,536: an element is one byte on the wire and up to 200 in memory. Lists
+   * that are longer need it raised at the end that receives them; a stream sends them in chunks, each a frame.
+   */
+  readonly maxFrameElements?: number | undefined
 }
 
 /**
@@ -111,7 +123,11 @@ export const makeProtocolServer = (
   options: ProtocolServerOptions = {}
 ): Effect.Effect<ProtocolServer, never, RpcSerialization.RpcSerialization | Scope.Scope> =>
   Effect.map(
-    ServerProtocol.make(options.maxConcurrentRequests ?? 10_000, options.gracePeriod ?? "5 seconds"),
+    ServerProtocol.make(
+      options.maxConcurrentRequests ?? 10_000,
+      options.gracePeriod ?? "5 seconds",
+      Frames.limitsOf(options)
+    ),
     ({ connect, peerOf, protocol }) => ({
       protocol,
       peers: { get: (clientId) => Option.fromNullable(peerOf(clientId)) },
@@ -176,7 +192,7 @@ export const makeProtocolClient = (
   Transport.Transport | RpcSerialization.RpcSerialization | Scope.Scope
 > =>
   Effect.flatMap(Transport.client(Carrier.service(options.name), peer), (client) =>
-    ProtocolClient.make(peer, Effect.succeed(client))
+    ProtocolClient.make(peer, Effect.succeed(client), Frames.limitsOf(options))
   )
 
 /**

@@ -111,3 +111,15 @@ export const boundaryCaught = Metric.counter("effect_transport_boundary_caught",
   description: "Exceptions that were caught at the boundary",
   incremental: true
 })
+
+/**
+ * Connections of `@effect/rpc` that this process has ended because of a frame that it does not take: malformed, or above
+ * one of the limits of `RpcTransport`. Tagged with `side`: `client` or `server`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const rpcFramesRefused = Metric.counter("effect_transport_rpc_frames_refused", {
+  description: "Connections of @effect/rpc ended because of a frame",
+  incremental: true
+})

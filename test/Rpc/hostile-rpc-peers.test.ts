@@ -8,9 +8,10 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Mailbox from "effect/Mailbox"
+import * as Metric from "effect/Metric"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
-import { Credentials, MemoryLive, TlsLive, Transport } from "effect-transport"
+import { Credentials, MemoryLive, TlsLive, Transport, TransportMetrics } from "effect-transport"
 import * as Carrier from "../../src/Rpc/internal/carrier.js"
 import { eventually, soon } from "../fixtures/expect.js"
 import { captureLog } from "../fixtures/observe.js"
@@ -56,6 +57,44 @@ const meaningless: Record<string, Uint8Array> = {
   "an interrupt without an id": lines({ _tag: "Interrupt" })
 }
 
+const megabytes = (size: number) => Array.from({ length: size }, () => text.encode("1".repeat(1_000_000)))
+
+/** What a few bytes would cost, and what many would: by the format that they are in, and the messages that they come in. */
+const outOfBounds: Record<string, readonly [keyof typeof formats, ...ReadonlyArray<Uint8Array>]> = {
+  "an array of 2^25 items in five bytes": ["MessagePack", Uint8Array.of(0xdd, 0x01, 0xff, 0xff, 0xff)],
+  "24 such arrays in one another": [
+    "MessagePack",
+    Uint8Array.from({ length: 120 }, (_, i) => [0xdd, 0x01, 0xff, 0xff, 0xff][i % 5] ?? 0)
+  ],
+  "an array of 2^25 items, byte by byte": [
+    "MessagePack",
+    ...[0xdd, 0x01, 0xff, 0xff, 0xff].map((byte) => Uint8Array.of(byte))
+  ],
+  "a string of 4 GiB": ["MessagePack", Uint8Array.of(0xdb, 0xff, 0xff, 0xff, 0xff)],
+  "arrays in one another": ["MessagePack", new Uint8Array(100_000).fill(0x91)],
+  "bundled strings that are read for ever": [
+    "MessagePack",
+    Uint8Array.of(0xd6, 0x62, 0xff, 0xff, 0xff, 0xf6, 0xa1, 0x61, 0xa1, 0x61)
+  ],
+  "an id of 3.9 million digits": ["JSON", text.encode(JSON.stringify(request("1".repeat(3_900_000), "Ping")))],
+  "an id of 3.9 million digits in pieces": [
+    "NDJSON",
+    text.encode('{"_tag":"Ack","requestId":"'),
+    ...megabytes(4),
+    text.encode('"}\n')
+  ],
+  "a number of 3.9 million digits": ["JSON", text.encode(`{"_tag":"Request","id":${"1".repeat(3_900_000)}}`)],
+  "a batch of 100,000 requests": ["JSON-RPC", text.encode(`[${Array(100_000).fill('{"method":"Ping"}').join(",")}]`)],
+  "lists in one another": ["NDJSON", text.encode("[".repeat(1_000_000))],
+  "a line without end": ["NDJSON", text.encode('"'), ...megabytes(17)],
+  "a header of 100,000 characters": [
+    "NDJSON",
+    lines({ ...request("1", "Ping"), headers: [["a", "b".repeat(100_000)]] })
+  ],
+  "1,000 headers": ["NDJSON", lines({ ...request("1", "Ping"), headers: Array(1000).fill(["a", "b"]) })],
+  "a tag of 100,000 characters": ["NDJSON", lines(request("1", "x".repeat(100_000)))]
+}
+
 for (const [name, transport] of Object.entries({
   MemoryLive,
   TlsLive: Layer.provide(TlsLive, Credentials.layerDev())
@@ -78,6 +117,37 @@ for (const [name, transport] of Object.entries({
           }
         }).pipe(Effect.provide(layer))
         expect(logged.filter(({ level }) => level === "ERROR" || level === "FATAL")).toEqual([])
+      })
+    )
+
+    for (const [what, [format, ...pieces]] of Object.entries(outOfBounds)) {
+      test(
+        `${what} ends its connection, and no other`,
+        Effect.gen(function* () {
+          const { target } = yield* serve({ format: formats[format] })
+          const client = yield* connect(target, formats[format])
+          const hostile = yield* dial(target)
+          const refused = Metric.value(Metric.tagged(TransportMetrics.rpcFramesRefused, "side", "server"))
+          const { count } = yield* refused
+          for (const bytes of pieces) {
+            yield* hostile.send(bytes)
+          }
+          expect(yield* hostile.ended).toMatchObject({ _tag: "InvalidArgument" })
+          expect((yield* refused).count).toBe(count + 1)
+          expect(yield* soon(client.Ping())).toBe("pong")
+        })
+      )
+    }
+
+    test(
+      "what a payload has wrong is told in few words",
+      Effect.gen(function* () {
+        const { target } = yield* serve({ format: formats.NDJSON })
+        const hostile = yield* dial(target)
+        yield* hostile.send(lines(request("1", "Shout", { text: ["x".repeat(1_000_000)] })))
+        const answer = yield* hostile.receive
+        expect(JSON.parse(answer)).toMatchObject({ requestId: "1", exit: { cause: { _tag: "Die" } } })
+        expect(answer.length).toBeLessThan(2000)
       })
     )
 
@@ -206,6 +276,31 @@ for (const [name, transport] of Object.entries({
         Effect.gen(function* () {
           const client = yield* connect(yield* listen(bytes), formats.NDJSON)
           expect(yield* soon(Effect.flip(client.Ping()))).toBeInstanceOf(RpcClientError)
+        })
+      )
+    }
+
+    for (const [what, format, bytes] of [
+      [
+        "arrays of 2^25 items",
+        "MessagePack",
+        Uint8Array.from({ length: 120 }, (_, i) => [0xdd, 0x01, 0xff, 0xff, 0xff][i % 5] ?? 0)
+      ],
+      [
+        "an answer to 3.9 million digits",
+        "JSON",
+        text.encode(JSON.stringify({ _tag: "Exit", requestId: "1".repeat(3_900_000), exit: {} }))
+      ],
+      ["lists in one another", "NDJSON", text.encode("[".repeat(100_000))],
+      ["an error of the client's own", "NDJSON", lines({ _tag: "ClientProtocolError", error: {} })]
+    ] as const) {
+      test(
+        `${what} end what is in flight with a typed error`,
+        Effect.gen(function* () {
+          const client = yield* connect(yield* listen(bytes), formats[format])
+          const error = yield* soon(Effect.flip(client.Ping()))
+          expect(error).toBeInstanceOf(RpcClientError)
+          expect(error.message).toContain("can't be decoded")
         })
       )
     }

@@ -11,7 +11,7 @@ import * as Stream from "effect/Stream"
 import { Transport } from "effect-transport"
 import { EchoService } from "../fixtures/echo.js"
 import { eventually, soon } from "../fixtures/expect.js"
-import { both, Forbidden, formats, TooLong, testOn } from "./rpcSupport.js"
+import { both, connect, Forbidden, formats, serve, TooLong, testOn } from "./rpcSupport.js"
 
 const isDeath = (exit: Exit.Exit<unknown, unknown>) => Exit.isFailure(exit) && Cause.isDie(exit.cause)
 
@@ -113,6 +113,24 @@ export const rpcSuite = <E>(
         expect((yield* client.Blob({ size: 6_000_000 })).length).toBe(6_000_000)
       })
     )
+
+    for (const [title, format] of Object.entries(formats)) {
+      test(
+        `a response of more elements than are allowed fails its own request, unless both ends allow it: ${title}`,
+        Effect.gen(function* () {
+          const { client, started } = yield* both({ format })
+          const slow = yield* Effect.fork(client.Slow())
+          yield* started.take
+          expect(yield* client.Numbers({ size: 65_000 })).toHaveLength(65_000)
+          expect(isDeath(yield* Effect.exit(Effect.asVoid(client.Numbers({ size: 70_000 }))))).toBe(true)
+          expect(slow.unsafePoll()).toBe(null)
+
+          const { target } = yield* serve({ format, maxFrameElements: 200_000 })
+          const wide = yield* connect(target, format, { maxFrameElements: 200_000 })
+          expect(yield* wide.Numbers({ size: 100_000 })).toHaveLength(100_000)
+        })
+      )
+    }
 
     test(
       "interrupts go both ways",

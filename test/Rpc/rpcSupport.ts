@@ -36,6 +36,7 @@ const Group = RpcGroup.make(
   Rpc.make("Slow", { success: Schema.String }),
   Rpc.make("GiveUp"),
   Rpc.make("Blob", { payload: { size: Schema.Number }, success: Schema.String }),
+  Rpc.make("Numbers", { payload: { size: Schema.Number }, success: Schema.Array(Schema.Number) }),
   Rpc.make("Count", { payload: { to: Schema.Number }, success: Schema.Number, error: TooLong, stream: true }),
   Rpc.make("Burst", { payload: { size: Schema.Number }, success: Schema.Number, stream: true }),
   Rpc.make("Flood", { success: Schema.String, stream: true }),
@@ -75,6 +76,7 @@ const handlers = ({ finish, log, started }: Events) => {
     Never: () => follow("Never", Effect.never),
     Slow: () => follow("Slow", Effect.as(Deferred.await(finish), "late")),
     GiveUp: () => Effect.interrupt,
+    Numbers: ({ size }) => Effect.succeed(Array.from({ length: size }, () => 1)),
     Blob: ({ size }) => Effect.succeed("x".repeat(size)),
     Count: ({ to }) =>
       to < 0
@@ -131,6 +133,7 @@ interface ServeOptions {
   readonly format?: Format
   readonly disableFatalDefects?: boolean
   readonly maxConcurrentRequests?: number
+  readonly maxFrameElements?: number
 }
 
 /** A listener of both groups and a protobuf service, and what its handlers tell. */
@@ -153,9 +156,9 @@ export const serve = ({ format = formats.MessagePack, ...options }: ServeOptions
     return { ...events, target: Context.get(context, Transport.Listener).target }
   })
 
-export const connect = (target: string, format: Format = formats.MessagePack) =>
+export const connect = (target: string, format: Format = formats.MessagePack, options?: RpcTransport.ProtocolOptions) =>
   Effect.gen(function* () {
-    const context = yield* Layer.build(Layer.provide(RpcTransport.layerProtocolClient(target), format))
+    const context = yield* Layer.build(Layer.provide(RpcTransport.layerProtocolClient(target, options), format))
     return yield* Effect.provide(RpcClient.make(Known), context)
   })
 

@@ -8,6 +8,7 @@ import type * as Mailbox from "effect/Mailbox"
 import * as Stream from "effect/Stream"
 import type * as Method from "../../Transport/Method.js"
 import * as Service from "../../Transport/Service.js"
+import type * as Frames from "./frames.js"
 
 /** Frames that wait to be sent before who makes them has to wait. */
 export const waiting = 64
@@ -57,39 +58,45 @@ export const died = (requestId: string, defect: unknown) => ({
 export const unencodable = (requestId: string) =>
   died(requestId, ResponseDefectEncoded(new Error("the response can't be encoded")).defect)
 
-const isFrame = (frame: unknown) => typeof frame === "object" && frame !== null && "_tag" in frame
-
-/** The frames in a message, or why there are none. */
-export const decode = <A>(
-  parser: RpcSerialization.Parser,
-  message: Uint8Array
-): Either.Either<ReadonlyArray<A>, string> => {
-  try {
-    const frames = parser.decode(message)
-    // The other end speaks the same protocol, or what it says means nothing to `@effect/rpc`.
-    return frames.every(isFrame) ? Either.right(frames as ReadonlyArray<A>) : Either.left("frames that are none")
-  } catch (cause) {
-    return Either.left(`frames that can't be decoded: ${cause instanceof Error ? cause.message : cause}`)
-  }
-}
-
 /** Frames that are passed on at a time. */
 const portion = 16
 
+/** Bytes of frames that are passed on at a time. */
+const portionBytes = 64 * 1024
+
 /**
- * Passes frames on. After every few those whom they wake have their turn, and what they send is on its way before the next:
- * one end works while the other does, where they would else wait for each other.
+ * Passes on the frames in a message. After every few, or a large one, those whom they wake have their turn, and what they
+ * send is on its way before the next: one end works while the other does, where they would else wait for each other.
  */
-export const pass = <A, E>(
-  frames: ReadonlyArray<A>,
-  passOne: (frame: A) => Effect.Effect<void, E>
-): Effect.Effect<void, E> =>
-  Effect.forEach(
-    frames,
-    (frame, index) =>
-      index > 0 && index % portion === 0 ? Effect.zipRight(Effect.yieldNow(), passOne(frame)) : passOne(frame),
-    { discard: true }
-  )
+export const pass = <A, E, E2>(
+  reader: Frames.Reader<A>,
+  message: Uint8Array,
+  passOne: (frame: A) => Effect.Effect<void, E>,
+  refuse: (reason: string) => E2
+): Effect.Effect<void, E | E2> =>
+  Effect.suspend(() => {
+    reader.push(message)
+    let passed = 0
+    let unread = reader.unread()
+    let next = reader.next()
+    const loop: Effect.Effect<void, E> = Effect.whileLoop({
+      while: () => Either.isRight(next) && next.right !== undefined,
+      body: () => {
+        const one = Either.isRight(next) && next.right !== undefined ? passOne(next.right) : Effect.void
+        passed += 1
+        const read = unread - reader.unread()
+        if (passed % portion !== 0 && read < portionBytes) {
+          return one
+        }
+        unread = reader.unread()
+        return Effect.zipRight(one, Effect.yieldNow())
+      },
+      step: () => {
+        next = reader.next()
+      }
+    })
+    return Effect.flatMap(loop, () => (Either.isLeft(next) ? Effect.fail(refuse(next.left)) : Effect.void))
+  })
 
 const join = (frames: ReadonlyArray<Uint8Array>): ReadonlyArray<Uint8Array> => {
   if (frames.length === 1 && (frames[0]?.length ?? 0) <= maxMessage) {

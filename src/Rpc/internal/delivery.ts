@@ -21,6 +21,8 @@ export const make = (
 ): Effect.Effect<Delivery, never, Scope.Scope> =>
   Effect.map(FiberSet.makeRuntime(), (run) => {
     const chunks = new Map<string, Fiber.RuntimeFiber<void>>()
+    /** Last chunks, whose streams end when those are delivered. */
+    const ending = new WeakSet<Fiber.RuntimeFiber<void>>()
 
     const start = (requestId: string, chunk: Effect.Effect<void>) => {
       const fiber = run(chunk, { immediate: true })
@@ -38,9 +40,16 @@ export const make = (
         const { requestId } = response
         const before = chunks.get(requestId)
         if (response._tag === "Exit") {
-          return before === undefined
-            ? deliver(response)
-            : Effect.sync(() => void run(Effect.zipRight(Fiber.await(before), deliver(response))))
+          if (before === undefined) {
+            return deliver(response)
+          }
+          // One end of a stream is all that there is.
+          return Effect.sync(() => {
+            if (!ending.has(before)) {
+              ending.add(before)
+              run(Effect.zipRight(Fiber.await(before), deliver(response)))
+            }
+          })
         }
         const next = Effect.sync(() => start(requestId, deliver(response)))
         // A server that waits for acks has one chunk of a stream under way.

@@ -5,14 +5,20 @@ import * as RpcSerialization from "@effect/rpc/RpcSerialization"
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as LogLevel from "effect/LogLevel"
 import * as Mailbox from "effect/Mailbox"
+import * as Metric from "effect/Metric"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Boundary from "../../Transport/internal/boundary.js"
 import { type ConnectError, DeadlineExceeded, Unavailable } from "../../Transport/TransportError.js"
+import * as TransportMetrics from "../../Transport/TransportMetrics.js"
 import type * as Transport from "../../Transport.js"
 import * as Carrier from "./carrier.js"
 import * as Delivery from "./delivery.js"
+import type * as FrameScan from "./frameScan.js"
+import * as Frames from "./frames.js"
 import * as Session from "./session.js"
 
 const pause = Duration.millis(100)
@@ -28,6 +34,8 @@ type State =
   | { readonly _tag: "Open"; readonly session: Session.Session }
   | { readonly _tag: "Lost"; readonly error: RpcClientError }
 
+const refused = Metric.tagged(TransportMetrics.rpcFramesRefused, "side", "client")
+
 const protocolError = (message: string, cause?: unknown) => new RpcClientError({ reason: "Protocol", message, cause })
 
 /**
@@ -36,7 +44,8 @@ const protocolError = (message: string, cause?: unknown) => new RpcClientError({
  */
 export const make = <R>(
   peer: string,
-  connect: Effect.Effect<Transport.Client<Carrier.Contract>, ConnectError, R>
+  connect: Effect.Effect<Transport.Client<Carrier.Contract>, ConnectError, R>,
+  limits: FrameScan.Limits
 ): Effect.Effect<
   RpcClient.Protocol["Type"],
   never,
@@ -44,6 +53,13 @@ export const make = <R>(
 > =>
   Effect.gen(function* () {
     const serialization = yield* RpcSerialization.RpcSerialization
+    const format = Frames.formatOf(serialization)
+    const boundary = yield* Boundary.make
+    const refuse = (reason: string) => {
+      refused.unsafeUpdate(1, [])
+      boundary.log(LogLevel.Warning, "rpc-frame", `ending the RPC connection to ${peer}: ${reason}`)
+      return protocolError(`frames that can't be decoded: ${reason}`)
+    }
     return yield* RpcClient.Protocol.make((writeResponse) =>
       Effect.gen(function* () {
         let state: State = { _tag: "Opening" }
@@ -73,7 +89,8 @@ export const make = <R>(
         /** One call, from its greeting to its end. */
         const call = Effect.gen(function* () {
           const client = yield* connect
-          const parser = serialization.unsafeMake()
+          const parser = Frames.makeParser(serialization, format, limits)
+          const reader = Frames.makeReader<FromServerEncoded>(serialization, format, parser, limits)
           const outbox = yield* Effect.acquireRelease(
             Mailbox.make<Uint8Array>(Carrier.waiting),
             (mailbox) => mailbox.shutdown
@@ -109,11 +126,7 @@ export const make = <R>(
               become({ _tag: "Lost", error: protocolError(`${peer} takes no further requests`, cause) })
               return Effect.succeed(true)
             }
-            return Carrier.decode<FromServerEncoded>(parser, bytes).pipe(
-              Effect.mapError((message) => protocolError(message)),
-              Effect.flatMap((frames) => Carrier.pass(frames, onFrame)),
-              Effect.map(() => !isOver)
-            )
+            return Effect.map(Carrier.pass(reader, bytes, onFrame, refuse), () => !isOver)
           }
 
           const silence = new DeadlineExceeded({ message: "the server does not greet", peer })

@@ -5,18 +5,21 @@ import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import type * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import * as LogLevel from "effect/LogLevel"
 import * as Mailbox from "effect/Mailbox"
+import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { type Call, CurrentCall } from "../../Transport/Call.js"
 import * as Boundary from "../../Transport/internal/boundary.js"
 import type { Peer } from "../../Transport/Peer.js"
 import { InvalidArgument, ResourceExhausted, type StatusError, Unavailable } from "../../Transport/TransportError.js"
+import * as TransportMetrics from "../../Transport/TransportMetrics.js"
 import * as Carrier from "./carrier.js"
+import type * as FrameScan from "./frameScan.js"
+import * as Frames from "./frames.js"
 
 /** A client that is connected. */
 interface Client {
@@ -38,12 +41,22 @@ export interface ProtocolServer {
   ) => Stream.Stream<Uint8Array, StatusError>
 }
 
+const refused = Metric.tagged(TransportMetrics.rpcFramesRefused, "side", "server")
+
+/** A defect that a request of the peer's has caused: it may quote all of that. */
+const maxDefectLength = 1000
+
+const shorten = (defect: unknown) =>
+  typeof defect === "string" && defect.length > maxDefectLength ? `${defect.slice(0, maxDefectLength)}...` : defect
+
 export const make = (
   maxRequests: number,
-  gracePeriod: Duration.DurationInput
+  gracePeriod: Duration.DurationInput,
+  limits: FrameScan.Limits
 ): Effect.Effect<ProtocolServer, never, RpcSerialization.RpcSerialization | Scope.Scope> =>
   Effect.gen(function* () {
     const serialization = yield* RpcSerialization.RpcSerialization
+    const format = Frames.formatOf(serialization)
     const boundary = yield* Boundary.make
     const disconnects = yield* Effect.acquireRelease(Mailbox.make<number>(), (mailbox) => mailbox.shutdown)
     const clients = new Map<number, Client>()
@@ -59,7 +72,14 @@ export const make = (
         Effect.gen(function* () {
           lastId += 1
           const id = lastId
-          const parser = serialization.unsafeMake()
+          const parser = Frames.makeParser(serialization, format, limits)
+          const reader = Frames.makeReader<FromClientEncoded>(serialization, format, parser, limits)
+          const peer = Boundary.escapeText(call.peer.address)
+          const refuse = (reason: string) => {
+            refused.unsafeUpdate(1, [])
+            boundary.log(LogLevel.Warning, "rpc-frame", `ending the RPC connection of ${peer}: ${reason}`)
+            return new InvalidArgument({ message: `frames that can't be decoded: ${reason}` })
+          }
           const outbox = yield* Effect.acquireRelease(
             Mailbox.make<Uint8Array, StatusError>(Carrier.waiting),
             (mailbox) => mailbox.shutdown
@@ -98,9 +118,14 @@ export const make = (
           const send = (response: FromServerEncoded): Effect.Effect<void> =>
             Effect.withFiberRuntime((fiber) => {
               switch (response._tag) {
-                case "Exit":
+                case "Exit": {
                   unanswered.delete(response.requestId)
-                  return answer(response)
+                  const { exit } = response
+                  // A payload that does not decode is quoted in what is wrong with it.
+                  return fiber === receiver && exit._tag === "Failure" && exit.cause._tag === "Die"
+                    ? answer(Carrier.died(response.requestId, shorten(exit.cause.defect)))
+                    : answer(response)
+                }
                 case "Chunk":
                   return answer(response)
                 case "Defect":
@@ -153,10 +178,7 @@ export const make = (
           const receive = (bytes: Uint8Array) =>
             Effect.withFiberRuntime<void, StatusError>((fiber) => {
               receiver = fiber
-              const frames = Carrier.decode<FromClientEncoded>(parser, bytes)
-              return Either.isLeft(frames)
-                ? new InvalidArgument({ message: frames.left })
-                : Carrier.pass(frames.right, take)
+              return Carrier.pass(reader, bytes, take, refuse)
             })
           yield* Stream.runForEach(requests, receive).pipe(
             // What `@effect/rpc` stumbles over: ids and headers that are none.
