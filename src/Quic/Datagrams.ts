@@ -51,8 +51,8 @@ export interface Channel {
    */
   readonly send: (bytes: Uint8Array) => Effect.Effect<void, DatagramTooLarge | Unavailable>
   /**
-   * What comes, while it is read: datagrams that find `maxDatagrams` waiting are dropped and counted. Each goes to one
-   * reader. It ends with the channel.
+   * What comes, while it is read: datagrams that find `maxDatagrams` or `maxDatagramBytes` waiting are dropped and counted,
+   * and all that come before the program has the channel. Each goes to one reader. It ends with the channel.
    */
   readonly received: Stream.Stream<Uint8Array>
   /** The most bytes that `send` takes now. It depends on the path and on the peer. */
@@ -79,8 +79,8 @@ export class DatagramTooLarge extends Schema.TaggedError<DatagramTooLarge>("effe
 ) {}
 
 /**
- * The datagrams of the connection to a peer, `"host:port"` or `"[v6]:port"`, which calls to it share. When the connection
- * is lost it is made again, and the channel goes on; until then `send` fails with `Unavailable`.
+ * The datagrams of the connection to a peer, `"host:port"` or `"[v6]:port"`, which calls to it share. All who ask for
+ * those of one peer have one channel, which ends with the last of them. When the connection is lost it is made again, and the channel goes on; until then `send` fails with `Unavailable`.
  *
  * @since 0.1.0
  * @category client

@@ -98,6 +98,18 @@ const build = (
         target
       )
     )
+    const datagrams = yield* SharedConnections.make((target) =>
+      Effect.flatMap(connect(target), (connection) =>
+        Effect.map(
+          DatagramChannel.connect(
+            Effect.sync(connection.current),
+            settings,
+            Duration.toMillis(settings.defaultTimeout)
+          ),
+          (channel) => ({ channel, ready: () => Effect.void })
+        )
+      )
+    )
     const handler = (): Http3Server.Handler | undefined => {
       const last = handlers.at(-1)
       return last === undefined ? undefined : (request, { peer }) => last(request, peer)
@@ -115,14 +127,7 @@ const build = (
       Context.add(Datagrams.Datagrams, {
         over: channels.over,
         channels: channels.all,
-        connect: (target) =>
-          Effect.flatMap(connect(target), (connection) =>
-            DatagramChannel.connect(
-              Effect.sync(connection.current),
-              settings.maxDatagrams,
-              Duration.toMillis(settings.defaultTimeout)
-            )
-          )
+        connect: (target) => Effect.map(datagrams(target), ({ channel }) => channel)
       }),
       Context.add(Http3.Http3, {
         connect: (target) =>

@@ -34,6 +34,11 @@ export interface QuicOptions extends TransportOptions.TransportOptions {
   readonly maxUdpPayload?: number | undefined
   /** Datagrams that wait on a connection, in each direction, before further ones are dropped. Default 1,024. */
   readonly maxDatagrams?: number | undefined
+  /**
+   * Bytes of datagrams that came on a connection and wait to be read, each with 128 more for what it costs, before further
+   * ones are dropped. Nothing is kept where the program has not asked for the channel. Default 1 MiB.
+   */
+  readonly maxDatagramBytes?: number | undefined
   /** Connections that a listener has at a time, those in their handshake included. Default 10,000. */
   readonly maxConnections?: number | undefined
   /** Handshakes that a listener is in at a time: each costs a signature. Default 200. */
@@ -87,6 +92,7 @@ export const withDefaults = (options: QuicOptions) => ({
   connectionWindow: options.connectionWindow ?? 16 * 1024 * 1024,
   maxUdpPayload: options.maxUdpPayload ?? 1350,
   maxDatagrams: options.maxDatagrams ?? 1024,
+  maxDatagramBytes: options.maxDatagramBytes ?? 1024 * 1024,
   maxConnections: options.maxConnections ?? 10_000,
   maxHandshakes: options.maxHandshakes ?? 200,
   maxHandshakeBytes: options.maxHandshakeBytes ?? 128 * 1024,

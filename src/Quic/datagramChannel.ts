@@ -19,6 +19,7 @@ import * as Fields from "./Http3Fields.js"
 import * as Frames from "./Http3Frames.js"
 import * as Http3Message from "./Http3Message.js"
 import type { Http3Session } from "./http3Session.js"
+import type { Settings } from "./QuicOptions.js"
 import type { Body } from "./quicIncoming.js"
 import { type Link, maxFieldSectionSize } from "./quicLink.js"
 import * as Varint from "./Varint.js"
@@ -37,6 +38,8 @@ interface Request {
 /** A channel, whatever request it runs on. */
 export interface Open {
   readonly channel: Channel
+  /** The program has asked for it: what comes is kept from now on. */
+  readonly want: () => void
   /** The request that it runs on from now on. */
   readonly attach: (request: Request | undefined) => void
   readonly push: (payload: Buffer) => void
@@ -47,9 +50,18 @@ export interface Open {
 const drop = (direction: "sending" | "receiving") =>
   Metric.tagged(TransportMetrics.datagramsDropped, "direction", direction).unsafeUpdate(1, [])
 
-export const make = (peer: Peer, capacity: number): Effect.Effect<Open> =>
-  Effect.map(Mailbox.make<Uint8Array>({ capacity, strategy: "dropping" }), (mailbox) => {
+/** What a datagram that waits costs beside its bytes. */
+const overhead = 128
+
+/** How much may wait. */
+type Capacity = Pick<Settings, "maxDatagrams" | "maxDatagramBytes">
+
+export const make = (peer: Peer, { maxDatagramBytes, maxDatagrams }: Capacity): Effect.Effect<Open> =>
+  Effect.map(Mailbox.make<Uint8Array>({ capacity: maxDatagrams, strategy: "dropping" }), (mailbox) => {
     let request: Request | undefined
+    let isWanted = false
+    /** Of those that wait. */
+    let bytes = 0
     const dropped = { sending: 0, receiving: 0 }
     const maxSize = Effect.suspend(() => {
       const most = request?.session.maxDatagramSize(request.id)
@@ -63,8 +75,14 @@ export const make = (peer: Peer, capacity: number): Effect.Effect<Open> =>
       attach: (next) => {
         request = next
       },
+      want: () => {
+        isWanted = true
+      },
       push: (payload) => {
-        if (!mailbox.unsafeOffer(Uint8Array.from(payload))) {
+        const cost = payload.length + overhead
+        if (isWanted && bytes + cost <= maxDatagramBytes && mailbox.unsafeOffer(Uint8Array.from(payload))) {
+          bytes += cost
+        } else {
           dropped.receiving += 1
           drop("receiving")
         }
@@ -77,7 +95,12 @@ export const make = (peer: Peer, capacity: number): Effect.Effect<Open> =>
       channel: {
         peer,
         maxSize,
-        received: Mailbox.toStream(mailbox),
+        received: Stream.mapChunks(Mailbox.toStream(mailbox), (taken) => {
+          for (const { length } of taken) {
+            bytes -= length + overhead
+          }
+          return taken
+        }),
         dropped: Effect.sync(() => ({ ...dropped })),
         send: (bytes) =>
           Effect.flatMap(maxSize, (most) => {
@@ -183,32 +206,41 @@ export interface Channels {
 const maxNew = 1024
 
 export const makeChannels: Effect.Effect<Channels> = Effect.gen(function* () {
-  const opened = yield* PubSub.sliding<Channel>(maxNew)
+  const opened = yield* PubSub.sliding<Open>(maxNew)
   const run = Runtime.runSync(yield* Effect.runtime())
-  const current = new Map<CallConnection, Channel>()
+  /** A connection has one. A client that opens another has given the first up, which may not have arrived yet. */
+  const current = new Map<CallConnection, Open>()
+  const given = (open: Open): Channel => {
+    open.want()
+    return open.channel
+  }
   return {
     agree: ({ connection, peer, session, settings, writer }, id) => {
-      const { attach, channel, close, push } = run(make(peer, settings.maxDatagrams))
+      const open = run(make(peer, settings))
       const end = () => {
-        if (current.get(connection) === channel) {
+        if (current.get(connection) === open) {
           current.delete(connection)
         }
-        run(close)
+        run(open.close)
       }
-      attach({ session, id })
-      current.set(connection, channel)
-      opened.unsafeOffer(channel)
+      const before = current.get(connection)
+      current.set(connection, open)
+      if (before !== undefined) {
+        run(before.close)
+      }
+      open.attach({ session, id })
+      opened.unsafeOffer(open)
       Frames.writeHeaders(writer, Fields.responseSection({ status: 200, fields: [] }))
       session.write(id, Varint.take(writer), false)
-      return { onData: nothing, onEnd: end, onGone: end, onDatagram: push }
+      return { onData: nothing, onEnd: end, onGone: end, onDatagram: open.push }
     },
-    over: (connection) => Option.fromNullable(current.get(connection)),
+    over: (connection) => Option.map(Option.fromNullable(current.get(connection)), given),
     all: Stream.unwrapScoped(
       Effect.map(PubSub.subscribe(opened), (later) =>
         Stream.concat(
           Stream.suspend(() => Stream.fromIterable([...current.values()])),
           Stream.fromQueue(later)
-        )
+        ).pipe(Stream.map(given))
       )
     )
   }
@@ -220,7 +252,7 @@ const pause = "1 second"
 /** A channel on a connection that is made again when it is lost. */
 export const connect = (
   connection: Effect.Effect<Reconnected.Reconnected<{ readonly link: Link } & Reconnected.Live>>,
-  capacity: number,
+  capacity: Capacity,
   timeout: number
 ): Effect.Effect<Channel, CallError, Scope.Scope> =>
   Effect.gen(function* () {
@@ -228,6 +260,7 @@ export const connect = (
       Effect.flatMap(connection, ({ withLive }) => withLive(path, { timeout, waitForReady }, ({ link }) => link))
     const { peer } = yield* linkOf(false)
     const open = yield* Effect.acquireRelease(make(peer, capacity), ({ close }) => close)
+    open.want()
     const attach = (waitForReady: boolean) =>
       Effect.gen(function* () {
         const ended = yield* Deferred.make<void>()

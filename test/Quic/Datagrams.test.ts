@@ -114,6 +114,69 @@ test(
   })
 )
 
+const droppedReceiving = Effect.map(
+  Metric.value(Metric.tagged(TransportMetrics.datagramsDropped, "direction", "receiving")),
+  ({ count }) => count
+)
+
+/** A second's worth of datagrams, in portions that the queues on the way have room for. */
+const flood = (channel: Datagrams.Channel, count: number, size: number) =>
+  Effect.repeatN(
+    Effect.zipRight(Effect.repeatN(channel.send(new Uint8Array(size)), 9), Effect.sleep("2 millis")),
+    count / 10 - 1
+  )
+
+test(
+  "are not kept where the program has not asked for them",
+  Effect.gen(function* () {
+    const { run, target } = yield* meet()
+    const before = yield* droppedReceiving
+    const channel = yield* run(Datagrams.connect(target))
+    yield* flood(channel, 500, 1000)
+    yield* eventually(Effect.map(droppedReceiving, (now) => expect(now - before).toBeGreaterThan(300)))
+    const there = Option.getOrThrow(yield* soon(run(Stream.runHead(Datagrams.channels))))
+    yield* eventually(
+      Effect.gen(function* () {
+        yield* Effect.orDie(channel.send(bytes("first that is kept")))
+        expect(Option.map(yield* soon(Stream.runHead(there.received)), text)).toEqual(Option.some("first that is kept"))
+      })
+    )
+  })
+)
+
+test(
+  "that wait are counted in bytes",
+  Effect.gen(function* () {
+    const { run, target } = yield* meet({ maxDatagramBytes: 10 * (1000 + 128) })
+    const channel = yield* run(Datagrams.connect(target))
+    const there = Option.getOrThrow(yield* soon(run(Stream.runHead(Datagrams.channels))))
+    yield* flood(channel, 200, 1000)
+    yield* eventually(Effect.map(there.dropped, ({ receiving }) => expect(receiving).toBeGreaterThan(100)))
+    // Those that are read make room for as many.
+    for (let n = 0; n < 2; n++) {
+      expect(Chunk.size(yield* soon(Stream.runCollect(Stream.take(there.received, 10))))).toBe(10)
+      expect(Option.isNone(yield* Effect.timeoutOption(Stream.runHead(there.received), "50 millis"))).toBe(true)
+      yield* flood(channel, 50, 1000)
+    }
+  })
+)
+
+test(
+  "of one peer come on one channel, whoever asks for it",
+  Effect.gen(function* () {
+    const { run, target } = yield* meet()
+    const first = yield* run(Datagrams.connect(target))
+    const second = yield* Effect.scoped(run(Datagrams.connect(target)))
+    expect(second).toBe(first)
+    // It ends with the last of them.
+    yield* first.maxSize
+    const all = yield* run(
+      Datagrams.channels.pipe(Stream.interruptAfter("50 millis"), Stream.runCollect, Effect.map(Chunk.size))
+    )
+    expect(all).toBe(1)
+  })
+)
+
 test(
   "go on after the connection was lost, and end with the channel",
   Effect.gen(function* () {

@@ -582,6 +582,49 @@ describe("a QUIC listener has limits for", () => {
     )
   )
 
+  it.live("channels for datagrams: one a connection", () =>
+    attacked((victim) =>
+      Effect.gen(function* () {
+        const { quic } = yield* begun(victim)
+        const over = new Set<number>()
+        const ids = Array.from({ length: 20 }, () => {
+          const id = quic.openBidi({
+            ...silent,
+            onReadable: () => {
+              let got = quic.read(id)
+              while (got?._tag === "Bytes" && got.bytes.length > 0) {
+                got = quic.read(id)
+              }
+              if (got?._tag === "Reset") {
+                over.add(id)
+              }
+            },
+            onStopped: () => over.add(id)
+          })
+          quic.watch(id, true)
+          quic.write(
+            id,
+            headers(
+              [":method", "POST"],
+              [":scheme", "https"],
+              [":authority", "localhost"],
+              [":path", DatagramChannel.path]
+            ),
+            false
+          )
+          return id
+        })
+        for (let n = 0; n < 200; n++) {
+          for (const id of ids) {
+            quic.sendDatagram(Buffer.concat([Buffer.of(id / 4), Buffer.alloc(1000)]))
+          }
+          yield* Effect.yieldNow()
+        }
+        yield* eventually(Effect.sync(() => expect(over.size).toBe(ids.length - 1)))
+      })
+    )
+  )
+
   it.live("handshakes that are never finished", () =>
     attacked(
       (victim) =>

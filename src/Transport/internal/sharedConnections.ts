@@ -14,7 +14,7 @@ export interface ConnectOptions {
 }
 
 /** Lets all who connect to one target share one connection, which closes with the last of them. */
-export const make = <C extends Pending, E>(
+export const make = <C extends Pick<Pending, "ready">, E>(
   connect: (target: Peer.Target) => Effect.Effect<C, E, Scope.Scope>
 ): Effect.Effect<
   (target: Peer.Target, options?: ConnectOptions) => Effect.Effect<C, E | ConnectError, Scope.Scope>,
