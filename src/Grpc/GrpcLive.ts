@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Credentials from "../Tls/Credentials.js"
+import * as Reverification from "../Tls/internal/reverification.js"
 import * as SharedLayer from "../Tls/SharedLayer.js"
 import * as Boundary from "../Transport/internal/boundary.js"
 import * as Renew from "../Transport/internal/renew.js"
@@ -37,11 +38,12 @@ const build = (
       yield* Effect.logWarning("gRPC without TLS: peers are not authenticated and anyone on the path can read along")
     }
     const boundary = yield* Boundary.make
+    const reverification = yield* Reverification.make(credentials)
     return Context.make(Transport.Transport, {
-      listen: (routes, options) => GrpcServer.listen(settings, credentials, routes, options),
+      listen: (routes, options) => GrpcServer.listen(settings, credentials, reverification, routes, options),
       connect: yield* SharedConnections.make((target) =>
         Renew.make(
-          GrpcClient.connect(settings, credentials, boundary, target),
+          GrpcClient.connect(settings, credentials, boundary, reverification, target),
           credentials.changes,
           settings.rehandshakeWithin,
           target

@@ -36,6 +36,15 @@ export interface GrpcOptions extends TransportOptions.TransportOptions {
   readonly maxSessionMemory?: number | undefined
   /** Connections that a listener accepts at a time; further ones are closed at once. Default 10,000. */
   readonly maxConnections?: number | undefined
+  /**
+   * How long a connection of a listener lives before its client is asked to make another, give or take a tenth; calls on it
+   * have `gracePeriod` to end then. Default: unlimited. `Infinity` is unlimited too.
+   *
+   * A call that begins just then can fail with `Unavailable`, `processed: "no"`, as with `rehandshakeWithin`.
+   *
+   * Source: gRFC A9.
+   */
+  readonly maxConnectionAge?: Duration.DurationInput | undefined
   /** The pause before the second attempt to connect; it grows by 1.6 with a jitter of 0.2. Default 1 second. */
   readonly initialReconnectBackoff?: Duration.DurationInput | undefined
   /** The longest pause between attempts to connect. Default 120 seconds, as in gRPC's connection backoff. */
@@ -62,6 +71,7 @@ export const withDefaults = (options: GrpcOptions) => ({
   keepaliveWithoutCalls: options.keepaliveWithoutCalls ?? false,
   maxSessionMemory: options.maxSessionMemory ?? 64,
   maxConnections: options.maxConnections ?? 10_000,
+  maxConnectionAge: TransportOptions.duration("maxConnectionAge", options.maxConnectionAge ?? Number.POSITIVE_INFINITY),
   initialReconnectBackoff: TransportOptions.duration(
     "initialReconnectBackoff",
     options.initialReconnectBackoff ?? "1 second"

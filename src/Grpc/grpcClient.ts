@@ -10,6 +10,7 @@ import { constVoid } from "effect/Function"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as Credentials from "../Tls/Credentials.js"
+import type { Reverification } from "../Tls/internal/reverification.js"
 import type { Boundary } from "../Transport/internal/boundary.js"
 import * as Codec from "../Transport/internal/codec.js"
 import type { Connection, OutgoingCall } from "../Transport/internal/connection.js"
@@ -86,7 +87,7 @@ const makeKeepalive = (settings: Settings): Keepalive => {
 interface Channel {
   readonly grpc: Grpc.ChannelInterface
   readonly isReady: () => boolean
-  /** Called once, when it is connected no more. */
+  /** Called when it is connected no more, or should not be. */
   readonly onLost: (lost: () => void) => void
 }
 
@@ -95,6 +96,7 @@ const openChannel = (
   settings: Settings,
   credentials: Credentials.CredentialsService,
   boundary: Boundary,
+  reverification: Reverification,
   target: Peer.Target,
   keepalive: Keepalive
 ): Effect.Effect<Channel, Failure, Scope.Scope> =>
@@ -102,6 +104,7 @@ const openChannel = (
     const peer = Peer.formatTarget(target)
     const nameWanted = settings.serverName ?? (target._tag === "Unix" ? "localhost" : target.host)
     const runPromise = yield* FiberSet.makeRuntimePromise()
+    let onLost = constVoid
     const connecting = connectingSockets(settings.connectTimeout, () => isReady())
     /** Why the latest attempt at each address failed. */
     const failures = new Map<string | undefined, () => HandshakeFailed | Unavailable | undefined>()
@@ -136,7 +139,9 @@ const openChannel = (
           // HTTP/2 servers begin with SETTINGS, which makes the channel ready; this one began with something else.
           failures.set(address, () => (socket.destroyed && socket.bytesRead > 0 ? noHttp2(peer) : undefined))
         }
-        return yield* GrpcConnector.secure(socket, material, nameWanted, peer, boundary).pipe(
+        return yield* GrpcConnector.secure(socket, material, nameWanted, peer, boundary, reverification, () =>
+          onLost()
+        ).pipe(
           Effect.tap(() => Effect.sync(() => connecting.shaken(socket))),
           Effect.mapError((error) => (connecting.isLate(socket) ? silent(peer) : error)),
           Effect.tapError((error) => Effect.sync(() => failures.set(address, () => error)))
@@ -173,10 +178,14 @@ const openChannel = (
     return {
       grpc: channel,
       isReady,
-      onLost: (lost) =>
-        isReady()
-          ? channel.watchConnectivityState(Grpc.connectivityState.READY, Number.POSITIVE_INFINITY, lost)
-          : lost()
+      onLost: (lost) => {
+        onLost = lost
+        if (isReady()) {
+          channel.watchConnectivityState(Grpc.connectivityState.READY, Number.POSITIVE_INFINITY, lost)
+        } else {
+          lost()
+        }
+      }
     }
   })
 
@@ -302,12 +311,13 @@ const connectOnce = (
   settings: Settings,
   credentials: Credentials.CredentialsService,
   boundary: Boundary,
+  reverification: Reverification,
   target: Peer.Target,
   keepalive: Keepalive
 ): Effect.Effect<Reconnected.Live, Failure, Scope.Scope> =>
   Effect.gen(function* () {
     const peer = Peer.formatTarget(target)
-    const channel = yield* openChannel(settings, credentials, boundary, target, keepalive)
+    const channel = yield* openChannel(settings, credentials, boundary, reverification, target, keepalive)
     const calls = new Set<Call>()
     const progress = Progress.make()
     const lost = yield* Deferred.make<void>()
@@ -505,10 +515,11 @@ export const connect = (
   settings: Settings,
   credentials: Credentials.CredentialsService,
   boundary: Boundary,
+  reverification: Reverification,
   target: Peer.Target
 ): Effect.Effect<Reconnected.Reconnected<Reconnected.Live>, never, Scope.Scope> =>
   Reconnected.make(
-    connectOnce(settings, credentials, boundary, target, makeKeepalive(settings)),
+    connectOnce(settings, credentials, boundary, reverification, target, makeKeepalive(settings)),
     { initial: settings.initialReconnectBackoff, max: settings.maxReconnectBackoff },
     Peer.formatTarget(target)
   )

@@ -6,6 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Credentials from "../Tls/Credentials.js"
+import * as Reverification from "../Tls/internal/reverification.js"
 import * as TlsHandshake from "../Tls/TlsHandshake.js"
 import type { Boundary } from "../Transport/internal/boundary.js"
 import { HandshakeFailed, Unavailable } from "../Transport/TransportError.js"
@@ -90,7 +91,9 @@ export const secure = (
   material: Credentials.Material,
   nameWanted: string,
   peer: string,
-  boundary: Boundary
+  boundary: Boundary,
+  reverification: Reverification.Reverification,
+  leave: () => void
 ): Effect.Effect<{ readonly socket: Socket; readonly secure: boolean }, HandshakeFailed | Unavailable> =>
   Effect.gen(function* () {
     if (material._tag === "Insecure") {
@@ -112,6 +115,15 @@ export const secure = (
     })
     const hasCertificate = Option.isSome(material.certificate)
     yield* checkFirstBytes(secured.socket, peer, firstBytesPeriod, hasCertificate, secured)
+    if (Option.isSome(secured.evidence) && !secured.socket.destroyed) {
+      const server = Reverification.server(secured.evidence.value, peer, nameWanted, {
+        leave,
+        close: () => {
+          secured.socket.destroy()
+        }
+      })
+      secured.socket.once("close", reverification.add(server))
+    }
     return { socket: secured.socket, secure: true }
   })
 

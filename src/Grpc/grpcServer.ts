@@ -2,11 +2,15 @@ import type * as Net from "node:net"
 import * as Grpc from "@grpc/grpc-js"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FiberId from "effect/FiberId"
+import * as FiberSet from "effect/FiberSet"
 import { constVoid } from "effect/Function"
 import * as LogLevel from "effect/LogLevel"
 import type * as Scope from "effect/Scope"
 import type * as Credentials from "../Tls/Credentials.js"
+import type { Reverification } from "../Tls/internal/reverification.js"
 import * as SecureListener from "../Tls/SecureListener.js"
+import * as Age from "../Transport/internal/age.js"
 import * as Boundary from "../Transport/internal/boundary.js"
 import * as InFlight from "../Transport/internal/inFlight.js"
 import * as Renew from "../Transport/internal/renew.js"
@@ -35,6 +39,12 @@ const serverOptions = (settings: Settings): Grpc.ServerOptions => ({
   "grpc.keepalive_timeout_ms": Timers.clamp(Duration.toMillis(settings.keepaliveTimeout)),
   "grpc-node.max_session_memory": settings.maxSessionMemory
 })
+
+/**
+ * How long a listener waits for a client that wants to leave by itself, as it does where both sides change their CAs: of
+ * the calls that begin when a listener asks, Node's HTTP/2 refuses some.
+ */
+const leaveDelayMillis = 250
 
 const identity = (message: Buffer) => message
 
@@ -79,6 +89,7 @@ const makeInjector = (
 export const listen = (
   settings: Settings,
   credentials: Credentials.CredentialsService,
+  reverification: Reverification,
   routes: ReadonlyMap<string, Route.Route>,
   options: ListenOptions
 ): Effect.Effect<Peer.Address, BindError, Scope.Scope> =>
@@ -86,10 +97,21 @@ export const listen = (
     const inFlight = yield* InFlight.make
     const boundary = yield* Boundary.make
     const clock = yield* Effect.clock
+    const run = yield* FiberSet.makeRuntime()
+    const gracePeriod = options.gracePeriod ?? settings.gracePeriod
     /** The connections, each with its own entrance. */
     const injectors = new Map<Net.Socket, Grpc.ConnectionInjector>()
     const listener: GrpcServerCall.Listener = { settings, inFlight, clock, boundary }
     const server = makeServer(routes, settings)
+
+    /** Asks a client to connect again when its connection is old, and hangs up when its calls have had their time. */
+    const retire = (socket: Net.Socket, injector: Grpc.ConnectionInjector) =>
+      Effect.gen(function* () {
+        yield* Age.reached(settings.maxConnectionAge)
+        injector.destroy()
+        yield* Effect.sleep(gracePeriod)
+        socket.destroy()
+      })
 
     const onConnection = (socket: Net.Socket, peer: Peer.Peer) => {
       const injector = makeInjector(
@@ -110,19 +132,31 @@ export const listen = (
           socket.destroy()
         }
       })
+      const retiring = Duration.isFinite(settings.maxConnectionAge) ? run(retire(socket, injector)) : undefined
       socket.once("close", () => {
         stopTimer()
+        retiring?.unsafeInterruptAsFork(FiberId.none)
         injectors.delete(socket)
         injector.destroy()
       })
       injector.injectConnection(socket)
+      // Without a word: what is written beside node:http2 ends the process. Who connects again is told the reason.
+      return {
+        leave: () => {
+          const leaving = setTimeout(injector.destroy, leaveDelayMillis).unref()
+          socket.once("close", () => clearTimeout(leaving))
+        },
+        close: () => {
+          socket.destroy()
+        }
+      }
     }
 
     // `closed` tells of all connections, unlike what tryShutdown calls: it can miss the end of one.
     const drain = (closed: Effect.Effect<void>) =>
       Effect.gen(function* () {
         server.tryShutdown(constVoid)
-        yield* inFlight.drain(options.gracePeriod ?? settings.gracePeriod)
+        yield* inFlight.drain(gracePeriod)
         yield* Effect.timeoutOption(Effect.interruptible(closed), flushPeriod)
         server.forceShutdown()
       })
@@ -147,6 +181,7 @@ export const listen = (
       {
         boundary,
         credentials,
+        reverification,
         alpnProtocols: ["h2"],
         handshakeTimeout: settings.handshakeTimeout,
         maxConnections: settings.maxConnections,

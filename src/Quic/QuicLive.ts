@@ -13,6 +13,7 @@ import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Credentials from "../Tls/Credentials.js"
+import * as Reverification from "../Tls/internal/reverification.js"
 import * as SharedLayer from "../Tls/SharedLayer.js"
 import * as Boundary from "../Transport/internal/boundary.js"
 import * as Renew from "../Transport/internal/renew.js"
@@ -88,11 +89,12 @@ const build = (
     // A source of credentials does not change from TLS to none.
     const current = Effect.orDie(material)
     const boundary = yield* Boundary.make
+    const reverification = yield* Reverification.make(credentials)
     const channels = yield* DatagramChannel.makeChannels
     const handlers: Array<Http3.Handler> = []
     const connect = yield* SharedConnections.make((target) =>
       Renew.make(
-        QuicClient.connect(engine, settings, boundary, current, target),
+        QuicClient.connect(engine, settings, boundary, reverification, current, target),
         credentials.changes,
         settings.rehandshakeWithin,
         target
@@ -121,7 +123,16 @@ const build = (
       description: SharedLayer.describe("QUIC", credentials),
       listen: (routes, options) =>
         Effect.flatMap(current, (initial) =>
-          QuicServer.listen(engine, settings, credentials, initial, routes, { channels, handler }, options)
+          QuicServer.listen(
+            engine,
+            settings,
+            credentials,
+            reverification,
+            initial,
+            routes,
+            { channels, handler },
+            options
+          )
         )
     }).pipe(
       Context.add(Datagrams.Datagrams, {

@@ -54,7 +54,8 @@ export interface QuicOptions extends TransportOptions.TransportOptions {
   readonly maxHandshakeRate?: number | undefined
   /**
    * How long a connection of a listener lives before its client is asked to make another, give or take a tenth; calls on it
-   * have `gracePeriod` to end then. Default 24 hours: what a connection makes quiche keep goes with it.
+   * have `gracePeriod` to end then. Default 24 hours: what a connection makes quiche keep goes with it. `Infinity` is
+   * unlimited.
    */
   readonly maxConnectionAge?: Duration.DurationInput | undefined
   /** Packets that a peer may send in a second before it is cut off. Default 500,000. */

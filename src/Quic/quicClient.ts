@@ -11,6 +11,8 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import type { Tls } from "../Tls/Credentials.js"
+import * as Reverification from "../Tls/internal/reverification.js"
+import * as Trust from "../Tls/internal/trust.js"
 import * as PeerVerification from "../Tls/PeerVerification.js"
 import type { Boundary } from "../Transport/internal/boundary.js"
 import * as Reconnected from "../Transport/internal/reconnected.js"
@@ -46,7 +48,7 @@ export const connectionSettings = (settings: Settings): QuicEngine.ConnectionSet
 })
 
 export const tlsSettings = (material: Tls, asksCertificate: boolean): QuicEngine.TlsSettings => ({
-  ca: material.ca,
+  ca: Trust.issuersOf(material),
   certificate: Option.getOrUndefined(
     Option.map(material.certificate, ({ chain, key }) => ({ chain, key: Redacted.value(key) }))
   ),
@@ -61,8 +63,8 @@ export const alertOf = (close: QuicEngine.Close): number | undefined =>
     : undefined
 
 /** Ends a connection with the alert for a refusal. */
-export const refuse = (quic: QuicEngine.Connection, error: HandshakeFailed) =>
-  Effect.sync(() => quic.close(false, cryptoError + PeerVerification.alertOf(error), error.reason))
+export const reject = (quic: QuicEngine.Connection, error: HandshakeFailed): void =>
+  quic.close(false, cryptoError + PeerVerification.alertOf(error), error.reason)
 
 const addressesOf = (host: string, peer: string): Effect.Effect<Arr.NonEmptyReadonlyArray<string>, Unavailable> =>
   Net.isIP(host) !== 0
@@ -83,6 +85,7 @@ const connectTo = (
   engine: QuicEngine.QuicEngine,
   settings: Settings,
   boundary: Boundary,
+  reverification: Reverification.Reverification,
   material: Tls,
   nameWanted: string,
   remote: QuicEngine.HostPort,
@@ -144,12 +147,10 @@ const connectTo = (
     const { established, quic } = connecting
     const fail = (close: QuicEngine.Close) => refusal(close, quic)
     yield* Effect.mapError(established, fail)
-    const identity = yield* PeerVerification.ofServer({
-      material,
-      chain: quic.peerCertificates(),
-      peer,
-      nameWanted
-    }).pipe(Effect.tapError((error) => refuse(quic, error)))
+    const shown = { material, chain: quic.peerCertificates(), peer, nameWanted }
+    const { identity, validUntil } = yield* Effect.tapError(PeerVerification.ofServer(shown), (error) =>
+      Effect.sync(() => reject(quic, error))
+    )
     const accepted = connecting.accept({ address: peer, identity: Option.some(identity) })
     yield* Effect.addFinalizer(() =>
       Effect.sync(() => {
@@ -158,6 +159,11 @@ const connectTo = (
       })
     )
     yield* Effect.mapError(accepted.ready, fail)
+    const open = Reverification.server({ ...shown, validUntil }, peer, nameWanted, {
+      leave: accepted.leave,
+      close: (error) => reject(quic, error)
+    })
+    yield* Reverification.whileOpen(reverification, Option.some(open))
     return accepted
   })
 }
@@ -183,6 +189,7 @@ const connectOnce = (
   engine: QuicEngine.QuicEngine,
   settings: Settings,
   boundary: Boundary,
+  reverification: Reverification.Reverification,
   credentials: Effect.Effect<Tls>,
   target: Exclude<Peer.Target, { readonly _tag: "Unix" }>
 ): Effect.Effect<QuicConnection.Accepted, Failure, Scope.Scope> => {
@@ -194,7 +201,16 @@ const connectOnce = (
     const attempt = (host: string) =>
       // In a scope of its own, which ends with the attempt if that comes to nothing.
       Effect.flatMap(Scope.fork(scope, ExecutionStrategy.sequential), (own) =>
-        connectTo(engine, settings, boundary, material, nameWanted, { host, port: target.port }, peer).pipe(
+        connectTo(
+          engine,
+          settings,
+          boundary,
+          reverification,
+          material,
+          nameWanted,
+          { host, port: target.port },
+          peer
+        ).pipe(
           Scope.extend(own),
           Effect.onError((cause) => Scope.close(own, Exit.failCause(cause))),
           Effect.map(Either.right),
@@ -210,6 +226,7 @@ export const connect = (
   engine: QuicEngine.QuicEngine,
   settings: Settings,
   boundary: Boundary,
+  reverification: Reverification.Reverification,
   credentials: Effect.Effect<Tls>,
   target: Peer.Target
 ): Effect.Effect<Reconnected.Reconnected<QuicConnection.Accepted>, InvalidArgument, Scope.Scope> => {
@@ -217,7 +234,7 @@ export const connect = (
   return target._tag === "Unix"
     ? Effect.fail(new InvalidArgument({ message: "QUIC does not run on unix sockets", peer }))
     : Reconnected.make(
-        connectOnce(engine, settings, boundary, credentials, target),
+        connectOnce(engine, settings, boundary, reverification, credentials, target),
         { initial: settings.initialReconnectBackoff, max: settings.maxReconnectBackoff },
         peer
       )

@@ -6,12 +6,13 @@ import * as FiberSet from "effect/FiberSet"
 import * as LogLevel from "effect/LogLevel"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
-import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { CredentialsService, Tls } from "../Tls/Credentials.js"
+import * as Reverification from "../Tls/internal/reverification.js"
 import * as PeerVerification from "../Tls/PeerVerification.js"
+import * as Age from "../Transport/internal/age.js"
 import * as Bind from "../Transport/internal/bind.js"
 import * as Boundary from "../Transport/internal/boundary.js"
 import * as Count from "../Transport/internal/count.js"
@@ -57,6 +58,7 @@ export const listen = (
   engine: QuicEngine.QuicEngine,
   settings: Settings,
   credentials: CredentialsService,
+  reverification: Reverification.Reverification,
   initial: Tls,
   routes: ReadonlyMap<string, Route.Route>,
   others: Others,
@@ -89,6 +91,7 @@ export const listen = (
     const connections = new Set<QuicConnection.Accepted>()
     const asksCertificate = settings.clientCertificate === "require"
     const connectionSettings = QuicClient.connectionSettings(settings)
+    const gracePeriod = options.gracePeriod ?? settings.gracePeriod
     let material = initial
 
     const use = (next: Tls) =>
@@ -133,8 +136,8 @@ export const listen = (
 
     const retire = (connection: QuicConnection.Accepted) =>
       Effect.gen(function* () {
-        yield* Effect.sleep(Duration.times(settings.maxConnectionAge, yield* Random.nextRange(0.9, 1.1)))
-        yield* replace(connection, settings.gracePeriod)
+        yield* Age.reached(settings.maxConnectionAge)
+        yield* replace(connection, gracePeriod)
       })
 
     /** A connection from its first packet to its end. */
@@ -163,18 +166,30 @@ export const listen = (
       }
       const talk = Effect.gen(function* () {
         yield* established
-        const identity = yield* verify(shown())
-        const accepted = accept({ address, identity })
+        const presented = shown()
+        const verified = yield* verify(presented)
+        const accepted = accept({ address, identity: Option.map(verified, ({ identity }) => identity) })
+        const open = Option.map(verified, ({ validUntil }) =>
+          Reverification.client({ ...presented, validUntil }, address, authorize, {
+            leave: () => accepted.goaway(true),
+            close: (error) => QuicClient.reject(quic, error)
+          })
+        )
         connections.add(accepted)
         yield* Effect.ensuring(
-          Effect.raceFirst(ended, retire(accepted)),
+          Effect.scoped(
+            Effect.zipRight(Reverification.whileOpen(reverification, open), Effect.raceFirst(ended, retire(accepted)))
+          ),
           Effect.sync(() => connections.delete(accepted))
         )
       })
       return Effect.matchEffect(talk, {
         onFailure: (failure) =>
           failure._tag === "HandshakeFailed"
-            ? Effect.zipRight(QuicClient.refuse(quic, failure), onRefused(address, failure))
+            ? Effect.zipRight(
+                Effect.sync(() => QuicClient.reject(quic, failure)),
+                onRefused(address, failure)
+              )
             : refusedByEngine(failure),
         onSuccess: () =>
           Effect.map(ended, (close) => {
@@ -225,10 +240,8 @@ export const listen = (
         for (const connection of connections) {
           connection.goaway(false)
         }
-        const period = options.gracePeriod ?? settings.gracePeriod
-        yield* Effect.zip(inFlight.drain(period), Effect.timeoutOption(Effect.interruptible(allAnswered), period), {
-          concurrent: true
-        })
+        const answered = Effect.timeoutOption(Effect.interruptible(allAnswered), gracePeriod)
+        yield* Effect.zip(inFlight.drain(gracePeriod), answered, { concurrent: true })
         yield* Effect.timeoutOption(Effect.interruptible(idle(connections)), flushPeriod)
         for (const connection of connections) {
           connection.close("H3_NO_ERROR", "")

@@ -14,13 +14,13 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { CredentialsError } from "../Transport/TransportError.js"
 import * as DevCa from "./DevCa.js"
-import { filesOf, load, type PemOptions } from "./internal/load.js"
+import { filesOf, load, type PemOptions, type TrustDomains } from "./internal/load.js"
 import { load as loadPkcs12, type Pkcs12Options, filesOf as pkcs12FilesOf } from "./internal/loadPkcs12.js"
 import type { Insecure, KeyPair, Material, Tls } from "./internal/material.js"
 import type { PemSource } from "./internal/pem.js"
 import { type RotationOptions, make as rotating } from "./internal/rotation.js"
 
-export type { Insecure, KeyPair, Material, PemOptions, PemSource, Pkcs12Options, RotationOptions, Tls }
+export type { Insecure, KeyPair, Material, PemOptions, PemSource, Pkcs12Options, RotationOptions, Tls, TrustDomains }
 
 /**
  * A source of credentials, which lives as long as its layer.
@@ -123,10 +123,21 @@ const fromPem = (
 export const layerPkcs12 = (options: Pkcs12Options & RotationOptions): Layer.Layer<Credentials, CredentialsError> =>
   Layer.scoped(Credentials, rotating({ load: loadPkcs12(options), files: pkcs12FilesOf(options) }, options))
 
+/** `domain=source`, as often as a domain has several. */
+const byDomain = (all: ReadonlyArray<string>): TrustDomains => {
+  const domains = new Map<string, Array<string>>()
+  for (const each of all) {
+    const [domain = "", source = ""] = each.split(/=(.*)/s)
+    domains.set(domain, [...(domains.get(domain) ?? []), source])
+  }
+  return Object.fromEntries(domains)
+}
+
 /**
  * Where `layerConfig` looks unless told otherwise: `TRANSPORT_CA`, `TRANSPORT_CERT`, `TRANSPORT_KEY` (each a path or PEM
- * text), `TRANSPORT_KEY_PASSPHRASE`, `TRANSPORT_CRL`, and `TRANSPORT_PINS` (pins for all peers with commas between) with
- * `TRANSPORT_PINS_MODE` (`additional` or `instead`). Only the first is required, and not with pins instead.
+ * text), `TRANSPORT_KEY_PASSPHRASE`, `TRANSPORT_CRL`, `TRANSPORT_TRUST_DOMAINS` (`a.example=/path/a.crt`, with commas
+ * between), and `TRANSPORT_PINS` (pins for all peers with commas between) with `TRANSPORT_PINS_MODE` (`additional` or
+ * `instead`). Only the first is required, and not with pins instead or trust domains.
  *
  * @since 0.1.0
  * @category config
@@ -137,11 +148,12 @@ export const config: Config.Config<PemOptions> = Config.all({
   key: Config.option(Config.redacted("TRANSPORT_KEY")),
   passphrase: Config.option(Config.redacted("TRANSPORT_KEY_PASSPHRASE")),
   crl: Config.option(Config.string("TRANSPORT_CRL")),
+  trustDomains: Config.option(Config.array(Config.string(), "TRANSPORT_TRUST_DOMAINS")),
   pins: Config.option(Config.array(Config.string(), "TRANSPORT_PINS")),
   mode: Config.withDefault(Config.literal("additional", "instead")("TRANSPORT_PINS_MODE"), "additional")
 }).pipe(
-  Config.mapOrFail(({ ca, cert, crl, key, mode, passphrase, pins }) =>
-    Option.isNone(ca) && mode === "additional"
+  Config.mapOrFail(({ ca, cert, crl, key, mode, passphrase, pins, trustDomains }) =>
+    Option.isNone(ca) && Option.isNone(trustDomains) && mode === "additional"
       ? Either.left(ConfigError.MissingData(["TRANSPORT_CA"], "Expected TRANSPORT_CA to exist, or pins instead"))
       : Either.right({
           ca: Option.getOrUndefined(ca),
@@ -149,6 +161,7 @@ export const config: Config.Config<PemOptions> = Config.all({
           crl: Option.getOrUndefined(crl),
           key: Option.getOrUndefined(key),
           passphrase: Option.getOrUndefined(passphrase),
+          trustDomains: Option.getOrUndefined(Option.map(trustDomains, byDomain)),
           pins: Option.getOrUndefined(Option.map(pins, (all) => ({ all, mode })))
         })
   )

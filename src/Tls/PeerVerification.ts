@@ -15,7 +15,18 @@ import * as Pinning from "./internal/pinning.js"
 import { handshakeFailed, refusedByPeer } from "./internal/refusals.js"
 import * as Revocation from "./internal/revocation.js"
 import * as ServerName from "./internal/serverName.js"
+import * as Trust from "./internal/trust.js"
 import * as TlsAlert from "./TlsAlert.js"
+
+/** What a verification has found. */
+export interface Verified {
+  readonly identity: Identity
+  /** Until when that holds if nothing else changes, in milliseconds since 1970. */
+  readonly validUntil: number
+}
+
+/** Whether the engine has verified the chain in its handshake, or a connection is judged again that is open. */
+export type Occasion = "handshake" | "open"
 
 /** What a peer has shown, and who wants to know. */
 export interface Shown {
@@ -61,12 +72,14 @@ const refused = (shown: Shown, { code, reason }: Refusal, nameWanted?: string): 
 const judge = (
   shown: Shown,
   wanted: ReadonlyArray<string> | undefined,
-  nameWanted: string | undefined
-): Effect.Effect<Identity, HandshakeFailed> =>
+  nameWanted: string | undefined,
+  occasion: Occasion
+): Effect.Effect<Verified, HandshakeFailed> =>
   Effect.gen(function* () {
     const fail = (refusal: Refusal) => Effect.fail(refused(shown, refusal, nameWanted))
     const { chain, material } = shown
     const leaf = Option.getOrUndefined(leafOf(shown))
+    let trusted: Trust.Trusted | undefined
     if (leaf === undefined) {
       return yield* fail({
         reason: chain.length === 0 && nameWanted === undefined ? "CertificateRequired" : "BadCertificate"
@@ -80,6 +93,12 @@ const judge = (
       if (nameWanted !== undefined && ServerName.check(nameWanted, leaf.raw) !== undefined) {
         return yield* fail({ reason: "NameMismatch", code: "ERR_TLS_CERT_ALTNAME_INVALID" })
       }
+      const presented = { chain: Trust.read(chain), usage: nameWanted === undefined ? "client" : "server" } as const
+      const found = (occasion === "open" ? Trust.verified : Trust.vouched)(presented, material)
+      if (typeof found === "string") {
+        return yield* fail({ reason: found })
+      }
+      trusted = found
       const objection = yield* Effect.orElseSucceed(
         Effect.tryPromise(() => Revocation.check(chain, material)),
         () => "BadCertificate" as const
@@ -88,26 +107,27 @@ const judge = (
         return yield* fail({ reason: objection })
       }
     }
-    return material.pins === undefined
-      ? Certificate.identityOf(leaf)
-      : yield* Option.match(Pinning.check(material.pins, leaf, wanted), {
-          onNone: () => fail({ reason: "PinMismatch", code: Pinning.seen(leaf) }),
-          onSome: Effect.succeed
-        })
+    const pinned = Pinning.identityOf(material.pins, leaf, wanted)
+    return Option.isNone(pinned)
+      ? yield* fail({ reason: "PinMismatch", code: Pinning.seen(leaf) })
+      : Trust.of(pinned.value, trusted)
   })
 
 /** Who the server is, for a client. */
-export const ofServer = (shown: ServerShown): Effect.Effect<Identity, HandshakeFailed> =>
-  judge(shown, [shown.nameWanted, shown.peer], shown.nameWanted)
+export const ofServer = (
+  shown: ServerShown,
+  occasion: Occasion = "handshake"
+): Effect.Effect<Verified, HandshakeFailed> => judge(shown, [shown.nameWanted, shown.peer], shown.nameWanted, occasion)
 
 /** Who the client is, for a listener that asks for a certificate, and whether it may talk. */
 export const ofClient = (
   shown: Shown,
-  authorize: Authorizer.Authorizer | undefined
-): Effect.Effect<Identity, HandshakeFailed> =>
+  authorize: Authorizer.Authorizer | undefined,
+  occasion: Occasion = "handshake"
+): Effect.Effect<Verified, HandshakeFailed> =>
   Effect.filterOrFail(
-    judge(shown, undefined, undefined),
-    (identity) => authorize === undefined || Authorizer.check(authorize, Option.some(identity)),
+    judge(shown, undefined, undefined, occasion),
+    ({ identity }) => authorize === undefined || Authorizer.check(authorize, Option.some(identity)),
     () => refused(shown, { reason: "NotAuthorized" })
   )
 

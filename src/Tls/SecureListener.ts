@@ -16,6 +16,7 @@ import { type BindError, HandshakeFailed, type HandshakeReason } from "../Transp
 import * as TransportMetrics from "../Transport/TransportMetrics.js"
 import type { ListenOptions } from "../Transport.js"
 import type * as Credentials from "./Credentials.js"
+import * as Reverification from "./internal/reverification.js"
 import * as UnixSocket from "./internal/unixSocket.js"
 import * as TlsHandshake from "./TlsHandshake.js"
 
@@ -41,8 +42,12 @@ export interface Options {
   readonly alpnProtocols: ReadonlyArray<string>
   readonly handshakeTimeout: Duration.Duration
   readonly maxConnections: number
-  /** A connection whose peer is who it should be; anyone's where the material is insecure. */
-  readonly onConnection: (socket: Net.Socket, peer: Peer.Peer) => void
+  readonly reverification: Reverification.Reverification
+  /**
+   * A connection whose peer is who it should be; anyone's where the material is insecure. Gives what ends the connection
+   * when the peer may not connect any more.
+   */
+  readonly onConnection: (socket: Net.Socket, peer: Peer.Peer) => Reverification.Ending
   /** What tells a refused peer why, in the transport's own protocol. The socket is closed behind it. */
   readonly farewell: (reason: HandshakeReason) => Uint8Array
   /** What turns away a peer that comes when the listener closes already. It may come again. */
@@ -86,13 +91,21 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
     let unixPeers = 0
     let closing = false
 
-    const open = (socket: Net.Socket, identity: Peer.Peer["identity"]) => {
+    const open = (
+      socket: Net.Socket,
+      identity: Peer.Peer["identity"],
+      evidence: Option.Option<TlsHandshake.Evidence> = Option.none()
+    ) => {
       if (closing) {
         return bid(socket, options.goingAway)
       }
       // The peers of a unix socket have no address: a number tells them apart.
       const address = socket.remoteAddress === undefined ? `unix:${++unixPeers}` : addressOf(socket)
-      options.onConnection(socket, { address, identity })
+      const ending = options.onConnection(socket, { address, identity })
+      if (Option.isSome(evidence) && !socket.destroyed) {
+        const client = Reverification.client(evidence.value, address, authorize, ending)
+        socket.once("close", options.reverification.add(client))
+      }
     }
 
     const onRefused = ({ address, error, socket }: TlsHandshake.Refusal) => {
@@ -118,7 +131,7 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
             clientCertificate: "require",
             authorize,
             boundary,
-            onSecure: ({ identity, socket }) => open(socket, identity),
+            onSecure: ({ evidence, identity, socket }) => open(socket, identity, evidence),
             onRefused
           })
 

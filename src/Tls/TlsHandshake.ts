@@ -18,8 +18,17 @@ import type { Material, Tls } from "./internal/material.js"
 import { broken, brokenOff, handshakeFailed, refusedByPeer, unreachable, vanished } from "./internal/refusals.js"
 import { contextOptions, secureContext } from "./internal/secureContext.js"
 import * as ServerName from "./internal/serverName.js"
-import { identityOf, judge, type Objection, shownBy } from "./internal/shown.js"
+import { identityOf, type Judged, judge, type Objection, shownBy } from "./internal/shown.js"
 import * as TlsAlert from "./TlsAlert.js"
+
+/** What a peer was judged by, to judge it again. */
+export interface Evidence {
+  readonly material: Tls
+  /** DER, the leaf first. */
+  readonly chain: ReadonlyArray<Buffer>
+  /** Until when the judgement holds if nothing else changes, in milliseconds since 1970. */
+  readonly validUntil: number
+}
 
 /** A socket whose handshake is over and whose peer is who it should be. */
 export interface SecureSocket {
@@ -27,6 +36,8 @@ export interface SecureSocket {
   readonly socket: net.Socket
   /** Who the peer has proved to be; none only where a listener does not ask for a certificate. */
   readonly identity: Option.Option<Identity>
+  /** What the peer was judged by; none only where a listener does not ask for a certificate. */
+  readonly evidence: Option.Option<Evidence>
   /**
    * The refusal that came after the handshake. In TLS 1.3 a client is through before the server has looked at its
    * certificate: a server that does not accept it sends its alert then, just before it hangs up.
@@ -39,11 +50,15 @@ export interface SecureSocket {
   readonly refusedWith: (reason: HandshakeReason) => HandshakeFailed
 }
 
+interface Verified extends Judged {
+  readonly chain: ReadonlyArray<Buffer>
+}
+
 const secureSocket = (
   socket: tls.TLSSocket,
   material: Tls,
   peer: string,
-  identity: Option.Option<Identity>,
+  verified: Option.Option<Verified>,
   boundary: Boundary.Boundary | undefined
 ): SecureSocket => {
   let refusal = Option.none<HandshakeFailed>()
@@ -59,7 +74,8 @@ const secureSocket = (
   })
   return {
     socket,
-    identity,
+    identity: Option.map(verified, ({ identity }) => identity),
+    evidence: Option.map(verified, ({ chain, validUntil }) => ({ material, chain, validUntil })),
     refusal: () => refusal,
     refusedWith: (reason) => refusedByPeer(material, peer, reason)
   }
@@ -167,7 +183,8 @@ const handshake = (
       return fail(refused("NoCommonProtocol"))
     }
     stop()
-    resume(Effect.succeed(secureSocket(secured, material, peer, Option.some(judged.right), boundary)))
+    const verified = { ...judged.right, chain: found.value.chain }
+    resume(Effect.succeed(secureSocket(secured, material, peer, Option.some(verified), boundary)))
   })
   const stop = () => {
     secured.off("secure", onSecure).off("secureConnect", onSecureConnect).off("error", onError).off("close", onClose)
@@ -320,7 +337,8 @@ export interface Acceptor {
  */
 export const makeAcceptor = (options: AcceptorOptions): Acceptor => {
   const requestCert = options.clientCertificate === "require"
-  const addresses = new WeakMap<object, string>()
+  /** What is known of a socket since its handshake began. */
+  const begun = new WeakMap<object, { readonly address: string; readonly material: Tls }>()
   let material = options.material
 
   const server = tls.createServer({
@@ -339,16 +357,16 @@ export const makeAcceptor = (options: AcceptorOptions): Acceptor => {
         f(...args)
       } catch (cause) {
         const socket = socketOf(...args)
-        report(options.boundary, "socket", addressOf(socket), cause)
+        report(options.boundary, "socket", knownOf(socket).address, cause)
         socket.on("error", ignore)
         socket.destroy()
       }
     }
 
   const onSecureConnection = (socket: tls.TLSSocket) => {
-    const address = addressOf(socket)
+    const { address, material } = knownOf(socket)
     const judged = Either.filterOrLeft(
-      requestCert ? judgeClient(socket) : Either.right(Option.none<Identity>()),
+      requestCert ? judgeClient(socket, material) : Either.right(Option.none<Verified>()),
       mayTalk,
       (): Objection => ({ reason: "NotAuthorized" })
     )
@@ -377,20 +395,21 @@ export const makeAcceptor = (options: AcceptorOptions): Acceptor => {
     options.onRefused({ error, address, socket })
   }
 
-  const judgeClient = (socket: tls.TLSSocket): Either.Either<Option.Option<Identity>, Objection> =>
-    Either.map(
-      Either.flatMap(
-        Either.fromOption(shownBy(socket), (): Objection => ({ reason: "CertificateRequired" })),
-        (shown) => judge(socket, shown, material)
-      ),
-      Option.some
+  const judgeClient = (socket: tls.TLSSocket, material: Tls): Either.Either<Option.Option<Verified>, Objection> =>
+    Either.flatMap(
+      Either.fromOption(shownBy(socket), (): Objection => ({ reason: "CertificateRequired" })),
+      (shown) => Either.map(judge(socket, shown, material), (judged) => Option.some({ ...judged, chain: shown.chain }))
     )
 
-  const mayTalk = (identity: Option.Option<Identity>): boolean =>
-    options.authorize === undefined || Authorizer.check(options.authorize, identity)
+  const mayTalk = (verified: Option.Option<Verified>): boolean =>
+    options.authorize === undefined ||
+    Authorizer.check(
+      options.authorize,
+      Option.map(verified, ({ identity }) => identity)
+    )
 
   const onClientError = (error: Error, socket: tls.TLSSocket) => {
-    const address = addressOf(socket)
+    const { address, material } = knownOf(socket)
     socket.destroy()
     options.onRefused({
       address,
@@ -406,9 +425,10 @@ export const makeAcceptor = (options: AcceptorOptions): Acceptor => {
   }
 
   /** A TLS socket forgets its address when it is closed; the socket below (`_parent`, not documented) is known here. */
-  const addressOf = (socket: tls.TLSSocket): string => {
+  const knownOf = (socket: tls.TLSSocket): { readonly address: string; readonly material: Tls } => {
     const parent = get(socket, "_parent")
-    return (typeof parent === "object" && parent !== null && addresses.get(parent)) || format(socket)
+    const known = typeof parent === "object" && parent !== null ? begun.get(parent) : undefined
+    return known ?? { address: format(socket), material }
   }
 
   server.on(
@@ -422,7 +442,7 @@ export const makeAcceptor = (options: AcceptorOptions): Acceptor => {
 
   return {
     accept: (socket) => {
-      addresses.set(socket, format(socket))
+      begun.set(socket, { address: format(socket), material })
       server.emit("connection", socket)
     },
     setMaterial: (next) => {

@@ -21,6 +21,7 @@ import * as Peer from "../Transport/Peer.js"
 import { CredentialsError } from "../Transport/TransportError.js"
 import * as Transport from "../Transport.js"
 import type * as Credentials from "./Credentials.js"
+import * as Reverification from "./internal/reverification.js"
 import * as SharedLayer from "./SharedLayer.js"
 import * as TlsOptions from "./TlsOptions.js"
 import * as TlsClient from "./tlsClient.js"
@@ -55,6 +56,7 @@ const build = (
     const inFlight = yield* InFlight.make
     const boundary = yield* Boundary.make
     const clock = yield* Effect.clock
+    const reverification = yield* Reverification.make(credentials)
     /** The ways back over the connections of the listeners. */
     const ways = new WeakMap<Transport.CallConnection, Connection>()
     /** What this end offers on the connections that it makes, by target. */
@@ -69,7 +71,12 @@ const build = (
 
     const connect = yield* SharedConnections.make((target) =>
       Renew.make(
-        TlsClient.connect(settings, current, target, { routes: offeredTo(target), inFlight, clock, boundary }),
+        TlsClient.connect(settings, current, reverification, target, {
+          routes: offeredTo(target),
+          inFlight,
+          clock,
+          boundary
+        }),
         credentials.changes,
         settings.rehandshakeWithin,
         target
@@ -81,7 +88,7 @@ const build = (
       defaultTimeout: settings.defaultTimeout,
       description: SharedLayer.describe("TLS", credentials),
       listen: (routes, options) =>
-        TlsServer.listen(settings, credentials, routes, options, ({ callConnection, connection }) =>
+        TlsServer.listen(settings, credentials, reverification, routes, options, ({ callConnection, connection }) =>
           ways.set(callConnection, connection)
         )
     }).pipe(

@@ -10,6 +10,7 @@ import {
   Unavailable
 } from "../Transport/TransportError.js"
 import type { Tls } from "./Credentials.js"
+import * as Reverification from "./internal/reverification.js"
 import * as TlsHandshake from "./TlsHandshake.js"
 import type { Settings } from "./TlsOptions.js"
 import * as TlsConnection from "./tlsConnection.js"
@@ -42,15 +43,17 @@ const refusal = (
 const connectOnce = (
   settings: Settings,
   credentials: Effect.Effect<Tls>,
+  reverification: Reverification.Reverification,
   target: Peer.Target,
   server: TlsIncoming.Server
 ): Effect.Effect<TlsConnection.TlsConnection, Failure | DeadlineExceeded, Scope.Scope> => {
   const peer = Peer.formatTarget(target)
   return Effect.gen(function* () {
     const material = yield* credentials
+    const nameWanted = settings.serverName ?? (target._tag === "Unix" ? "localhost" : target.host)
     const secured = yield* TlsHandshake.connect(target, {
       material,
-      nameWanted: settings.serverName ?? (target._tag === "Unix" ? "localhost" : target.host),
+      nameWanted,
       alpnProtocols: [Wire.alpnProtocol],
       peer,
       boundary: server.boundary
@@ -72,6 +75,15 @@ const connectOnce = (
         })
     )
     yield* Effect.mapError(connection.ready, (end) => refusal(end, secured, Option.isSome(material.certificate), peer))
+    yield* Reverification.whileOpen(
+      reverification,
+      Option.map(secured.evidence, (evidence) =>
+        Reverification.server(evidence, peer, nameWanted, {
+          leave: connection.leave,
+          close: ({ reason }) => connection.close("Refused", reason)
+        })
+      )
+    )
     return connection
   }).pipe((connecting) => Reconnected.inTime(connecting, settings.connectTimeout, peer))
 }
@@ -80,11 +92,12 @@ const connectOnce = (
 export const connect = (
   settings: Settings,
   credentials: Effect.Effect<Tls>,
+  reverification: Reverification.Reverification,
   target: Peer.Target,
   server: TlsIncoming.Server
 ): Effect.Effect<Reconnected.Reconnected<TlsConnection.TlsConnection>, never, Scope.Scope> =>
   Reconnected.make(
-    connectOnce(settings, credentials, target, server),
+    connectOnce(settings, credentials, reverification, target, server),
     { initial: settings.initialReconnectBackoff, max: settings.maxReconnectBackoff },
     Peer.formatTarget(target)
   )

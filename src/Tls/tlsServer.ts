@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import * as Age from "../Transport/internal/age.js"
 import * as Boundary from "../Transport/internal/boundary.js"
 import * as InFlight from "../Transport/internal/inFlight.js"
 import * as MemoryBudget from "../Transport/internal/memoryBudget.js"
@@ -12,6 +13,7 @@ import type * as Peer from "../Transport/Peer.js"
 import type { BindError } from "../Transport/TransportError.js"
 import type { ListenOptions } from "../Transport.js"
 import type { CredentialsService } from "./Credentials.js"
+import type { Reverification } from "./internal/reverification.js"
 import * as SecureListener from "./SecureListener.js"
 import type { Settings } from "./TlsOptions.js"
 import * as TlsConnection from "./tlsConnection.js"
@@ -39,6 +41,7 @@ const idle = (connections: Iterable<TlsConnection.TlsConnection>) =>
 export const listen = (
   settings: Settings,
   credentials: CredentialsService,
+  reverification: Reverification,
   routes: ReadonlyMap<string, Route.Route>,
   options: ListenOptions,
   onConnection: (connection: TlsConnection.TlsConnection) => void
@@ -48,6 +51,7 @@ export const listen = (
     const boundary = yield* Boundary.make
     const clock = yield* Effect.clock
     const run = yield* FiberSet.makeRuntime()
+    const gracePeriod = options.gracePeriod ?? settings.gracePeriod
     const connections = new Set<TlsConnection.TlsConnection>()
     const budget = MemoryBudget.make(settings.maxBufferedBytes)
 
@@ -55,25 +59,36 @@ export const listen = (
       for (const connection of connections) {
         connection.goaway()
       }
-      yield* inFlight.drain(options.gracePeriod ?? settings.gracePeriod)
+      yield* inFlight.drain(gracePeriod)
       yield* Effect.timeoutOption(Effect.interruptible(idle(connections)), flushPeriod)
       for (const connection of connections) {
         connection.close("Shutdown", "")
       }
     })
 
-    /** Tells those who are connected to connect again. They have answered the last call that they began before. */
+    /** Asks a peer to connect again, and ends the connection when its calls have ended, or have had their time. */
+    const replace = (connection: TlsConnection.TlsConnection, within: Duration.DurationInput) =>
+      Effect.gen(function* () {
+        yield* Effect.timeoutOption(Effect.zipRight(connection.retire, idle([connection])), within)
+        connection.close("Shutdown", "")
+      })
+
     const renew = (within: Duration.Duration) =>
       Effect.forEach(
         [...connections],
-        (connection) =>
-          Effect.gen(function* () {
-            yield* Renew.pause(within)
-            yield* Effect.timeoutOption(Effect.zipRight(connection.retire, idle([connection])), within)
-            connection.close("Shutdown", "")
-          }),
+        (connection) => Effect.zipRight(Renew.pause(within), replace(connection, within)),
         { concurrency: "unbounded", discard: true }
       )
+
+    const endOf = (connection: TlsConnection.TlsConnection) =>
+      Duration.isFinite(settings.maxConnectionAge)
+        ? Effect.raceFirst(
+            connection.ended,
+            Effect.flatMap(Age.reached(settings.maxConnectionAge), () =>
+              Effect.zipRight(replace(connection, gracePeriod), connection.ended)
+            )
+          )
+        : connection.ended
 
     yield* Renew.onChange(credentials.changes, settings.rehandshakeWithin, renew)
 
@@ -81,6 +96,7 @@ export const listen = (
       {
         boundary,
         credentials,
+        reverification,
         alpnProtocols: [Wire.alpnProtocol],
         handshakeTimeout: settings.handshakeTimeout,
         maxConnections: settings.maxConnections,
@@ -113,11 +129,17 @@ export const listen = (
                 ),
                 Effect.ignore
               )
-              const end = yield* connection.ended
+              const end = yield* endOf(connection)
               connections.delete(connection)
               TlsConnection.logEnd(boundary, end, peer.address)
             })
           )
+          return {
+            leave: () => {
+              run(connection.retire)
+            },
+            close: ({ reason }) => connection.close("Refused", reason)
+          }
         }
       },
       options

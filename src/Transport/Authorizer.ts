@@ -126,6 +126,17 @@ export const trustDomain = (...domains: ReadonlyArray<string>): Authorizer => {
 }
 
 /**
+ * Those whose certificate was verified to one of the CAs: SHA-256 of the DER, as hex with or without colons.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const trustAnchor = (...sha256: ReadonlyArray<string>): Authorizer => {
+  const known = new Set(sha256.map((each) => each.replaceAll(":", "").toLowerCase()))
+  return make((identity) => Option.exists(identity.trustAnchor, (anchor) => known.has(anchor)))
+}
+
+/**
  * Those whom every authorizer lets pass. Of none, nobody.
  *
  * @since 0.1.0

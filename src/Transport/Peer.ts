@@ -45,6 +45,11 @@ export interface Identity {
   readonly spiffeId: Option.Option<string>
   /** When the leaf certificate expires. */
   readonly notAfter: Date
+  /**
+   * SHA-256 of the DER of the CA that the certificate was verified to, lower case hex without colons. None where no chain
+   * is verified: with pins of the mode `instead`, and for the certificate of this side.
+   */
+  readonly trustAnchor: Option.Option<string>
 }
 
 /**

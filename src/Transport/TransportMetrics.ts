@@ -47,6 +47,17 @@ export const handshakesRefused = Metric.counter("effect_transport_handshakes_ref
 })
 
 /**
+ * Open connections that this process closed because their peer may not connect any more, tagged with `reason`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const connectionsRejected = Metric.counter("effect_transport_connections_rejected", {
+  description: "Open connections that were closed because their peer may not connect any more",
+  incremental: true
+})
+
+/**
  * Calls that an authorizer denied to a peer of this process.
  *
  * @since 0.1.0

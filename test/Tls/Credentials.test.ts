@@ -7,6 +7,7 @@ import * as Chunk from "effect/Chunk"
 import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FastCheck from "effect/FastCheck"
 import * as Fiber from "effect/Fiber"
@@ -17,6 +18,7 @@ import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import * as Credentials from "../../src/Tls/Credentials.js"
 import * as DevCa from "../../src/Tls/DevCa.js"
+import { filesOf } from "../../src/Tls/internal/load.js"
 import * as Pins from "../../src/Tls/Pins.js"
 import { CredentialsError } from "../../src/Transport/TransportError.js"
 import { currentOf, tlsOf } from "./support.js"
@@ -386,7 +388,41 @@ describe("any input", () => {
     Effect.gen(function* () {
       const text = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n".repeat(14_000)
       const [duration] = yield* Effect.timed(failureOf({ ca: text }))
-      expect(Number(duration.value._tag === "Millis" ? duration.value.millis : 0)).toBeLessThan(2_000)
+      expect(Duration.toMillis(duration)).toBeLessThan(2_000)
+    })
+  )
+})
+
+describe("the CAs of trust domains", () => {
+  it.scoped("are values or files as those of all names are, and can stand alone", () =>
+    Effect.gen(function* () {
+      const [a, b] = [yield* DevCa.make(), yield* DevCa.make()]
+      const file = join(yield* directory, "b.pem")
+      yield* write(file, b.ca)
+      const trustDomains = { "a.example": [a.ca, { file }], "spiffe://b.example": file, constructor: b.ca }
+      const trim = (all: ReadonlyArray<string> | undefined) => all?.map((pem) => pem.trim())
+      for (const ca of [undefined, a.ca]) {
+        const material = yield* tlsOf(Credentials.layerPem({ ca, trustDomains }))
+        expect(trim(material.ca)).toEqual(ca === undefined ? [] : [a.ca.trim()])
+        expect(trim(material.trustDomains?.["a.example"])).toEqual([a.ca.trim(), b.ca.trim()])
+        expect(trim(material.trustDomains?.["b.example"])).toEqual([b.ca.trim()])
+        expect(Object.keys(material.trustDomains ?? {})).toEqual(["a.example", "b.example", "constructor"])
+      }
+      expect(filesOf({ trustDomains })).toEqual([file, file])
+    })
+  )
+
+  it.effect("are refused where they bind nothing", () =>
+    Effect.gen(function* () {
+      const { ca, cert } = yield* issued
+      yield* expectFailure({ ca, trustDomains: {} }, "NotFound", "trustDomains")
+      yield* expectFailure({ ca, trustDomains: { "a.example": [] } }, "NotFound", "trustDomains")
+      yield* expectFailure({ ca, trustDomains: { "a.example": "garbage" } }, "Malformed", "trustDomains")
+      for (const name of ["", "A.example", "a.example/x", "a b", "spiffe://a.example/x", "a".repeat(256)]) {
+        yield* expectFailure({ ca, trustDomains: { [name]: ca } }, "Malformed", "trustDomains")
+      }
+      const pins = { mode: "instead", all: [yield* Pins.publicKey(cert)] } as const
+      yield* expectFailure({ pins, trustDomains: { "a.example": ca } }, "Malformed", "trustDomains")
     })
   )
 })
@@ -414,6 +450,22 @@ describe("Credentials.layerConfig", () => {
       expect(missing._tag).toBe("ConfigError")
       const bad = yield* Effect.flip(tlsOf(Layer.provide(layer, provide([["TRANSPORT_CA", "x"]]))))
       expect(bad._tag).toBe("CredentialsError")
+    })
+  )
+
+  it.scoped("reads the CAs of trust domains", () =>
+    Effect.gen(function* () {
+      const [a, b] = [yield* DevCa.make(), yield* DevCa.make()]
+      const files = yield* Effect.forEach([a, b], ({ ca }, index) =>
+        Effect.flatMap(directory, (path) => Effect.as(write(join(path, `${index}=`), ca), join(path, `${index}=`)))
+      )
+      const value = `a.example=${files[0]},b.example=${files[1]},a.example=${files[1]}`
+      const layer = Layer.provide(Credentials.layerConfig(), provide([["TRANSPORT_TRUST_DOMAINS", value]]))
+      const { trustDomains } = yield* tlsOf(layer)
+      expect(Object.entries(trustDomains ?? {}).map(([domain, ca]) => [domain, ca.map((pem) => pem.trim())])).toEqual([
+        ["a.example", [a.ca.trim(), b.ca.trim()]],
+        ["b.example", [b.ca.trim()]]
+      ])
     })
   )
 

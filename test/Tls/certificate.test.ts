@@ -23,7 +23,8 @@ describe("identityOf", () => {
         subject: "CN=a.example",
         subjectAltNames: ["DNS:a.example", "IP Address:10.0.0.7", "URI:spiffe://mesh/a"],
         spiffeId: Option.some("spiffe://mesh/a"),
-        notAfter
+        notAfter,
+        trustAnchor: Option.none()
       })
     })
   )

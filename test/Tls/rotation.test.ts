@@ -230,6 +230,20 @@ describe("credentials from files follow", () => {
     })
   )
 
+  it.scopedLive("the CAs of a trust domain", () =>
+    Effect.gen(function* () {
+      const { ca, dir, paths } = yield* files
+      const other = yield* DevCa.make()
+      const domain = join(dir, "domain.crt")
+      yield* run(() => writeFile(domain, ca.ca))
+      const credentials = yield* service({ ...paths, ...quick, trustDomains: { "a.example": domain } })
+      yield* run(() => replace(domain, other.ca))
+      const isNew = (material: Credentials.Material) =>
+        material._tag === "Tls" && material.trustDomains?.["a.example"]?.join("").trim() === other.ca.trim()
+      yield* within(Stream.runHead(Stream.filter(credentials.changes, isNew)), "5 seconds")
+    })
+  )
+
   it.scopedLive("nothing where that is switched off", () =>
     Effect.gen(function* () {
       const { paths } = yield* files

@@ -13,6 +13,7 @@ const someone = (identity: Partial<Peer.Identity> = {}) =>
     subjectAltNames: ["DNS:node-a.example", "IP Address:0:0:0:0:0:0:0:1", "URI:spiffe://mesh.example/a"],
     spiffeId: Option.some("spiffe://mesh.example/a"),
     notAfter: new Date("2030-01-01T00:00:00Z"),
+    trustAnchor: Option.some("c0ffee"),
     ...identity
   })
 

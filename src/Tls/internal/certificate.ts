@@ -57,7 +57,7 @@ export const spiffeIdOf = (names: ReadonlyArray<string>): Option.Option<string> 
 }
 
 /** SHA-256 of the certificate's DER, lower case hex without colons. */
-const fingerprintOf = (certificate: X509Certificate): string =>
+export const fingerprintOf = (certificate: X509Certificate): string =>
   certificate.fingerprint256.replaceAll(":", "").toLowerCase()
 
 /** Who the certificate says its holder is. Whether that is true is for the verification to say. */
@@ -70,7 +70,8 @@ export const identityOf = (certificate: X509Certificate): Identity => {
     subject: (certificate.subject ?? "").replaceAll("\n", ", "),
     subjectAltNames,
     spiffeId: spiffeIdOf(subjectAltNames),
-    notAfter: new Date(certificate.validTo)
+    notAfter: new Date(certificate.validTo),
+    trustAnchor: Option.none()
   }
 }
 

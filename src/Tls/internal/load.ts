@@ -14,6 +14,16 @@ import * as Revocation from "./revocation.js"
 import { isReadCrl, secureContext } from "./secureContext.js"
 
 /**
+ * The CAs of SPIFFE trust domains, by the name of the domain.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TrustDomains {
+  readonly [domain: string]: PemSource | ReadonlyArray<PemSource>
+}
+
+/**
  * What `layerPem` reads.
  *
  * @since 0.1.0
@@ -29,6 +39,15 @@ export interface PemOptions {
    * looked at, with `pins` of the mode `instead`.
    */
   readonly ca?: PemSource | ReadonlyArray<PemSource> | undefined
+  /**
+   * Binds SPIFFE trust domains (`"a.example"`) to their CAs: an id of such a domain under another CA is `NotAuthorized`,
+   * and so is a certificate without an id of the domain under a CA that stands here and not in `ca`. A domain that is not
+   * named here may have any of `ca`. An intermediate CA can be named too, if its root is trusted. Not together with `pins`
+   * of the mode `instead`. Default: none are bound.
+   *
+   * Source: SPIFFE, "The SPIFFE Trust Domain and Bundle", sections 3 and 5.
+   */
+  readonly trustDomains?: TrustDomains | undefined
   /** The certificates or keys that peers must have. */
   readonly pins?: Pins.PinsOptions | undefined
   /**
@@ -78,16 +97,21 @@ const revocationLists = (source: Read): Effect.Effect<ReadonlyArray<List>, Crede
   })
 
 /** What `load` reads, as files. */
-export const filesOf = ({ ca, cert, crl, key, pins }: PemOptions): ReadonlyArray<string> =>
-  [cert, key, ...many(crl), ...(pins?.mode === "instead" ? [] : many(ca))].flatMap((source) =>
-    source === undefined ? [] : fileOf(source)
-  )
+export const filesOf = ({ ca, cert, crl, key, pins, trustDomains }: PemOptions): ReadonlyArray<string> => {
+  const issuers = pins?.mode === "instead" ? [] : [...many(ca), ...Object.values(trustDomains ?? {}).flatMap(many)]
+  return [cert, key, ...many(crl), ...issuers].flatMap((source) => (source === undefined ? [] : fileOf(source)))
+}
 
 /** Reads and checks everything. */
 export const load = (sources: PemOptions): Effect.Effect<Tls, CredentialsError> =>
   Effect.gen(function* () {
     const pins = sources.pins === undefined ? undefined : yield* Pins.make(sources.pins)
-    const ca = pins?.mode === "instead" ? [] : yield* loadCa(sources.ca)
+    const trustDomains = sources.trustDomains === undefined ? undefined : yield* loadDomains(sources.trustDomains)
+    if (trustDomains !== undefined && pins?.mode === "instead") {
+      return yield* failure({ part: "trustDomains" }, "Malformed", "bind nothing where pins stand instead of a CA")
+    }
+    const isBound = trustDomains !== undefined && many(sources.ca).length === 0
+    const ca = pins?.mode === "instead" || isBound ? [] : yield* loadIssuers("ca", sources.ca)
     const certificate = yield* loadPair(sources)
     const crl = sources.crl === undefined ? undefined : yield* loadCrl(sources.crl)
     if (crl !== undefined && pins?.mode === "instead") {
@@ -97,6 +121,7 @@ export const load = (sources: PemOptions): Effect.Effect<Tls, CredentialsError> 
       _tag: "Tls",
       certificate,
       ca,
+      ...(trustDomains === undefined ? {} : { trustDomains }),
       ...(pins === undefined ? {} : { pins }),
       ...(crl === undefined ? {} : { crl: crl.map(({ pem }) => pem) })
     }
@@ -123,12 +148,30 @@ const many = <A>(value: A | ReadonlyArray<A> | undefined): ReadonlyArray<A> =>
 
 const isMany = <A>(value: A | ReadonlyArray<A>): value is ReadonlyArray<A> => Array.isArray(value)
 
-const loadCa = (sources: PemOptions["ca"]): Effect.Effect<ReadonlyArray<string>, CredentialsError> =>
+const trustDomain = /^[a-z0-9._-]{1,255}$/
+
+const loadDomains = (sources: TrustDomains): Effect.Effect<NonNullable<Tls["trustDomains"]>, CredentialsError> =>
   Effect.gen(function* () {
-    const bundles = yield* Effect.forEach(many(sources), (source) => Effect.flatMap(read("ca", source), certificates))
+    const domains = yield* Effect.forEach(Object.entries(sources), ([name, each]) => {
+      const domain = name.replace(/^spiffe:\/\//, "")
+      return trustDomain.test(domain)
+        ? Effect.map(loadIssuers("trustDomains", each), (ca) => [domain, ca] as const)
+        : failure({ part: "trustDomains" }, "Malformed", `${JSON.stringify(name.slice(0, 100))} is no trust domain`)
+    })
+    return domains.length === 0
+      ? yield* failure({ part: "trustDomains" }, "NotFound", "no trust domain is given")
+      : Object.fromEntries(domains)
+  })
+
+const loadIssuers = (
+  part: "ca" | "trustDomains",
+  sources: PemOptions["ca"]
+): Effect.Effect<ReadonlyArray<string>, CredentialsError> =>
+  Effect.gen(function* () {
+    const bundles = yield* Effect.forEach(many(sources), (source) => Effect.flatMap(read(part, source), certificates))
     const ca = bundles.flat()
     if (ca.length === 0) {
-      return yield* failure({ part: "ca" }, "NotFound", "no certificate of a CA is given")
+      return yield* failure({ part }, "NotFound", "no certificate of a CA is given")
     }
     yield* Effect.forEach(ca, warnIfOutdated("CA"))
     return ca.map((one) => one.toString())

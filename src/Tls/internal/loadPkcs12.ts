@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type { CredentialsError } from "../../Transport/TransportError.js"
 import type * as Pins from "../Pins.js"
-import { load as loadPem, type PemOptions, filesOf as pemFilesOf } from "./load.js"
+import { load as loadPem, type PemOptions, filesOf as pemFilesOf, type TrustDomains } from "./load.js"
 import type { Tls } from "./material.js"
 import { failure, type PemSource, type Read, read } from "./pem.js"
 import * as Pkcs12 from "./pkcs12.js"
@@ -25,6 +25,8 @@ export interface Pkcs12Options {
   readonly passphrase?: string | Redacted.Redacted | undefined
   /** The CAs that are trusted, as PEM. Default: the roots in the PKCS#12. */
   readonly ca?: PemSource | ReadonlyArray<PemSource> | undefined
+  /** The CAs of SPIFFE trust domains, as `layerPem` takes them. They don't keep the roots in the PKCS#12 from being trusted. */
+  readonly trustDomains?: TrustDomains | undefined
   /** The certificates or keys that peers must have. */
   readonly pins?: Pins.PinsOptions | undefined
   /** Certificate revocation lists, as `layerPem` takes them. */
@@ -55,9 +57,9 @@ const toPem = (options: Pkcs12Options, source: Read): Effect.Effect<PemOptions, 
         catch: () => failure(source, "Malformed", `certificate ${index + 1} of ${certificates.length} can't be read`)
       })
     )
-    const { ca = all.filter(isRoot).map((root) => root.toString()), crl, pins } = options
+    const { ca = all.filter(isRoot).map((root) => root.toString()), crl, pins, trustDomains } = options
     if (der === undefined) {
-      return all.length === 0 ? yield* failure(source, "NotFound", "is empty") : { ca, crl, pins }
+      return all.length === 0 ? yield* failure(source, "NotFound", "is empty") : { ca, crl, pins, trustDomains }
     }
     const key = yield* Effect.try({
       try: () => createPrivateKey({ key: der, format: "der", type: "pkcs8" }),
@@ -74,7 +76,8 @@ const toPem = (options: Pkcs12Options, source: Read): Effect.Effect<PemOptions, 
       key: Redacted.make(String(key.export({ type: "pkcs8", format: "pem" }))),
       ca,
       crl,
-      pins
+      pins,
+      trustDomains
     }
   })
 
@@ -118,7 +121,7 @@ export const load = (options: Pkcs12Options): Effect.Effect<Tls, CredentialsErro
   })
 
 /** What `load` reads, as files. */
-export const filesOf = ({ ca, crl, pfx, pins }: Pkcs12Options): ReadonlyArray<string> => [
+export const filesOf = ({ ca, crl, pfx, pins, trustDomains }: Pkcs12Options): ReadonlyArray<string> => [
   ...(pfx instanceof Uint8Array ? [] : [pfx.file]),
-  ...pemFilesOf({ ca, crl, pins })
+  ...pemFilesOf({ ca, crl, pins, trustDomains })
 ]

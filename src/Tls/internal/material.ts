@@ -41,6 +41,11 @@ export interface Tls {
   readonly certificate: Option.Option<KeyPair>
   /** PEM, one certificate each: the only issuers that are trusted. The system's are not. Empty with pins instead. */
   readonly ca: ReadonlyArray<string>
+  /**
+   * By SPIFFE trust domain, as `"a.example"`, the CAs that may vouch for ids of it (PEM, one certificate each), and which
+   * no other may. Those that are not in `ca` too may vouch for nobody else.
+   */
+  readonly trustDomains?: { readonly [domain: string]: ReadonlyArray<string> } | undefined
   /** PEM, one list each: the certificates that the CAs have revoked. Where there is one, every CA needs one. */
   readonly crl?: ReadonlyArray<string> | undefined
   /** The certificates or keys that peers must have. */

@@ -18,7 +18,7 @@ export type PemSource = string | Uint8Array | Redacted.Redacted | { readonly fil
 
 /** What went wrong with which part, before anything is known of what the part holds. */
 export interface Part {
-  readonly part: "cert" | "key" | "ca" | "pins" | "crl" | "pfx"
+  readonly part: "cert" | "key" | "ca" | "trustDomains" | "pins" | "crl" | "pfx"
   readonly file?: string | undefined
 }
 

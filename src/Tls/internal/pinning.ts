@@ -4,7 +4,7 @@ import { isIP } from "node:net"
 import * as Option from "effect/Option"
 import type { Identity } from "../../Transport/Peer.js"
 import * as Pins from "../Pins.js"
-import { identityOf } from "./certificate.js"
+import * as Certificate from "./certificate.js"
 
 const matches = (pin: Pins.Pin, certificate: X509Certificate): boolean => {
   try {
@@ -41,7 +41,7 @@ const setsFor = (
     })
     return own.length === 0 && (all.length > 0 || mode === "instead") ? [all] : own
   }
-  const identity = identityOf(certificate)
+  const identity = Certificate.identityOf(certificate)
   const claimed = [...byName].filter(([name]) => claims(certificate, identity, name)).map(([, set]) => set)
   if (mode === "instead") {
     return [...claimed, [...all, ...[...byName.values()].flat()]]
@@ -62,7 +62,7 @@ export const check = (
   wanted: ReadonlyArray<string> | undefined
 ): Option.Option<Identity> => {
   const sets = setsFor(pins, certificate, wanted)
-  const identity = identityOf(certificate)
+  const identity = Certificate.identityOf(certificate)
   if (!sets.every((set) => set.some((pin) => matches(pin, certificate)))) {
     return Option.none()
   }
@@ -71,6 +71,14 @@ export const check = (
     sets.some((set) => set.some((pin) => pin.kind === "certificate" && matches(pin, certificate)))
   return Option.some(isVouchedFor ? identity : unnamed(identity))
 }
+
+/** The same where there may be no pins. */
+export const identityOf = (
+  pins: Pins.Pins | undefined,
+  certificate: X509Certificate,
+  wanted: ReadonlyArray<string> | undefined
+): Option.Option<Identity> =>
+  pins === undefined ? Option.some(Certificate.identityOf(certificate)) : check(pins, certificate, wanted)
 
 /** Both pins of a certificate that was refused, for whoever has to find out why. */
 export const seen = (certificate: X509Certificate): string => {

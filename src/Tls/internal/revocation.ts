@@ -9,6 +9,7 @@ import type { HandshakeReason } from "../../Transport/TransportError.js"
 import * as Crl from "./crl.js"
 import type { Tls } from "./material.js"
 import { derOf } from "./pem.js"
+import { issuersOf } from "./trust.js"
 
 const lists = new WeakMap<Tls, Promise<ReadonlyArray<Crl.Crl>>>()
 
@@ -31,9 +32,9 @@ const isRoot = (certificate: X509Certificate) => certificate.checkIssued(certifi
 /** The chain from the leaf to a CA that is trusted, without the last if it has signed itself. */
 const pathOf = (
   chain: ReadonlyArray<Buffer>,
-  { ca }: Tls
+  material: Tls
 ): ReadonlyArray<readonly [X509Certificate, X509Certificate]> => {
-  const trusted = ca.map((pem) => new X509Certificate(pem))
+  const trusted = issuersOf(material).map((pem) => new X509Certificate(pem))
   const sent = chain.map((der) => new X509Certificate(der))
   const path: Array<readonly [X509Certificate, X509Certificate]> = []
   let [current] = sent

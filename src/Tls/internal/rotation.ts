@@ -71,9 +71,10 @@ export const make = (
   })
 
 /** Everything that two materials can differ in. */
-const contentOf = ({ ca, certificate, crl, pins }: Tls): string =>
+const contentOf = ({ ca, certificate, crl, pins, trustDomains }: Tls): string =>
   JSON.stringify([
     ca,
+    trustDomains,
     crl,
     pins === undefined ? undefined : [pins.mode, pins.all, [...pins.byName]],
     Option.match(certificate, { onNone: () => "", onSome: ({ chain, key }) => [chain, Redacted.value(key)] })

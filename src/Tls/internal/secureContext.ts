@@ -4,6 +4,7 @@ import * as tls from "node:tls"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type { Tls } from "./material.js"
+import { issuersOf } from "./trust.js"
 
 /** TLS 1.3 has no others than these (RFC 8446, appendix B.4); of TLS 1.2 those with forward secrecy and without CBC (RFC 9325). */
 const ciphers = [
@@ -28,7 +29,7 @@ const ciphers = [
 export const contextOptions = (material: Tls): tls.SecureContextOptions => ({
   minVersion: "TLSv1.2",
   ciphers,
-  ca: [...material.ca],
+  ca: [...issuersOf(material)],
   secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
   ...(material.crl === undefined ? {} : { crl: [...material.crl] }),
   ...Option.match(material.certificate, {

@@ -6,9 +6,11 @@ import * as Option from "effect/Option"
 import type { Identity } from "../../Transport/Peer.js"
 import * as TlsAlert from "../TlsAlert.js"
 import * as Certificate from "./certificate.js"
+import { maxLength } from "./chain.js"
 import type { Tls } from "./material.js"
 import * as Pinning from "./pinning.js"
 import type { Failure } from "./refusals.js"
+import * as Trust from "./trust.js"
 
 /**
  * The identity in the certificate that the peer has shown, whether or not it is trusted.
@@ -23,14 +25,30 @@ export const identityOf = (socket: tls.TLSSocket): Option.Option<Identity> =>
 export interface Shown {
   readonly certificate: X509Certificate
   readonly identity: Identity
+  /** DER, the leaf first: what the peer has sent as far as it forms a chain, with what this side knows of it. */
+  readonly chain: ReadonlyArray<Buffer>
+}
+
+interface Links {
+  readonly raw?: Buffer
+  readonly issuerCertificate?: Links
+}
+
+const chainOf = (leaf: Links): ReadonlyArray<Buffer> => {
+  const chain: Array<Buffer> = []
+  for (let link: Links | undefined = leaf; link?.raw !== undefined && chain.length < maxLength; ) {
+    chain.push(link.raw)
+    link = link.issuerCertificate === link ? undefined : link.issuerCertificate
+  }
+  return chain
 }
 
 export const shownBy = (socket: tls.TLSSocket): Option.Option<Shown> => {
   try {
-    const { raw }: { readonly raw?: Buffer } = socket.getPeerCertificate() ?? {}
-    return Option.map(Option.fromNullable(raw), (der) => {
+    const leaf: Links = socket.getPeerCertificate(true) ?? {}
+    return Option.map(Option.fromNullable(leaf.raw), (der) => {
       const certificate = new X509Certificate(der)
-      return { certificate, identity: Certificate.identityOf(certificate) }
+      return { certificate, identity: Certificate.identityOf(certificate), chain: chainOf(leaf) }
     })
   } catch {
     // What can't be read is not shown. A throw in an event of the socket would end the process.
@@ -41,16 +59,24 @@ export const shownBy = (socket: tls.TLSSocket): Option.Option<Shown> => {
 /** What speaks against the peer's certificate. */
 export type Objection = Pick<Failure, "error" | "reason">
 
+/** Who the peer is, and until when that holds if nothing else changes, in milliseconds since 1970. */
+export interface Judged {
+  readonly identity: Identity
+  readonly validUntil: number
+}
+
 /**
  * Who the peer is, or what speaks against it: here all is decided that TLS has left open. `wanted` are the names that a
- * client looks for.
+ * client looks for; a listener wants none.
  */
 export const judge = (
   socket: tls.TLSSocket,
-  { certificate, identity }: Shown,
-  { pins }: Tls,
+  { certificate, chain }: Shown,
+  material: Tls,
   wanted?: ReadonlyArray<string>
-): Either.Either<Identity, Objection> => {
+): Either.Either<Judged, Objection> => {
+  const { pins } = material
+  let trusted: Trust.Trusted | undefined
   if (pins?.mode === "instead") {
     const validity = Certificate.validityOf(certificate)
     if (validity !== "Valid") {
@@ -59,11 +85,16 @@ export const judge = (
   } else if (socket.authorized !== true) {
     const code = String(socket.authorizationError)
     return Either.left({ reason: TlsAlert.fromVerifyCode(code), error: { code } })
+  } else {
+    const usage = wanted === undefined ? "client" : "server"
+    const found = Trust.vouched({ chain: Trust.read(chain), usage }, material)
+    if (typeof found === "string") {
+      return Either.left({ reason: found })
+    }
+    trusted = found
   }
-  return pins === undefined
-    ? Either.right(identity)
-    : Either.fromOption(Pinning.check(pins, certificate, wanted), () => ({
-        reason: "PinMismatch",
-        error: { code: Pinning.seen(certificate) }
-      }))
+  return Option.match(Pinning.identityOf(pins, certificate, wanted), {
+    onNone: () => Either.left({ reason: "PinMismatch", error: { code: Pinning.seen(certificate) } }),
+    onSome: (identity) => Either.right(Trust.of(identity, trusted))
+  })
 }

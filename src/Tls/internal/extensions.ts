@@ -1,0 +1,154 @@
+/** What Node does not read of a certificate: the path length of a CA, and the names that it may speak for (RFC 5280). */
+import type { X509Certificate } from "node:crypto"
+
+/** One name or part of a name: its context tag of GeneralName, and its content. */
+interface GeneralName {
+  readonly tag: number
+  readonly content: Buffer
+}
+
+/** What decides whether a certificate may stand in a path. */
+export interface Extensions {
+  /** Whether it says at all if it is a CA: certificates of version 1 don't. */
+  readonly hasBasicConstraints: boolean
+  /** How many intermediates may stand below it. */
+  readonly pathLength: number
+  readonly permitted: ReadonlyArray<GeneralName>
+  readonly excluded: ReadonlyArray<GeneralName>
+  /** The subject and its alternative names. */
+  readonly names: ReadonlyArray<GeneralName>
+}
+
+interface Element {
+  readonly tag: number
+  readonly content: Buffer
+}
+
+/** Throws where the bytes are no DER. Nothing deeper than what is asked for is looked at. */
+const elements = (der: Buffer): ReadonlyArray<Element> => {
+  const found: Array<Element> = []
+  for (let at = 0; at < der.length; ) {
+    const tag = der.readUInt8(at)
+    const short = der.readUInt8(at + 1)
+    const size = short > 0x80 ? short - 0x80 : 0
+    const length = size === 0 ? short : der.readUIntBE(at + 2, size)
+    const begin = at + 2 + size
+    if (short === 0x80 || length > der.length - begin) {
+      throw new Error("no DER")
+    }
+    found.push({ tag, content: der.subarray(begin, begin + length) })
+    at = begin + length
+  }
+  return found
+}
+
+const only = (der: Buffer): Buffer => elements(der)[0]?.content ?? Buffer.alloc(0)
+
+const directoryName = 0xa4
+const dnsName = 0x82
+const uri = 0x86
+const ipAddress = 0x87
+
+/** id-ce, the arc of the extensions of RFC 5280. */
+const arc = Buffer.from([0x55, 0x1d])
+const idSubjectAltName = 17
+const idBasicConstraints = 19
+const idNameConstraints = 30
+
+const subtrees = (constraints: Buffer, tag: number): ReadonlyArray<GeneralName> =>
+  elements(constraints)
+    .filter((each) => each.tag === tag)
+    .flatMap(({ content }) => elements(content))
+    .flatMap(({ content }) => elements(content).slice(0, 1))
+
+const parse = (der: Buffer): Extensions => {
+  const tbs = elements(only(only(der)))
+  const fields = tbs[0]?.tag === 0xa0 ? tbs.slice(1) : tbs
+  const subject = fields[4]?.content ?? Buffer.alloc(0)
+  const extensions = new Map<number, Buffer>()
+  for (const { content } of elements(only(tbs.find(({ tag }) => tag === 0xa3)?.content ?? Buffer.alloc(0)))) {
+    const [id, ...rest] = elements(content)
+    const value = rest.at(-1)
+    if (id?.content.length === 3 && id.content.subarray(0, 2).equals(arc) && value !== undefined) {
+      extensions.set(id.content.readUInt8(2), only(value.content))
+    }
+  }
+  const basic = extensions.get(idBasicConstraints)
+  const length = elements(basic ?? Buffer.alloc(0)).find(({ tag }) => tag === 0x02)?.content
+  const constraints = extensions.get(idNameConstraints) ?? Buffer.alloc(0)
+  return {
+    hasBasicConstraints: basic !== undefined,
+    pathLength:
+      length === undefined
+        ? Number.POSITIVE_INFINITY
+        : length.length === 1
+          ? length.readInt8(0)
+          : Number.POSITIVE_INFINITY,
+    permitted: subtrees(constraints, 0xa0),
+    excluded: subtrees(constraints, 0xa1),
+    names: [
+      ...(subject.length === 0 ? [] : [{ tag: directoryName, content: subject }]),
+      ...elements(extensions.get(idSubjectAltName) ?? Buffer.alloc(0)).map((name) =>
+        name.tag === directoryName ? { ...name, content: only(name.content) } : name
+      )
+    ]
+  }
+}
+
+const known = new WeakMap<X509Certificate, Extensions>()
+
+/** What the certificate says. Throws where that can't be read. */
+export const of = (certificate: X509Certificate): Extensions => {
+  const found = known.get(certificate) ?? parse(certificate.raw)
+  known.set(certificate, found)
+  return found
+}
+
+const text = (content: Buffer) => content.toString("latin1").toLowerCase()
+
+/** The host in a URI. */
+export const hostOf = (uri: string): string | undefined =>
+  /^[a-z][a-z0-9+.-]*:\/\/(?:[^/?#]*@)?([^/?#:@]+)/i.exec(uri)?.[1]?.toLowerCase()
+
+const isIn = (name: GeneralName, base: GeneralName): boolean => {
+  const wanted = text(base.content)
+  switch (base.tag) {
+    case dnsName: {
+      const host = text(name.content)
+      return wanted === "" || host === wanted || host.endsWith(wanted.startsWith(".") ? wanted : `.${wanted}`)
+    }
+    case uri: {
+      const host = hostOf(text(name.content)) ?? ""
+      return wanted.startsWith(".") ? host.endsWith(wanted) : host === wanted
+    }
+    case ipAddress: {
+      const size = base.content.length / 2
+      const mask = base.content.subarray(size)
+      return (
+        name.content.length === size &&
+        name.content.every((byte, index) => ((byte ^ (base.content[index] ?? 0)) & (mask[index] ?? 0)) === 0)
+      )
+    }
+    case directoryName: {
+      // Byte by byte: the same name in another encoding is another one here.
+      const rdns = only(base.content)
+      return name.content.subarray(0, rdns.length).equals(rdns)
+    }
+    default:
+      return false
+  }
+}
+
+/** Not the directory name, which has many encodings. */
+const comparable = [dnsName, uri, ipAddress]
+
+/** Whether a CA may speak for all the names of a certificate (RFC 5280, section 4.2.1.10). What can't be compared is no. */
+export const mayName = ({ excluded, permitted }: Extensions, { names }: Extensions): boolean =>
+  names.every((name) => {
+    const among = (bases: ReadonlyArray<GeneralName>) => bases.filter(({ tag }) => tag === name.tag)
+    const [allowed, denied] = [among(permitted), among(excluded)]
+    return (
+      (allowed.length === 0 || allowed.some((base) => isIn(name, base))) &&
+      denied.every((base) => comparable.includes(base.tag) && !isIn(name, base))
+    )
+  })
