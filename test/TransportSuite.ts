@@ -51,11 +51,14 @@ import { type EchoRequest, EchoRequestSchema } from "../examples/gen/echo/v1/ech
 import { EchoService, echo, serveEcho } from "./fixtures/echo.js"
 import { eventually, leavesNothing, soon, within } from "./fixtures/expect.js"
 import { captureLog, captureSpans, follow } from "./fixtures/observe.js"
+import { metadataSuite } from "./MetadataSuite.js"
 
 /** What a transport may do without. */
 export interface SuiteOptions {
   /** Whether it listens on unix sockets. Default true. */
   readonly unixSockets?: boolean | undefined
+  /** Whether responses of more than 128 fields arrive. Default true. */
+  readonly manyResponseFields?: boolean | undefined
 }
 
 const echoPath = "/echo.v1.EchoService/Echo"
@@ -157,9 +160,9 @@ export const transportSuite = <E>(
   const test = (
     title: string,
     body: () => Generator<YieldWrap<Effect.Effect<unknown, unknown, Transport.Transport | Scope.Scope>>, void, never>,
-    run: boolean = true
+    mode: boolean | "fails" = true
   ) =>
-    it.live.runIf(run)(
+    (mode === "fails" ? it.live.fails : it.live.runIf(mode))(
       title,
       () => leavesNothing(Effect.flatMap(build(), (context) => Effect.provide(Effect.gen(body), context))),
       20_000
@@ -917,6 +920,8 @@ export const transportSuite = <E>(
         expect(log.lines.map(({ text }) => text).join("\n")).toContain("grpc-status")
       })
     })
+
+    metadataSuite({ test, withOptions, manyResponseFields: options.manyResponseFields ?? true })
 
     describe("errors", () => {
       const text = "naïve 100% \n\t%41 日本語 🚀\r\nend"

@@ -16,22 +16,8 @@ export type Fields = ReadonlyArray<Field>
 
 export const contentType = "application/grpc"
 
-/** What HTTP and gRPC themselves put among the fields. */
-const reserved = new Set([
-  "content-type",
-  "content-length",
-  "te",
-  "date",
-  "host",
-  "accept-encoding",
-  "grpc-status-details-bin"
-])
-const passed = "grpc-retry-pushback-ms"
 const detailsName = "grpc-status-details-bin"
 
-const isCustom = (name: string) => !reserved.has(name) && (!name.startsWith("grpc-") || name === passed)
-
-const textPattern = /^[\x20-\x7e]*$/
 const base64Pattern = /^[A-Za-z0-9+/]*={0,2}$/
 
 const isBinary = (name: string) => name.endsWith("-bin")
@@ -45,15 +31,20 @@ const bytesOf = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, 
 export const fromMetadata = (metadata: Metadata.Metadata): Fields =>
   metadata.entries.map(([name, value]) => [name, typeof value === "string" ? value : base64(value)])
 
-/** The custom metadata among received fields. What can't be metadata is left out. */
-export const toMetadata = (fields: Fields): Metadata.Metadata => {
+/** The custom metadata among the fields of a request. What can't be metadata is left out. */
+export const ofRequest = (fields: Fields): Metadata.Metadata => toMetadata(fields, Metadata.isOfRequest)
+
+/** The custom metadata among the headers or trailers of a response. What can't be metadata is left out. */
+export const ofResponse = (fields: Fields): Metadata.Metadata => toMetadata(fields, Metadata.isOfResponse)
+
+const toMetadata = (fields: Fields, isCustom: (name: string) => boolean): Metadata.Metadata => {
   const entries: Array<Metadata.Entry> = []
   for (const [name, value] of fields) {
     if (!isCustom(name)) {
       continue
     }
     if (!isBinary(name)) {
-      if (textPattern.test(value)) {
+      if (Metadata.isText(value)) {
         entries.push([name, value])
       }
       continue
@@ -105,25 +96,18 @@ const decodeText = (text: string): string => {
   return isUtf8(decoded) ? decoded.toString("utf8") : text
 }
 
-/** The trailers of an error. Details larger than the limit are left out. */
-export const fromError = (
-  error: StatusError,
-  trailers: Metadata.Metadata,
-  metadata: Metadata.Metadata,
-  maxDetails: number
-): Fields => {
+/** The trailers of an error, with metadata that goes with it. */
+export const fromError = (error: StatusError, metadata: Metadata.Metadata): Fields => {
   const fields: Array<Field> = [["grpc-status", String(error.code)]]
   if (error.message !== "") {
     fields.push(["grpc-message", encodeText(Text.cut(error.message, Text.maxStatusMessage).toWellFormed())])
   }
-  const details = error.details.length === 0 ? none : ErrorDetails.encodeStatus(error)
-  if (details.length > 0 && details.length <= maxDetails) {
+  const details = ErrorDetails.encodeToSend(error)
+  if (details.length > 0) {
     fields.push([detailsName, base64(details)])
   }
-  return fields.concat(fromMetadata(trailers), fromMetadata(metadata))
+  return fields.concat(fromMetadata(metadata))
 }
-
-const none = new Uint8Array(0)
 
 interface Where {
   readonly method: string
@@ -133,7 +117,11 @@ interface Where {
 const unknown = 2
 
 /** The status in trailers; undefined where it is OK. */
-export const toError = (fields: Fields, where: Where): StatusError | undefined => {
+export const toError = (
+  fields: Fields,
+  where: Where,
+  metadata: Metadata.Metadata = ofResponse(fields)
+): StatusError | undefined => {
   const status = get(fields, "grpc-status")
   if (status === "0") {
     return undefined
@@ -144,7 +132,7 @@ export const toError = (fields: Fields, where: Where): StatusError | undefined =
   const details = get(fields, detailsName)
   return fromCode(/^[0-9]{1,2}$/.test(status) ? Number(status) : unknown, {
     message: decodeText(get(fields, "grpc-message") ?? ""),
-    metadata: toMetadata(fields),
+    metadata,
     details: details === undefined ? [] : ErrorDetails.decodeStatus(bytesOf(details)),
     ...where
   })

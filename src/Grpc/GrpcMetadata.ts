@@ -1,11 +1,45 @@
 import * as Grpc from "@grpc/grpc-js"
 import * as Metadata from "../Transport/Metadata.js"
 
-/** What HTTP/2 and gRPC themselves put among the headers. */
-const reserved = new Set(["content-type", "te", "date", "grpc-status-details-bin"])
-const passed = "grpc-retry-pushback-ms"
+/**
+ * What `node:http2` sends once only: a second value throws where nobody catches it. HTTP holds several values to be the same
+ * as one with commas between (RFC 9110 section 5.3).
+ */
+const singleValued = new Set([
+  "access-control-allow-credentials",
+  "access-control-max-age",
+  "access-control-request-method",
+  "age",
+  "authorization",
+  "content-encoding",
+  "content-language",
+  "content-location",
+  "content-md5",
+  "content-range",
+  "date",
+  "dnt",
+  "etag",
+  "expires",
+  "from",
+  "if-match",
+  "if-modified-since",
+  "if-none-match",
+  "if-range",
+  "if-unmodified-since",
+  "last-modified",
+  "location",
+  "max-forwards",
+  "range",
+  "referer",
+  "retry-after",
+  "tk",
+  "upgrade-insecure-requests",
+  "user-agent",
+  "x-content-type-options"
+])
 
-const isCustom = (key: string) => !reserved.has(key) && (!key.startsWith("grpc-") || key === passed)
+/** The largest metadata in HTTP/2 header fields: Node takes 64 KiB of them, of which HTTP and gRPC need some. */
+export const maxSize = 60 * 1024
 
 const none = new Grpc.Metadata()
 const noneButWait = new Grpc.Metadata({ waitForReady: true })
@@ -17,18 +51,34 @@ export const toGrpc = (metadata: Metadata.Metadata, waitForReady = false): Grpc.
   }
   const out = new Grpc.Metadata({ waitForReady })
   for (const [key, value] of metadata.entries) {
-    out.add(key, typeof value === "string" ? value : asBuffer(value))
+    if (typeof value !== "string") {
+      out.add(key, Buffer.from(value))
+    } else if (singleValued.has(key)) {
+      const [before] = out.get(key)
+      out.set(key, before === undefined ? value : `${String(before)},${value}`)
+    } else {
+      out.add(key, value)
+    }
   }
   return out
 }
 
-/** The custom metadata among received headers or trailers. */
-export const fromGrpc = (metadata: Grpc.Metadata): Metadata.Metadata => {
+/** The custom metadata among the headers of a request. */
+export const ofRequest = (metadata: Grpc.Metadata): Metadata.Metadata => fromGrpc(metadata, Metadata.isOfRequest)
+
+/** The custom metadata among the headers or trailers of a response. */
+export const ofResponse = (metadata: Grpc.Metadata): Metadata.Metadata => fromGrpc(metadata, Metadata.isOfResponse)
+
+const fromGrpc = (metadata: Grpc.Metadata, isCustom: (key: string) => boolean): Metadata.Metadata => {
   const entries: Array<Metadata.Entry> = []
   for (const key of Object.keys(metadata.toJSON())) {
     if (isCustom(key)) {
       for (const value of metadata.get(key)) {
-        entries.push([key, typeof value === "string" ? value : asBytes(value)])
+        if (typeof value !== "string") {
+          entries.push([key, asBytes(value)])
+        } else if (Metadata.isText(value)) {
+          entries.push([key, value])
+        }
       }
     }
   }

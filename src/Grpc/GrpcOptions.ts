@@ -1,6 +1,7 @@
 import type * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import * as TransportOptions from "../Transport/TransportOptions.js"
+import * as GrpcMetadata from "./GrpcMetadata.js"
 
 /**
  * The options of the gRPC transport.
@@ -62,8 +63,13 @@ export interface GrpcOptions extends TransportOptions.TransportOptions {
   readonly serverName?: string | undefined
 }
 
+const common = (options: GrpcOptions) => {
+  const settings = TransportOptions.withDefaults(options)
+  return { ...settings, maxMetadataSize: Math.min(settings.maxMetadataSize, GrpcMetadata.maxSize) }
+}
+
 export const withDefaults = (options: GrpcOptions) => ({
-  ...TransportOptions.withDefaults(options),
+  ...common(options),
   connectTimeout: TransportOptions.duration("connectTimeout", options.connectTimeout ?? "5 seconds"),
   handshakeTimeout: TransportOptions.duration("handshakeTimeout", options.handshakeTimeout ?? "5 seconds"),
   keepaliveTime: TransportOptions.duration("keepaliveTime", options.keepaliveTime ?? "5 minutes"),

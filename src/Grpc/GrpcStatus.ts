@@ -1,7 +1,8 @@
 import type * as Grpc from "@grpc/grpc-js"
 import * as ErrorDetails from "../Transport/ErrorDetails.js"
+import * as MetadataLimit from "../Transport/internal/metadataLimit.js"
 import * as Text from "../Transport/internal/text.js"
-import * as Metadata from "../Transport/Metadata.js"
+import type * as Metadata from "../Transport/Metadata.js"
 import { fromCode, type StatusError } from "../Transport/TransportError.js"
 import * as GrpcFields from "./GrpcFields.js"
 import * as GrpcMetadata from "./GrpcMetadata.js"
@@ -44,8 +45,12 @@ export const isTooManyPings = (status: Grpc.StatusObject, answered: boolean, isC
  * The error of a status other than OK. `answered` says that response headers had come: the status is then the peer's,
  * whatever its text looks like.
  */
-export const fromStatus = (status: Grpc.StatusObject, where: Where, answered: boolean): StatusError => {
-  const metadata = GrpcMetadata.fromGrpc(status.metadata)
+export const fromStatus = (
+  status: Grpc.StatusObject,
+  where: Where,
+  answered: boolean,
+  metadata: Metadata.Metadata = GrpcMetadata.ofResponse(status.metadata)
+): StatusError => {
   const packed = status.metadata.get(detailsKey)[0]
   const isOwn = isLocal(status, answered)
   const isLost = isOwn && notStarted.test(status.details)
@@ -85,16 +90,20 @@ export const checkHead = (
   return GrpcFields.checkHead(httpStatus, fields, where)
 }
 
-/** The status to send for an error, with the trailers that the handler set. */
-export const toStatus = (error: StatusError, trailers: Metadata.Metadata): Grpc.StatusObject => {
-  const metadata = GrpcMetadata.toGrpc(Metadata.concat(trailers, error.metadata)).clone()
-  if (error.details.length > 0) {
-    metadata.set(detailsKey, GrpcMetadata.asBuffer(ErrorDetails.encodeStatus(error)))
+/** The status to send for an error, with the trailers that the handler set as far as they fit. */
+export const toStatus = (
+  error: StatusError,
+  trailers: Metadata.Metadata,
+  maxMetadataSize = GrpcMetadata.maxSize
+): Grpc.StatusObject => {
+  // grpc-js percent-encodes the text, which throws on a lone surrogate, and may take three times the room.
+  const text = Text.cut(error.message, Text.maxStatusMessage).toWellFormed()
+  const details = ErrorDetails.encodeToSend(error)
+  const room = GrpcMetadata.maxSize - encodeURI(text).length - Math.ceil(details.length / 3) * 4
+  const sent = MetadataLimit.ofError(trailers, error.metadata, Math.min(maxMetadataSize, room))
+  const metadata = GrpcMetadata.toGrpc(sent).clone()
+  if (details.length > 0) {
+    metadata.set(detailsKey, GrpcMetadata.asBuffer(details))
   }
-  return {
-    code: error.code,
-    // grpc-js percent-encodes the text, which throws on a lone surrogate.
-    details: Text.cut(error.message, Text.maxStatusMessage).toWellFormed(),
-    metadata
-  }
+  return { code: error.code, details: text, metadata }
 }

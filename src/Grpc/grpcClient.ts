@@ -14,6 +14,7 @@ import type { Reverification } from "../Tls/internal/reverification.js"
 import type { Boundary } from "../Transport/internal/boundary.js"
 import * as Codec from "../Transport/internal/codec.js"
 import type { Connection, OutgoingCall } from "../Transport/internal/connection.js"
+import * as MetadataLimit from "../Transport/internal/metadataLimit.js"
 import * as Progress from "../Transport/internal/progress.js"
 import * as Reconnected from "../Transport/internal/reconnected.js"
 import * as Timers from "../Transport/internal/timers.js"
@@ -26,7 +27,7 @@ import {
   type DeadlineExceeded,
   HandshakeFailed,
   Internal,
-  ResourceExhausted,
+  type ResourceExhausted,
   Unavailable,
   Unimplemented
 } from "../Transport/TransportError.js"
@@ -297,15 +298,6 @@ interface Where {
   readonly peer: string
 }
 
-const checkMetadata = (metadata: Metadata.Metadata, limit: number, where: Where) => {
-  const size = Metadata.byteSize(metadata)
-  return size > limit
-    ? Either.left(
-        new ResourceExhausted({ message: `metadata has ${size} bytes, more than the ${limit} allowed`, ...where })
-      )
-    : Either.void
-}
-
 /** Connects, and runs calls on the channel. */
 const connectOnce = (
   settings: Settings,
@@ -351,7 +343,7 @@ const connectOnce = (
     const check = (call: OutgoingCall, where: Where): Either.Either<void, Cancelled | ResourceExhausted> =>
       closed
         ? Either.left(new Cancelled({ message: "the client was closed", processed: "no", ...where }))
-        : checkMetadata(call.metadata, settings.maxMetadataSize, where)
+        : MetadataLimit.check(call.metadata, settings.maxMetadataSize, where)
 
     const open = (path: string, call: OutgoingCall, listener: Listener): Call => {
       const where = { method: path, peer }
@@ -359,6 +351,8 @@ const connectOnce = (
       const handle = channel.grpc.createCall(path, deadline, null, null, null)
       calls.add(handle)
       let answered = false
+      /** An error arrives even with headers that are too large; messages do not. */
+      let headersFit = true
       /** Thrown on into grpc-js it would end the process. */
       const guarded = (f: () => void) => {
         try {
@@ -384,11 +378,16 @@ const connectOnce = (
               listener.onEnd(Exit.fail(unfit))
               return Cancellation.cancel(handle, "the answer is none of gRPC")
             }
-            call.onHeaders?.(GrpcMetadata.fromGrpc(headers))
+            const metadata = GrpcMetadata.ofResponse(headers)
+            headersFit = MetadataLimit.fits(metadata, settings.maxMetadataSize)
+            call.onHeaders?.(headersFit ? metadata : Metadata.empty)
           }),
         onReceiveMessage: (message: unknown) =>
           guarded(() => {
-            if (Buffer.isBuffer(message)) {
+            if (!headersFit) {
+              listener.onEnd(Exit.fail(MetadataLimit.tooLarge(settings.maxMetadataSize, where)))
+              Cancellation.cancel(handle, "the response headers are too large")
+            } else if (Buffer.isBuffer(message)) {
               listener.onMessage(GrpcMetadata.asBytes(message))
             }
           }),
@@ -403,7 +402,10 @@ const connectOnce = (
             } else {
               progress.answered()
             }
-            call.onTrailers?.(GrpcMetadata.fromGrpc(status.metadata))
+            const metadata = GrpcMetadata.ofResponse(status.metadata)
+            const trailersFit = MetadataLimit.fits(metadata, settings.maxMetadataSize)
+            const trailers = trailersFit ? metadata : Metadata.empty
+            call.onTrailers?.(trailers)
             if (status.code === Grpc.status.OK) {
               const unfit = answered ? undefined : GrpcStatus.checkHead(200, status.metadata, status.code, where)
               return listener.onEnd(
@@ -411,7 +413,9 @@ const connectOnce = (
                   ? Exit.fail(unfit)
                   : SubchannelCall.isMidMessage(handle)
                     ? Exit.fail(new Internal({ message: "the answer ended within a message", ...where }))
-                    : Exit.void
+                    : headersFit && trailersFit
+                      ? Exit.void
+                      : Exit.fail(MetadataLimit.tooLarge(settings.maxMetadataSize, where))
               )
             }
             if (GrpcStatus.isTooManyPings(status, answered, !channel.isReady())) {
@@ -419,7 +423,7 @@ const connectOnce = (
               const message = `the connection to ${peer} was lost: too_many_pings`
               return listener.onEnd(Exit.fail(new Unavailable({ message, ...where })))
             }
-            listener.onEnd(Exit.fail(GrpcStatus.fromStatus(status, where, answered)))
+            listener.onEnd(Exit.fail(GrpcStatus.fromStatus(status, where, answered, trailers)))
           })
       })
       return handle

@@ -46,11 +46,27 @@ const serverOptions = (settings: Settings): Grpc.ServerOptions => ({
  */
 const leaveDelayMillis = 250
 
+/** The fields that HTTP and gRPC send beside metadata, and more. */
+const otherFields = 64
+
+/**
+ * Node takes 128 header fields, whatever their size, and resets the stream of a request with more. What grpc-js gives to
+ * `http2.createServer` can be reached, what it gives to `http2.connect` can't: responses with more fields fail.
+ */
+const allowFields = (server: Grpc.Server, maxMetadataSize: number) => {
+  const options: unknown = Reflect.get(server, "commonServerOptions")
+  if (typeof options === "object" && options !== null) {
+    // An entry counts 33 bytes at the least.
+    Object.assign(options, { maxHeaderListPairs: Math.ceil(maxMetadataSize / 33) + otherFields })
+  }
+}
+
 const identity = (message: Buffer) => message
 
 /** A grpc-js server that knows the routes, and that is fed with connections. */
 const makeServer = (routes: ReadonlyMap<string, Route.Route>, settings: Settings) => {
   const server = new Grpc.Server(serverOptions(settings))
+  allowFields(server, settings.maxMetadataSize)
   for (const path of routes.keys()) {
     server.register(path, constVoid, identity, identity, "bidi")
   }

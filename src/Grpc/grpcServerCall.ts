@@ -13,6 +13,7 @@ import type { Boundary } from "../Transport/internal/boundary.js"
 import * as Codec from "../Transport/internal/codec.js"
 import * as IncomingCall from "../Transport/internal/incomingCall.js"
 import type * as InFlight from "../Transport/internal/inFlight.js"
+import * as MetadataLimit from "../Transport/internal/metadataLimit.js"
 import type * as Route from "../Transport/internal/route.js"
 import * as Time from "../Transport/internal/time.js"
 import * as Metadata from "../Transport/Metadata.js"
@@ -22,7 +23,6 @@ import {
   Cancelled,
   DeadlineExceeded,
   Internal,
-  ResourceExhausted,
   type StatusError,
   Unavailable,
   Unimplemented
@@ -102,30 +102,44 @@ export const serve = (
     if (incoming.response.headers.entries.length > 0) {
       sendHeaders(incoming.response)
     }
-    call.sendStatus(GrpcStatus.toStatus(error, incoming.response.trailers))
+    call.sendStatus(GrpcStatus.toStatus(error, incoming.response.trailers, settings.maxMetadataSize))
   }
 
   const sendOk = ({ response }: IncomingCall.IncomingCall) => {
     sendHeaders(response)
-    call.sendStatus(
-      response.trailers.entries.length === 0 ? ok : { ...ok, metadata: GrpcMetadata.toGrpc(response.trailers) }
-    )
+    const trailers = fitting(response.trailers)
+    call.sendStatus(trailers.entries.length === 0 ? ok : { ...ok, metadata: GrpcMetadata.toGrpc(trailers) })
   }
+
+  const fitting = (metadata: Metadata.Metadata) =>
+    MetadataLimit.fits(metadata, settings.maxMetadataSize) ? metadata : Metadata.empty
+
+  const checkResponse = (response: IncomingCall.Response) =>
+    MetadataLimit.checkResponse(response, settings.maxMetadataSize)
 
   const sendHeaders = (response: IncomingCall.Response) => {
     if (!response.headersSent) {
       response.headersSent = true
       onSent()
-      call.sendMetadata(GrpcMetadata.toGrpc(response.headers))
+      call.sendMetadata(GrpcMetadata.toGrpc(fitting(response.headers)))
     }
   }
 
-  const sendMessage = (message: unknown, { response }: IncomingCall.IncomingCall, sent: () => void) =>
-    Either.map(Codec.encode(route.method.output, message, settings.maxSendMessageSize, where), (bytes) => {
+  const sendMessage = (
+    message: unknown,
+    { response }: IncomingCall.IncomingCall,
+    sent: () => void
+  ): Either.Either<void, StatusError> => {
+    const checked = response.headersSent ? Either.void : checkResponse(response)
+    if (Either.isLeft(checked)) {
+      return checked
+    }
+    return Either.map(Codec.encode(route.method.output, message, settings.maxSendMessageSize, where), (bytes) => {
       sendHeaders(response)
       onSent()
       call.sendMessage(GrpcMetadata.asBuffer(bytes), sent)
     })
+  }
 
   const decode = (bytes: Uint8Array) => Codec.decode(route.method.input, bytes, settings, where)
 
@@ -173,20 +187,21 @@ export const serve = (
         })
       ),
       incoming,
-      (exit) => (Exit.isSuccess(exit) ? sendOk(incoming) : sendError(exit.cause, incoming))
+      (exit) => {
+        if (Exit.isFailure(exit)) {
+          return sendError(exit.cause, incoming)
+        }
+        const checked = checkResponse(incoming.response)
+        return Either.isLeft(checked) ? sendError(Cause.fail(checked.left), incoming) : sendOk(incoming)
+      }
     )
     return { push: inbox.push, halfClose: () => inbox.end(Exit.void) }
   }
 
   const accept = (received: Grpc.Metadata) => {
-    const metadata = GrpcMetadata.fromGrpc(received)
-    const size = Metadata.byteSize(metadata)
-    if (size > settings.maxMetadataSize) {
-      refuse(
-        new ResourceExhausted({
-          message: `metadata has ${size} bytes, more than the ${settings.maxMetadataSize} allowed`
-        })
-      )
+    const metadata = GrpcMetadata.ofRequest(received)
+    if (!MetadataLimit.fits(metadata, settings.maxMetadataSize)) {
+      refuse(MetadataLimit.tooLarge(settings.maxMetadataSize))
       return undefined
     }
     // grpc-js counts by the system's clock, the program by its own.

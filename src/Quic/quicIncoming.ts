@@ -16,6 +16,7 @@ import type { Deadline } from "../Transport/internal/deadlines.js"
 import type * as Inbox from "../Transport/internal/inbox.js"
 import * as IncomingCall from "../Transport/internal/incomingCall.js"
 import type * as InFlight from "../Transport/internal/inFlight.js"
+import * as MetadataLimit from "../Transport/internal/metadataLimit.js"
 import type * as Route from "../Transport/internal/route.js"
 import * as Time from "../Transport/internal/time.js"
 import * as Turns from "../Transport/internal/turns.js"
@@ -29,10 +30,10 @@ import {
   Unavailable,
   Unimplemented
 } from "../Transport/TransportError.js"
-import type { RequestHead } from "./Http3Fields.js"
+import { type RequestHead, sectionSize } from "./Http3Fields.js"
 import * as Frames from "./Http3Frames.js"
 import * as Qpack from "./Qpack.js"
-import type { Link } from "./quicLink.js"
+import { type Link, maxSentMetadata } from "./quicLink.js"
 import * as QuicMessages from "./quicMessages.js"
 import * as Varint from "./Varint.js"
 
@@ -59,9 +60,6 @@ const responseHead = Qpack.encodeLines([
 
 const okTrailer = Qpack.encodeLines([GrpcFields.ok])
 
-/** What does not fit beside the status is left out: the status itself must arrive. */
-const maxDetails = 16 * 1024
-
 /** What gRPC reads in the head of a request. */
 interface Gist {
   readonly isGrpc: boolean
@@ -85,7 +83,7 @@ const gistOf = (head: RequestHead): Gist => {
     isGrpc: method === "POST" && (GrpcFields.get(fields, "content-type") ?? "").startsWith(GrpcFields.contentType),
     encoding: GrpcFields.get(fields, "grpc-encoding") ?? "identity",
     timeout: timeout === undefined ? Option.some(Number.POSITIVE_INFINITY) : GrpcTimeout.parse(timeout),
-    hasMetadata: GrpcFields.toMetadata(fields).entries.length > 0
+    hasMetadata: GrpcFields.ofRequest(fields).entries.length > 0
   }
   if (!gist.hasMetadata) {
     gists.set(head, gist)
@@ -137,14 +135,11 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
     call.handler?.unsafeInterruptAsFork(FiberId.none)
   }
 
-  const fits = (metadata: Metadata.Metadata) => metadata.entries.length === 0 || Metadata.byteSize(metadata) <= most()
-  const most = () =>
-    Math.min(settings.maxMetadataSize, (session.peerSettings()?.maxFieldSectionSize ?? Number.POSITIVE_INFINITY) - 1024)
+  const fitting = (metadata: Metadata.Metadata) =>
+    MetadataLimit.fits(metadata, maxSentMetadata(link)) ? metadata : Metadata.empty
 
-  const checkResponse = ({ headers, trailers }: IncomingCall.Response): Either.Either<void, ResourceExhausted> =>
-    fits(headers) && fits(trailers)
-      ? Either.void
-      : Either.left(new ResourceExhausted({ message: "the response metadata is larger than the caller takes" }))
+  const checkResponse = (response: IncomingCall.Response) =>
+    MetadataLimit.checkResponse(response, maxSentMetadata(link))
 
   /** Sends what was written as the last of a stream, and wants no more of the request. */
   const sendLast = (id: number) => {
@@ -155,7 +150,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
   const writeHead = (response: IncomingCall.Response) => {
     if (!response.headersSent) {
       response.headersSent = true
-      Frames.writeHeaders(writer, fits(response.headers) ? GrpcFields.fromMetadata(response.headers) : [], responseHead)
+      Frames.writeHeaders(writer, GrpcFields.fromMetadata(fitting(response.headers)), responseHead)
     }
   }
 
@@ -165,13 +160,11 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
       writeHead(response)
     }
     const trailers = response?.trailers ?? Metadata.empty
-    const fields = GrpcFields.fromError(
-      error,
-      fits(trailers) ? trailers : Metadata.empty,
-      fits(error.metadata) ? error.metadata : Metadata.empty,
-      maxDetails
-    )
-    Frames.writeHeaders(writer, fields, isAlone ? responseHead : undefined)
+    const metadata = MetadataLimit.ofError(trailers, error.metadata, maxSentMetadata(link))
+    const fields = GrpcFields.fromError(error, metadata)
+    const isTaken = sectionSize(fields) <= (session.peerSettings()?.maxFieldSectionSize ?? Number.POSITIVE_INFINITY)
+    // The status itself must arrive.
+    Frames.writeHeaders(writer, isTaken ? fields : fields.slice(0, 1), isAlone ? responseHead : undefined)
   }
 
   const sendCause = (call: Call, cause: Cause.Cause<StatusError>) => {
@@ -198,7 +191,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
     const { response } = call.incoming
     settle(call)
     writeHead(response)
-    Frames.writeHeaders(writer, GrpcFields.fromMetadata(response.trailers), okTrailer)
+    Frames.writeHeaders(writer, GrpcFields.fromMetadata(fitting(response.trailers)), okTrailer)
     sendLast(call.id)
   }
 
@@ -262,8 +255,12 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
   const answerStream = (call: Call, { inbox, route }: Several) => {
     const { id, incoming } = call
     const requests = Stream.mapEffect(inbox.stream, (bytes) => decode(call, bytes))
+    const encodeNext = (message: unknown): Either.Either<Uint8Array, StatusError> => {
+      const checked = incoming.response.headersSent ? Either.void : checkResponse(incoming.response)
+      return Either.isLeft(checked) ? Either.left(checked.left) : encode(call, message)
+    }
     const send = (message: unknown) =>
-      Effect.flatMap(encode(call, message), (bytes) =>
+      Effect.flatMap(encodeNext(message), (bytes) =>
         Effect.async<void>((resume) => {
           writeHead(incoming.response)
           const sent = () => Turns.give(() => resume(Effect.void))
@@ -322,11 +319,8 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
         message: `the messages are compressed with ${encoding}, which this peer can't read`
       })
     }
-    const size = Metadata.byteSize(metadata)
-    if (size > settings.maxMetadataSize) {
-      return new ResourceExhausted({
-        message: `metadata has ${size} bytes, more than the ${settings.maxMetadataSize} allowed`
-      })
+    if (!MetadataLimit.fits(metadata, settings.maxMetadataSize)) {
+      return MetadataLimit.tooLarge(settings.maxMetadataSize)
     }
     if (Option.isNone(timeout)) {
       return new Internal({ message: "the header grpc-timeout is malformed" })
@@ -347,7 +341,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
       return reject(id, new Unimplemented({ message: `unknown method ${path}` }))
     }
     const gist = gistOf(head)
-    const metadata = gist.hasMetadata ? GrpcFields.toMetadata(head.fields) : Metadata.empty
+    const metadata = gist.hasMetadata ? GrpcFields.ofRequest(head.fields) : Metadata.empty
     const objected = objection(gist, metadata)
     if (objected !== undefined) {
       return reject(id, objected)

@@ -31,7 +31,16 @@ export interface Link {
 }
 
 /** What a header or trailer section may have beside the metadata: the status with its text and details. */
-const statusSize = 32 * 1024
+const statusSize = 40 * 1024
+
+/** What HTTP and gRPC put beside the metadata at the least, where the peer's limit is for all of a section. */
+const otherSize = 1024
+
+/** The largest metadata to send: both ends' limits hold. */
+export const maxSentMetadata = ({ session, settings }: Pick<Link, "session" | "settings">): number => {
+  const peers = session.peerSettings()?.maxFieldSectionSize
+  return peers === undefined ? settings.maxMetadataSize : Math.min(settings.maxMetadataSize, peers - otherSize)
+}
 
 /** The largest section that this side takes. */
 export const maxFieldSectionSize = ({ maxMetadataSize }: Pick<Settings, "maxMetadataSize">): number =>

@@ -11,6 +11,7 @@ import * as Codec from "../Transport/internal/codec.js"
 import type { Connection, OutgoingCall } from "../Transport/internal/connection.js"
 import type { Deadline } from "../Transport/internal/deadlines.js"
 import * as IdTable from "../Transport/internal/idTable.js"
+import * as MetadataLimit from "../Transport/internal/metadataLimit.js"
 import * as Turns from "../Transport/internal/turns.js"
 import * as Turnstile from "../Transport/internal/turnstile.js"
 import * as Metadata from "../Transport/Metadata.js"
@@ -26,13 +27,12 @@ import {
   Unimplemented
 } from "../Transport/TransportError.js"
 import { codes, nameOf } from "./Http3Error.js"
-import { sectionSize } from "./Http3Fields.js"
 import * as Frames from "./Http3Frames.js"
 import * as Http3Message from "./Http3Message.js"
 import * as Http3Sections from "./Http3Sections.js"
 import type { RequestEvents } from "./http3Requests.js"
 import * as Qpack from "./Qpack.js"
-import { type Link, maxFieldSectionSize } from "./quicLink.js"
+import { type Link, maxFieldSectionSize, maxSentMetadata } from "./quicLink.js"
 import * as QuicMessages from "./quicMessages.js"
 import * as Varint from "./Varint.js"
 
@@ -55,6 +55,8 @@ interface Call {
   deadline: Deadline | undefined
   isOver: boolean
   hasHeaders: boolean
+  /** An error arrives even with headers that are too large; messages do not. */
+  headersFit: boolean
   hasContent: boolean
   trailers: GrpcFields.Fields | undefined
 }
@@ -141,7 +143,10 @@ export const make = (link: Link): Outgoing => {
   const fail = (call: Call, error: StatusError) => breakOff(call, Exit.fail(error))
 
   const messages: GrpcMessage.Events<Call> = {
-    onMessage: (message, call) => call.onMessage(message),
+    onMessage: (message, call) =>
+      call.headersFit
+        ? call.onMessage(message)
+        : fail(call, MetadataLimit.tooLarge(settings.maxMetadataSize, call.where)),
     onBroken: (why, call) =>
       fail(
         call,
@@ -155,12 +160,15 @@ export const make = (link: Link): Outgoing => {
   }
 
   /** The error that a whole answer comes to. */
-  const errorOf = ({ hasContent, messages, trailers, where }: Call): StatusError | undefined => {
+  const errorOf = (
+    { hasContent, messages, trailers, where }: Call,
+    metadata: Metadata.Metadata
+  ): StatusError | undefined => {
     if (trailers === undefined && hasContent) {
       return new Internal({ message: "the answer ended without a status", ...where })
     }
     return (
-      GrpcFields.toError(trailers ?? [], where) ??
+      GrpcFields.toError(trailers ?? [], where, metadata) ??
       (GrpcMessage.isMidMessage(messages)
         ? new Internal({ message: "the answer ended within a message", ...where })
         : undefined)
@@ -181,8 +189,10 @@ export const make = (link: Link): Outgoing => {
           call.trailers = fields
           return
         }
+        const headers = GrpcFields.ofResponse(fields)
+        call.headersFit = MetadataLimit.fits(headers, settings.maxMetadataSize)
         call.hasHeaders = true
-        call.options.onHeaders?.(GrpcFields.toMetadata(fields))
+        call.options.onHeaders?.(call.headersFit ? headers : Metadata.empty)
       },
       onData: (chunk, call) => {
         if (!call.isOver) {
@@ -198,12 +208,17 @@ export const make = (link: Link): Outgoing => {
         if (call.isOver) {
           return
         }
-        const error = errorOf(call)
         const { hasHeaders, options, trailers } = call
+        const received = GrpcFields.ofResponse(trailers ?? [])
+        const fits = MetadataLimit.fits(received, settings.maxMetadataSize)
+        const metadata = fits ? received : Metadata.empty
+        const error =
+          errorOf(call, metadata) ??
+          (fits && call.headersFit ? undefined : MetadataLimit.tooLarge(settings.maxMetadataSize, call.where))
         if (!hasHeaders) {
           options.onHeaders?.(Metadata.empty)
         }
-        options.onTrailers?.(GrpcFields.toMetadata(trailers ?? []))
+        options.onTrailers?.(metadata)
         // The peer is done, whether or not it has read all.
         if (error !== undefined || trailers === undefined) {
           session.cancel(call.id, "H3_NO_ERROR")
@@ -230,7 +245,7 @@ export const make = (link: Link): Outgoing => {
       fail(
         owner,
         code === "H3_EXCESSIVE_LOAD"
-          ? new ResourceExhausted({ message: `the answer has ${text}`, ...owner.where })
+          ? MetadataLimit.tooLarge(settings.maxMetadataSize, owner.where)
           : new Internal({ message: `the answer breaks the rules of HTTP/3: ${text}`, ...owner.where })
       ),
     onLost: (why, { owner }) => end(owner, Exit.fail(new Unavailable({ message: why, ...owner.where })))
@@ -253,6 +268,7 @@ export const make = (link: Link): Outgoing => {
       deadline: undefined,
       isOver: false,
       hasHeaders: false,
+      headersFit: true,
       hasContent: false,
       trailers: undefined
     }
@@ -277,16 +293,8 @@ export const make = (link: Link): Outgoing => {
     }
   }
 
-  const checkMetadata = (metadata: Metadata.Metadata, where: Where) => {
-    if (metadata.entries.length === 0) {
-      return Either.void
-    }
-    const peers = session.peerSettings()?.maxFieldSectionSize ?? Number.POSITIVE_INFINITY
-    const size = Metadata.byteSize(metadata)
-    return size <= settings.maxMetadataSize && sectionSize(GrpcFields.fromMetadata(metadata)) + 1024 <= peers
-      ? Either.void
-      : Either.left(new ResourceExhausted({ message: `metadata has ${size} bytes, more than are allowed`, ...where }))
-  }
+  const checkMetadata = (metadata: Metadata.Metadata, where: Where) =>
+    MetadataLimit.check(metadata, maxSentMetadata(link), where)
 
   const encode = <II>(method: Method.Method<unknown, unknown, Method.Shape, II>, request: II, where: Where) =>
     Codec.encode(method.input, request, settings.maxSendMessageSize, where)

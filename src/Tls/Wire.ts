@@ -79,12 +79,6 @@ export interface Settings {
 
 export const settingsSize = 20
 
-/** Whether metadata can be sent to a peer that takes so many bytes of it. */
-export const fits = (metadata: Metadata.Metadata, limit: number): boolean =>
-  metadata.entries.length === 0 ||
-  (Metadata.byteSize(metadata) <= Math.min(limit, maxMetadata) &&
-    metadata.entries.every(([key]) => key.length <= maxKey))
-
 const sizeOfValue = (value: Metadata.Value): number => (typeof value === "string" ? value.length : Bytes.sizeOf(value))
 
 /** The bytes of metadata in a frame. Throws where it can't be written, before anything is. */
@@ -183,9 +177,9 @@ export const readInto = (reader: Reader, message: Uint8Array, to: number, size: 
 export const rest = (reader: Reader): number => reader.end - reader.at
 
 const keyPattern = /^[0-9a-z_.-]+$/
-const textPattern = /^[\x20-\x7e]*$/
 
-export const readMetadata = (reader: Reader, limit: number): Metadata.Metadata => {
+/** Metadata of a request or a response. What belongs to one hop of HTTP is left out, as on the other wires. */
+export const readMetadata = (reader: Reader, limit: number, isCustom: (key: string) => boolean): Metadata.Metadata => {
   const count = readUint16(reader)
   if (count === 0) {
     return Metadata.empty
@@ -203,13 +197,18 @@ export const readMetadata = (reader: Reader, limit: number): Metadata.Metadata =
       throw new Violation("ProtocolError", "a metadata key has characters that it may not have")
     }
     if (key.endsWith("-bin")) {
-      entries.push([key, readBytes(reader, length)])
+      const bytes = readBytes(reader, length)
+      if (isCustom(key)) {
+        entries.push([key, bytes])
+      }
     } else {
       const value = readText(reader, length, "latin1")
-      if (!textPattern.test(value)) {
+      if (!Metadata.isText(value)) {
         throw new Violation("ProtocolError", "a metadata value is not printable ASCII")
       }
-      entries.push([key, value])
+      if (isCustom(key)) {
+        entries.push([key, value])
+      }
     }
   }
   return Metadata.unsafeFromEntries(entries)

@@ -58,6 +58,8 @@ export const make = (state: State.State): Receiver => {
   const checkCancelRate = makeRate(limits.maxCancelRate, "CallRate")
   const checkPingRate = makeRate(limits.maxPingRate, "PingRate")
 
+  const readResponse = (reader: Wire.Reader) => Wire.readMetadata(reader, limits.maxMetadataSize, Metadata.isOfResponse)
+
   const onSettings = (reader: Wire.Reader) => {
     if (state.peer !== undefined) {
       throw State.violation("a second SETTINGS frame")
@@ -91,7 +93,7 @@ export const make = (state: State.State): Receiver => {
       throw new Violation("FrameTooLarge", `a path of ${pathSize} bytes`)
     }
     const path = Wire.readText(reader, pathSize, "latin1")
-    const metadata = Wire.readMetadata(reader, limits.maxMetadataSize)
+    const metadata = Wire.readMetadata(reader, limits.maxMetadataSize, Metadata.isOfRequest)
     let message: Uint8Array | undefined
     if ((flags & Flag.message) !== 0) {
       checkPiece(Wire.rest(reader))
@@ -237,7 +239,7 @@ export const make = (state: State.State): Receiver => {
   }
 
   const onHeaders = (id: number, reader: Wire.Reader) => {
-    const headers = Wire.readMetadata(reader, limits.maxMetadataSize)
+    const headers = readResponse(reader)
     const call = State.findMine(state, id)
     if (call === undefined) {
       return
@@ -250,8 +252,8 @@ export const make = (state: State.State): Receiver => {
   }
 
   const onReply = (flags: number, id: number, reader: Wire.Reader) => {
-    const headers = (flags & Flag.headers) === 0 ? Metadata.empty : Wire.readMetadata(reader, limits.maxMetadataSize)
-    const trailers = (flags & Flag.trailers) === 0 ? Metadata.empty : Wire.readMetadata(reader, limits.maxMetadataSize)
+    const headers = (flags & Flag.headers) === 0 ? Metadata.empty : readResponse(reader)
+    const trailers = (flags & Flag.trailers) === 0 ? Metadata.empty : readResponse(reader)
     checkPiece(Wire.rest(reader))
     const call = State.findMine(state, id)
     if (call !== undefined) {
@@ -265,7 +267,7 @@ export const make = (state: State.State): Receiver => {
     const code = Wire.readUint8(reader)
     const message = Wire.readText(reader, Wire.readUint16(reader), "utf8")
     const details = Wire.readBytes(reader, Wire.readUint16(reader))
-    const metadata = Wire.readMetadata(reader, limits.maxMetadataSize)
+    const metadata = readResponse(reader)
     const call = State.findMine(state, id)
     if (call !== undefined) {
       State.finish(state, call)

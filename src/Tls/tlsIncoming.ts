@@ -12,13 +12,13 @@ import type { Deadline } from "../Transport/internal/deadlines.js"
 import * as IdTable from "../Transport/internal/idTable.js"
 import * as IncomingCall from "../Transport/internal/incomingCall.js"
 import type * as InFlight from "../Transport/internal/inFlight.js"
+import * as MetadataLimit from "../Transport/internal/metadataLimit.js"
 import type * as Route from "../Transport/internal/route.js"
 import * as Time from "../Transport/internal/time.js"
 import * as Metadata from "../Transport/Metadata.js"
 import {
   Cancelled,
   DeadlineExceeded,
-  ResourceExhausted,
   type StatusError,
   Unavailable,
   Unimplemented
@@ -102,21 +102,16 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
 
   const interrupt = (id: number) => forget(id)?.handler?.unsafeInterruptAsFork(FiberId.none)
 
-  const fits = (metadata: Metadata.Metadata) =>
-    Wire.fits(metadata, Math.min(settings.maxMetadataSize, wire.peerSettings()?.maxMetadataSize ?? 0))
-
-  const checkResponse = ({ headers, trailers }: IncomingCall.Response): Either.Either<void, ResourceExhausted> =>
-    fits(headers) && fits(trailers)
-      ? Either.void
-      : Either.left(new ResourceExhausted({ message: "the response metadata is larger than the caller takes" }))
+  const maxMetadataSize = () => Math.min(settings.maxMetadataSize, wire.peerSettings()?.maxMetadataSize ?? 0)
+  const fits = (metadata: Metadata.Metadata) => MetadataLimit.fits(metadata, maxMetadataSize())
+  const checkResponse = (response: IncomingCall.Response) => MetadataLimit.checkResponse(response, maxMetadataSize())
 
   const sendError = (id: number, error: StatusError, trailers: Metadata.Metadata) => {
-    const metadata = Metadata.concat(trailers, error.metadata)
     wire.sendTrailers(id, {
       code: error.code,
       message: error.message,
-      details: error.details.length === 0 ? noDetails : ErrorDetails.encodeStatus(error),
-      metadata: fits(metadata) ? metadata : Metadata.empty
+      details: ErrorDetails.encodeToSend(error),
+      metadata: MetadataLimit.ofError(trailers, error.metadata, maxMetadataSize())
     })
     link.flush()
   }
@@ -151,7 +146,9 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
 
   const sendOk = (id: number, response: IncomingCall.Response) => {
     sendHeaders(id, response)
-    wire.sendTrailers(id, { code: 0, message: "", details: noDetails, metadata: response.trailers })
+    // A fiber that the handler left behind may have set more since it was checked.
+    const metadata = fits(response.trailers) ? response.trailers : Metadata.empty
+    wire.sendTrailers(id, { code: 0, message: "", details: noDetails, metadata })
     link.flush()
   }
 
@@ -256,11 +253,15 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
 
     const stream = (route: Route.StreamRoute) => {
       const inbox = TlsStream.makeInbox(link, () => id, decode)
-      const encodeNext = (message: unknown) =>
-        Either.map(encode(message), (bytes) => {
-          sendHeaders(id, incoming.response)
-          return bytes
-        })
+      const encodeNext = (message: unknown) => {
+        const { response } = incoming
+        const checked = response.headersSent ? Either.void : checkResponse(response)
+        const bytes = Either.isLeft(checked) ? Either.left(checked.left) : encode(message)
+        if (Either.isRight(bytes)) {
+          sendHeaders(id, response)
+        }
+        return bytes
+      }
       const call: Call = {
         handler: undefined,
         deadline: undefined,

@@ -8,6 +8,7 @@ import * as Codec from "../Transport/internal/codec.js"
 import type { Connection, OutgoingCall } from "../Transport/internal/connection.js"
 import type { Deadline } from "../Transport/internal/deadlines.js"
 import * as IdTable from "../Transport/internal/idTable.js"
+import * as MetadataLimit from "../Transport/internal/metadataLimit.js"
 import * as Turnstile from "../Transport/internal/turnstile.js"
 import * as Metadata from "../Transport/Metadata.js"
 import type * as Method from "../Transport/Method.js"
@@ -17,7 +18,8 @@ import {
   DeadlineExceeded,
   fromCode,
   type Internal,
-  ResourceExhausted,
+  InvalidArgument,
+  type ResourceExhausted,
   type StatusError,
   Unavailable,
   Unimplemented
@@ -120,12 +122,17 @@ export const make = (link: Link): Outgoing => {
     return id
   }
 
-  const checkMetadata = (metadata: Metadata.Metadata, where: Where) => {
-    const limit = Math.min(settings.maxMetadataSize, wire.peerSettings()?.maxMetadataSize ?? 0)
-    return Wire.fits(metadata, limit)
-      ? Either.void
-      : Either.left(new ResourceExhausted({ message: `metadata has more than the ${limit} bytes allowed`, ...where }))
-  }
+  const checkOpen = (
+    metadata: Metadata.Metadata,
+    where: Where
+  ): Either.Either<void, InvalidArgument | ResourceExhausted> =>
+    where.method.length > Wire.maxPath
+      ? Either.left(new InvalidArgument({ message: `a method's path has at most ${Wire.maxPath} bytes`, ...where }))
+      : MetadataLimit.check(
+          metadata,
+          Math.min(settings.maxMetadataSize, wire.peerSettings()?.maxMetadataSize ?? 0),
+          where
+        )
 
   const encode = <II>(method: Method.Method<unknown, unknown, Method.Shape, II>, request: II, where: Where) =>
     Codec.encode(
@@ -146,7 +153,7 @@ export const make = (link: Link): Outgoing => {
       if (link.isClosed()) {
         return Effect.fail(Turnstile.closedBefore(where))
       }
-      const bytes = Either.flatMap(checkMetadata(call.metadata, where), () => encode(method, request, where))
+      const bytes = Either.flatMap(checkOpen(call.metadata, where), () => encode(method, request, where))
       if (Either.isLeft(bytes)) {
         return Effect.fail(bytes.left)
       }
@@ -193,7 +200,7 @@ export const make = (link: Link): Outgoing => {
     Stream.unwrapScoped(
       Effect.gen(function* () {
         const where = { method: method.path, peer: link.name }
-        yield* checkMetadata(call.metadata, where)
+        yield* checkOpen(call.metadata, where)
         if (link.isClosed()) {
           return yield* Turnstile.closedBefore(where)
         }

@@ -23,7 +23,7 @@ import * as Tracing from "./internal/tracing.js"
 import * as Metadata from "./Metadata.js"
 import type * as Method from "./Method.js"
 import type * as Service from "./Service.js"
-import { type CallError, DeadlineExceeded, InvalidArgument } from "./TransportError.js"
+import { type CallError, DeadlineExceeded, InvalidArgument, ResourceExhausted } from "./TransportError.js"
 
 /**
  * What holds for all calls of a client, where a call does not say otherwise.
@@ -104,29 +104,40 @@ export interface Defaults extends ClientOptions {
   readonly timeout: Duration.DurationInput
 }
 
+/** The same, with the metadata checked once for all calls. */
+interface Settled extends Omit<Defaults, "metadata"> {
+  readonly metadata: Checked
+}
+
 type UnknownMethod = Method.Method<unknown, unknown, Method.Shape, unknown, unknown>
 
-const mergeMetadata = (defaults: Metadata.Input | undefined, own: Metadata.Input | undefined) =>
-  defaults === undefined
-    ? own === undefined
-      ? Either.right(Metadata.empty)
-      : Metadata.fromInput(own)
-    : own === undefined
-      ? Metadata.fromInput(defaults)
-      : Either.zipWith(Metadata.fromInput(defaults), Metadata.fromInput(own), Metadata.concat)
+type Checked = Either.Either<Metadata.Metadata, Metadata.MetadataError>
+
+const noMetadata: Checked = Either.right(Metadata.empty)
+
+const checkMetadata = (input: Metadata.Input | undefined): Checked =>
+  input === undefined ? noMetadata : Metadata.fromInput(input)
+
+const mergeMetadata = (defaults: Checked, own: Metadata.Input | undefined): Checked =>
+  own === undefined ? defaults : Either.zipWith(defaults, Metadata.fromInput(own), Metadata.concat)
 
 /** Runs a call with its options settled: metadata checked, the deadline inherited, a span around where one is wanted. */
 const prepare = <A, E>(
   method: UnknownMethod,
-  defaults: Defaults,
+  defaults: Settled,
   options: CallOptions,
   run: (call: OutgoingCall) => Effect.Effect<A, E>
-): Effect.Effect<A, E | InvalidArgument | DeadlineExceeded> =>
+): Effect.Effect<A, E | InvalidArgument | ResourceExhausted | DeadlineExceeded> =>
   Effect.withFiberRuntime((fiber) => {
     const metadata = mergeMetadata(defaults.metadata, options.metadata)
     const where = { method: method.path, peer: defaults.peer }
     if (Either.isLeft(metadata)) {
-      return Effect.fail(new InvalidArgument({ message: metadata.left.message, ...where }))
+      const { message, reason } = metadata.left
+      return Effect.fail(
+        reason === "TooLarge"
+          ? new ResourceExhausted({ message, ...where })
+          : new InvalidArgument({ message, ...where })
+      )
     }
     const timeout = Math.min(
       Duration.toMillis(options.timeout ?? defaults.timeout),
@@ -146,7 +157,7 @@ const prepare = <A, E>(
       ? Effect.useSpan(
           Tracing.spanName(method.path),
           { kind: "client", attributes: Tracing.attributes(method.path, defaults.peer) },
-          (span) => run({ ...call, metadata: Metadata.concat(call.metadata, Tracing.traceparent(span)) })
+          (span) => run({ ...call, metadata: Tracing.withTraceparent(call.metadata, span) })
         )
       : run(call)
   })
@@ -161,7 +172,7 @@ const inherited = (fiber: Fiber.RuntimeFiber<unknown, unknown>): number => {
 
 const noOptions: CallOptions = {}
 
-const makeMethod = (method: UnknownMethod, connection: Connection, defaults: Defaults): unknown => {
+const makeMethod = (method: UnknownMethod, connection: Connection, defaults: Settled): unknown => {
   const stream = <E, R>(requests: Stream.Stream<unknown, E, R>, options: CallOptions = noOptions) =>
     Stream.unwrap(
       Effect.contextWithEffect((context: Context.Context<R>) =>
@@ -199,11 +210,13 @@ export const make = <S extends Service.Source>(
   service: Service.Any,
   connection: Connection,
   defaults: Defaults
-): Client<S> =>
-  Object.fromEntries(
+): Client<S> => {
+  const settled = { ...defaults, metadata: checkMetadata(defaults.metadata) }
+  return Object.fromEntries(
     Object.entries(service.methods).map(([name, method]) => [
       name,
-      makeMethod(method as UnknownMethod, connection, defaults)
+      makeMethod(method as UnknownMethod, connection, settled)
     ])
     // The names and shapes were read off the same contract that the type was made from.
   ) as Client<S>
+}

@@ -93,6 +93,33 @@ export const encodeStatus = (error: Pick<StatusError, "code" | "message" | "deta
   )
 
 /**
+ * What does not fit beside the status and the metadata of trailers, in bytes. Frames and field sections hold 64 KiB.
+ *
+ * @internal
+ */
+export const maxSize = 16 * 1024
+
+const none = new Uint8Array(0)
+
+/**
+ * The same, to send: no bytes where there are no details, and where they are too large or can't be encoded. The status
+ * itself must arrive.
+ *
+ * @internal
+ */
+export const encodeToSend = (error: Pick<StatusError, "code" | "message" | "details">): Uint8Array => {
+  if (error.details.length === 0) {
+    return none
+  }
+  try {
+    const bytes = encodeStatus(error)
+    return bytes.length > maxSize ? none : bytes
+  } catch {
+    return none
+  }
+}
+
+/**
  * The details in a `google.rpc.Status` message; none when the bytes are not one, for they come from a peer.
  *
  * @internal

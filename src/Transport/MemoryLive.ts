@@ -28,6 +28,7 @@ import type { Connection, OutgoingCall } from "./internal/connection.js"
 import * as Count from "./internal/count.js"
 import * as IncomingCall from "./internal/incomingCall.js"
 import * as InFlight from "./internal/inFlight.js"
+import * as MetadataLimit from "./internal/metadataLimit.js"
 import type { Pending } from "./internal/reconnected.js"
 import * as Route from "./internal/route.js"
 import * as SharedConnections from "./internal/sharedConnections.js"
@@ -43,7 +44,6 @@ import {
   Cancelled,
   DeadlineExceeded,
   HandshakeFailed,
-  ResourceExhausted,
   type StatusError,
   Unavailable,
   Unimplemented
@@ -124,19 +124,38 @@ const respond = (
   route: Route.Route | undefined,
   call: IncomingCall.IncomingCall,
   requests: Stream.Stream<unknown, StatusError>,
-  frames: Pick<Mailbox.Mailbox<Frame>, "offer" | "end">
+  frames: Pick<Mailbox.Mailbox<Frame>, "offer" | "end">,
+  maxMetadataSize: number
 ): Effect.Effect<void> => {
   const where = { method: call.method, peer: call.peer.address }
+  const { response } = call
+  const sent = (metadata: Metadata.Metadata) =>
+    MetadataLimit.fits(metadata, maxMetadataSize) ? Metadata.filter(metadata, Metadata.isOfResponse) : Metadata.empty
   const sendHeaders = Effect.suspend(() => {
-    if (call.response.headersSent) {
+    if (response.headersSent) {
       return Effect.void
     }
-    call.response.headersSent = true
-    return frames.offer({ _tag: "Headers", metadata: call.response.headers })
+    response.headersSent = true
+    return frames.offer({ _tag: "Headers", metadata: sent(response.headers) })
   })
+  const checkResponse = Effect.suspend(() => MetadataLimit.checkResponse(response, maxMetadataSize))
+  const checkHeaders = Effect.suspend(() => (response.headersSent ? Effect.void : checkResponse))
   const sendStatus = (status: Option.Option<StatusError>) =>
     sendHeaders.pipe(
-      Effect.zipRight(frames.offer({ _tag: "Trailers", metadata: call.response.trailers, status })),
+      Effect.zipRight(
+        Effect.suspend(() =>
+          frames.offer({
+            _tag: "Trailers",
+            metadata: sent(
+              Option.match(status, {
+                onNone: () => response.trailers,
+                onSome: ({ metadata }) => MetadataLimit.ofError(response.trailers, metadata, maxMetadataSize)
+              })
+            ),
+            status
+          })
+        )
+      ),
       Effect.zipRight(frames.end)
     )
   if (route === undefined) {
@@ -144,9 +163,9 @@ const respond = (
   }
   const answer = Stream.runForEach(Route.asStream(route)(requests, call), (message) =>
     Effect.flatMap(Codec.encode(route.method.output, message, listening.settings.maxSendMessageSize, where), (bytes) =>
-      Effect.all([sendHeaders, frames.offer({ _tag: "Message", bytes }), Turns.next], { discard: true })
+      Effect.all([checkHeaders, sendHeaders, frames.offer({ _tag: "Message", bytes }), Turns.next], { discard: true })
     )
-  )
+  ).pipe(Effect.zipRight(checkResponse))
   return Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
@@ -208,7 +227,7 @@ const connect = (settings: Settings, target: Peer.Target): Effect.Effect<Pending
       if (closed) {
         return yield* new Cancelled({ message: "the client was closed", processed: "no", ...where })
       }
-      yield* checkMetadata(call.metadata, settings, where)
+      yield* MetadataLimit.check(call.metadata, settings.maxMetadataSize, where)
       const deadline = Deadline.after(
         yield* Effect.clockWith((clock) => Effect.sync(() => Time.now(clock))),
         call.timeout
@@ -217,6 +236,8 @@ const connect = (settings: Settings, target: Peer.Target): Effect.Effect<Pending
         duration: call.timeout,
         onTimeout: () => exceeded(where)
       })
+      const maxMetadataSize = Math.min(settings.maxMetadataSize, listening.settings.maxMetadataSize)
+      yield* MetadataLimit.check(call.metadata, maxMetadataSize, where)
       const frames = yield* Effect.acquireRelease(
         Mailbox.make<Frame, CallError | E>(window),
         (frames) => frames.shutdown
@@ -226,7 +247,7 @@ const connect = (settings: Settings, target: Peer.Target): Effect.Effect<Pending
       const incoming = IncomingCall.make({
         method: method.path,
         peer: { address: "memory", identity: Option.none() },
-        metadata: call.metadata,
+        metadata: Metadata.filter(call.metadata, Metadata.isOfRequest),
         deadline,
         draining: listening.inFlight.draining,
         boundary: listening.boundary,
@@ -235,7 +256,7 @@ const connect = (settings: Settings, target: Peer.Target): Effect.Effect<Pending
       const handler = yield* Effect.acquireRelease(
         Effect.sync(() =>
           listening.inFlight.fork(
-            respond(listening, route, incoming, Mailbox.toStream(received), frames),
+            respond(listening, route, incoming, Mailbox.toStream(received), frames, maxMetadataSize),
             route?.context ?? Context.empty(),
             incoming,
             constVoid
@@ -296,16 +317,6 @@ const during = <A>(set: Set<A>, entry: A) =>
 
 const exceeded = (where: Where) => new DeadlineExceeded({ message: "the deadline passed", ...where })
 
-const checkMetadata = (metadata: Metadata.Metadata, settings: Settings, where: Where) => {
-  const size = Metadata.byteSize(metadata)
-  return size > settings.maxMetadataSize
-    ? new ResourceExhausted({
-        message: `metadata has ${size} bytes, more than the ${settings.maxMetadataSize} allowed`,
-        ...where
-      })
-    : Effect.void
-}
-
 /** The calling side of one frame: messages go on, the rest is reported to who asked for it. */
 const read = <O>(
   frame: Frame,
@@ -324,7 +335,7 @@ const read = <O>(
       return Effect.map(Codec.decode(method.output, frame.bytes, settings, where), (message) => [message])
     case "Trailers": {
       const status = Option.map(frame.status, (status) => Status.received(status, frame.metadata, where))
-      call.onTrailers?.(Option.match(status, { onNone: () => frame.metadata, onSome: (error) => error.metadata }))
+      call.onTrailers?.(frame.metadata)
       return Option.match(status, { onNone: () => Effect.succeed([]), onSome: Effect.fail })
     }
   }

@@ -8,9 +8,11 @@ import * as Data from "effect/Data"
 import * as Either from "effect/Either"
 import * as Inspectable from "effect/Inspectable"
 import * as Option from "effect/Option"
+import * as ParseResult from "effect/ParseResult"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import * as Bytes from "./internal/bytes.js"
 
 /**
  * @since 0.1.0
@@ -25,8 +27,20 @@ export const TypeId: unique symbol = Symbol.for("effect-transport/Metadata")
 export type TypeId = typeof TypeId
 
 /**
- * An ordered, immutable multimap. Keys are lower case ASCII; the value of a key that ends in `-bin` is bytes, any other
- * value is printable ASCII text.
+ * An ordered, immutable multimap. Keys are lower case ASCII of at most 255 characters; the value of a key that ends in
+ * `-bin` is bytes, any other value is printable ASCII text.
+ *
+ * The rule is the same on every wire, and checked before anything is sent. No key may be
+ *
+ * - `grpc-*`, but for `grpc-retry-pushback-ms`, which gRFC A6 leaves to handlers;
+ * - a pseudo-header field (`:path`), or a field of the connection or of one hop: `connection`, `keep-alive`,
+ *   `proxy-connection`, `transfer-encoding`, `upgrade`, `te`, `trailer` (RFC 9110 section 7.6.1, RFC 9113 section 8.2.2),
+ *   `http2-settings` (RFC 7540 section 3.2.1), and what is between a client and its proxy, `proxy-authenticate`,
+ *   `proxy-authorization` and `proxy-authentication-info` (RFC 9110 section 11.7);
+ * - a field that frames the message: `host`, `content-length`, `content-type`.
+ *
+ * None of these is in metadata that was received either, so that a handler may pass on `call.metadata` as it is. Nor are the
+ * fields that HTTP stacks write by themselves: `user-agent` and `accept-encoding` of a request, `date` of a response.
  *
  * Source: "PROTOCOL-HTTP2.md" of gRPC, production `Custom-Metadata`.
  *
@@ -78,6 +92,8 @@ export type Input = Metadata | Iterable<Entry> | { readonly [key: string]: Value
  */
 export class MetadataError extends Data.TaggedError("MetadataError")<{
   readonly key: string
+  /** `TooLarge`: all entries together have more than 1 MiB, the most that any transport takes. */
+  readonly reason: "Invalid" | "TooLarge"
   readonly message: string
 }> {}
 
@@ -117,70 +133,161 @@ export const isMetadata = (u: unknown): u is Metadata => Predicate.hasProperty(u
  * @since 0.1.0
  * @category constructors
  */
-export const empty: Metadata = Object.assign(Object.create(Proto), { entries: [] })
+export const empty: Metadata = Object.freeze(Object.assign(Object.create(Proto), { entries: Object.freeze([]) }))
 
 const keyPattern = /^[0-9a-z_.-]+$/
-/** TlsLive counts a key's bytes in one. */
+const inputKeyPattern = /^[0-9A-Za-z_.-]+$/
+const textPattern = /^[\x20-\x7e]*$/
+/** TlsLive has one byte for a key's length. */
 const maxKeyLength = 255
+
+/**
+ * The most that `maxMetadataSize` may be, in bytes: reading metadata that a program gave ends here.
+ *
+ * @internal
+ */
+export const maxSize = 1024 * 1024
+
+const reserved = new Set([
+  "connection",
+  "keep-alive",
+  "proxy-connection",
+  "transfer-encoding",
+  "upgrade",
+  "http2-settings",
+  "te",
+  "trailer",
+  "proxy-authenticate",
+  "proxy-authorization",
+  "proxy-authentication-info",
+  "host",
+  "content-length",
+  "content-type",
+  // The objects that hold header fields in Node and grpc-js have no place for it.
+  "__proto__"
+])
 /** The one reserved key that handlers set: gRFC A6 leaves it to them. */
 const pushback = "grpc-retry-pushback-ms"
-const textPattern = /^[\x20-\x7e]*$/
 
-const invalid = (key: string, message: string) => Either.left(new MetadataError({ key, message }))
+const isReserved = (name: string): boolean => reserved.has(name) || (name.startsWith("grpc-") && name !== pushback)
 
-const checkEntry = (key: string, value: Value): Either.Either<Entry, MetadataError> => {
-  const name = key.toLowerCase()
-  if (!keyPattern.test(name)) {
-    return invalid(key, `metadata key ${JSON.stringify(key)} has characters other than 0-9 a-z _ . -`)
+const isPassedOn = (name: string): boolean => !isReserved(name) && name.length <= maxKeyLength && keyPattern.test(name)
+
+/**
+ * Whether a field of a request that was received is metadata: one that may be sent on.
+ *
+ * @internal
+ */
+export const isOfRequest = (name: string): boolean =>
+  name !== "user-agent" && name !== "accept-encoding" && isPassedOn(name)
+
+/**
+ * The same for response headers and trailers.
+ *
+ * @internal
+ */
+export const isOfResponse = (name: string): boolean => name !== "date" && isPassedOn(name)
+
+/**
+ * Whether a received value is one that may be sent on.
+ *
+ * @internal
+ */
+export const isText = (value: string): boolean => textPattern.test(value)
+
+const isBinary = (name: string): boolean => name.endsWith("-bin")
+
+/** The size of an entry as RFC 9113 counts it, of bytes in base64. */
+const sizeOfEntry = (key: string, value: Value): number =>
+  32 + key.length + (typeof value === "string" ? value.length : Math.ceil(Bytes.sizeOf(value) / 3) * 4)
+
+const quote = (key: unknown): string =>
+  typeof key === "string" ? JSON.stringify(key.length <= 64 ? key : `${key.slice(0, 64)}...`) : typeof key
+
+const invalid = (key: unknown, message: string) =>
+  new MetadataError({
+    key: typeof key === "string" ? key : "",
+    reason: "Invalid",
+    message: `metadata key ${quote(key)} ${message}`
+  })
+
+const checkKey = (key: unknown): MetadataError | undefined => {
+  if (typeof key !== "string" || !inputKeyPattern.test(key.slice(0, maxKeyLength))) {
+    return invalid(key, "has characters other than 0-9 a-z _ . -")
   }
-  if (name.length > maxKeyLength) {
-    return invalid(
-      key,
-      `metadata key ${JSON.stringify(`${key.slice(0, 32)}...`)} has more than ${maxKeyLength} characters`
-    )
+  if (key.length > maxKeyLength) {
+    return invalid(key, `has more than ${maxKeyLength} characters`)
   }
-  if (name.startsWith("grpc-") && name !== pushback) {
-    return invalid(key, `metadata key ${JSON.stringify(key)} is reserved`)
-  }
-  if (name.endsWith("-bin")) {
-    return value instanceof Uint8Array
-      ? Either.right([name, value])
-      : invalid(key, `metadata key ${JSON.stringify(key)} ends in -bin and takes a Uint8Array`)
+  return isReserved(key.toLowerCase()) ? invalid(key, "is reserved") : undefined
+}
+
+const checkValue = (key: string, name: string, value: unknown): MetadataError | undefined => {
+  if (isBinary(name)) {
+    return Bytes.isBytes(value) ? undefined : invalid(key, "ends in -bin and takes a Uint8Array")
   }
   if (typeof value !== "string") {
-    return invalid(key, `metadata key ${JSON.stringify(key)} takes text; bytes go under a key that ends in -bin`)
+    return invalid(key, "takes text; bytes go under a key that ends in -bin")
   }
-  return textPattern.test(value)
-    ? Either.right([name, value.trim()])
-    : invalid(key, `the value of metadata key ${JSON.stringify(key)} is not printable ASCII`)
+  return textPattern.test(value) ? undefined : invalid(key, "has a value that is not printable ASCII")
 }
 
 const isIterable = (input: Exclude<Input, Metadata>): input is Iterable<Entry> => Symbol.iterator in input
 
+const collect = (
+  pairs: Iterable<readonly [string, Value | ReadonlyArray<Value>]>
+): Either.Either<Metadata, MetadataError> => {
+  const out: Array<Entry> = []
+  let size = 0
+  for (const [key, values] of pairs) {
+    const wrongKey = checkKey(key)
+    if (wrongKey !== undefined) {
+      return Either.left(wrongKey)
+    }
+    const name = key.toLowerCase()
+    for (const value of Array.isArray(values) ? (values as ReadonlyArray<Value>) : [values as Value]) {
+      size += typeof value === "string" || Bytes.isBytes(value) ? sizeOfEntry(name, value) : 0
+      if (size > maxSize) {
+        return Either.left(
+          new MetadataError({ key, reason: "TooLarge", message: `metadata has more than the ${maxSize} bytes allowed` })
+        )
+      }
+      const wrongValue = checkValue(key, name, value)
+      if (wrongValue !== undefined) {
+        return Either.left(wrongValue)
+      }
+      out.push(Object.freeze<[string, Value]>([name, typeof value === "string" ? value.trim() : new Uint8Array(value)]))
+    }
+  }
+  return Either.right(markChecked(unsafeFromEntries(out)))
+}
+
 /**
- * Checks the input and brings its keys to lower case.
+ * What has been checked and can't change since. That an object has the type says nothing: it may be made by hand, or hold
+ * what a peer has sent.
+ */
+const checked = new WeakSet<Metadata>()
+
+const markChecked = (metadata: Metadata): Metadata => {
+  Object.freeze(metadata.entries)
+  checked.add(Object.freeze(metadata))
+  return metadata
+}
+
+/**
+ * Checks the input and brings its keys to lower case. Bytes are copied: what becomes of the input later changes nothing.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const fromInput = (input: Input): Either.Either<Metadata, MetadataError> => {
-  if (isMetadata(input)) {
+  if (isMetadata(input) && (input === empty || checked.has(input))) {
     return Either.right(input)
   }
-  const out: Array<Entry> = []
-  const pairs: Iterable<readonly [string, Value | ReadonlyArray<Value>]> = isIterable(input)
-    ? input
-    : Object.entries(input)
-  for (const [key, values] of pairs) {
-    for (const value of Array.isArray(values) ? (values as ReadonlyArray<Value>) : [values as Value]) {
-      const entry = checkEntry(key, value)
-      if (Either.isLeft(entry)) {
-        return Either.left(entry.left)
-      }
-      out.push(entry.right)
-    }
+  try {
+    return collect(isMetadata(input) ? input.entries : isIterable(input) ? input : Object.entries(input))
+  } catch {
+    return Either.left(new MetadataError({ key: "", reason: "Invalid", message: "the metadata can't be read" }))
   }
-  return Either.right(unsafeFromEntries(out))
 }
 
 /**
@@ -228,11 +335,20 @@ export const getAll = <const K extends string>(self: Metadata, key: K): Readonly
  * @category combinators
  */
 export const concat = (self: Metadata, that: Metadata): Metadata =>
-  that.entries.length === 0
-    ? self
-    : self.entries.length === 0
-      ? that
-      : unsafeFromEntries([...self.entries, ...that.entries])
+  that.entries.length === 0 ? self : self.entries.length === 0 ? that : concatAll(self, that)
+
+const concatAll = (self: Metadata, that: Metadata): Metadata => {
+  const all = unsafeFromEntries([...self.entries, ...that.entries])
+  return checked.has(self) && checked.has(that) ? markChecked(all) : all
+}
+
+/**
+ * The entries whose names pass.
+ *
+ * @internal
+ */
+export const filter = (self: Metadata, passes: (name: string) => boolean): Metadata =>
+  self.entries.every(([name]) => passes(name)) ? self : unsafeFromEntries(self.entries.filter(([name]) => passes(name)))
 
 /**
  * The size as HTTP/2 and QPACK count it: key, value and 32 bytes an entry.
@@ -243,11 +359,7 @@ export const concat = (self: Metadata, that: Metadata): Metadata =>
  * @category getters
  */
 export const byteSize = (self: Metadata): number =>
-  self.entries.reduce(
-    (size, [key, value]) =>
-      size + 32 + key.length + (typeof value === "string" ? value.length : Math.ceil(value.length / 3) * 4),
-    0
-  )
+  self.entries.reduce((size, [key, value]) => size + sizeOfEntry(key, value), 0)
 
 const EntrySchema = Schema.Tuple(Schema.String, Schema.Union(Schema.String, Schema.Uint8Array))
 
@@ -260,8 +372,9 @@ const EntrySchema = Schema.Tuple(Schema.String, Schema.Union(Schema.String, Sche
 export const MetadataSchema: Schema.Schema<
   Metadata,
   ReadonlyArray<readonly [string, string | ReadonlyArray<number>]>
-> = Schema.transform(Schema.Array(EntrySchema), Schema.declare(isMetadata, { identifier: "Metadata" }), {
+> = Schema.transformOrFail(Schema.Array(EntrySchema), Schema.declare(isMetadata, { identifier: "Metadata" }), {
   strict: true,
-  decode: (entries) => unsafeFromEntries(entries),
-  encode: (metadata) => metadata.entries
+  decode: (entries, _, ast) =>
+    Either.mapLeft(fromInput(entries), ({ message }) => new ParseResult.Type(ast, entries, message)),
+  encode: (metadata) => Either.right(metadata.entries)
 })

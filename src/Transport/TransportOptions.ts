@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
+import * as Metadata from "./Metadata.js"
 
 /**
  * @since 0.1.0
@@ -25,7 +26,10 @@ export interface TransportOptions {
    * or more, so that this is what a message of 4 MiB may cost beyond its size. Raise it for a contract with longer lists.
    */
   readonly maxMessageElements?: number | undefined
-  /** The largest metadata of a call, in bytes as RFC 9113 section 6.5.2 counts them. Default 16 KiB. */
+  /**
+   * The largest metadata of a call, in bytes as RFC 9113 section 6.5.2 counts them. Default 16 KiB. At most 1 MiB in memory
+   * and over QUIC, 60 KiB over gRPC, whose HTTP/2 takes 64 KiB of header fields, and 32 KiB over TLS, where it is in a frame.
+   */
   readonly maxMetadataSize?: number | undefined
   /**
    * Answers of one connection that its peer has not read, in bytes, above which a listener lets further ones wait with their
@@ -70,7 +74,7 @@ export const withDefaults = (options: TransportOptions) => ({
   maxSendMessageSize: options.maxSendMessageSize ?? 4 * 1024 * 1024,
   maxReceiveMessageSize: options.maxReceiveMessageSize ?? 4 * 1024 * 1024,
   maxMessageElements: options.maxMessageElements ?? 65_536,
-  maxMetadataSize: options.maxMetadataSize ?? 16 * 1024,
+  maxMetadataSize: Math.min(options.maxMetadataSize ?? 16 * 1024, Metadata.maxSize),
   maxUnsentBytes: options.maxUnsentBytes ?? 8 * 1024 * 1024,
   maxBufferedBytes: options.maxBufferedBytes ?? 512 * 1024 * 1024,
   maxConcurrentStreams: options.maxConcurrentStreams ?? 100

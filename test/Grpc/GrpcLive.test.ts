@@ -8,8 +8,13 @@ const dev = Credentials.layerDev()
 /** A listener that returns is found soon. */
 const quick = { initialReconnectBackoff: "50 millis", maxReconnectBackoff: "200 millis" } as const
 
-transportSuite("GrpcLive, mutual TLS", (options) => Layer.provide(Grpc.layer({ ...quick, ...options }), dev))
+/** What Node has no option for that grpc-js passes on: a client takes 128 fields of a response. */
+const engine = { manyResponseFields: false }
 
-transportSuite("GrpcLive, insecure", (options) =>
-  Layer.provide(Grpc.layer({ ...quick, ...options }), Credentials.insecure)
+transportSuite("GrpcLive, mutual TLS", (options) => Layer.provide(Grpc.layer({ ...quick, ...options }), dev), engine)
+
+transportSuite(
+  "GrpcLive, insecure",
+  (options) => Layer.provide(Grpc.layer({ ...quick, ...options }), Credentials.insecure),
+  engine
 )

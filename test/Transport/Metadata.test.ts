@@ -1,9 +1,13 @@
 import { describe, expect, it } from "@effect/vitest"
+import * as Grpc from "@grpc/grpc-js"
 import * as Either from "effect/Either"
 import * as FastCheck from "effect/FastCheck"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { Metadata } from "effect-transport"
+import * as GrpcFields from "../../src/Grpc/GrpcFields.js"
+import * as GrpcMetadata from "../../src/Grpc/GrpcMetadata.js"
+import * as Wire from "../../src/Tls/Wire.js"
 
 const key = FastCheck.oneof(
   FastCheck.string(),
@@ -105,5 +109,61 @@ describe("Metadata", () => {
   ] as const)("refuses %s", (_, input) => {
     expect(Either.isLeft(Metadata.fromInput(input))).toBe(true)
     expect(() => Metadata.make(input)).toThrow(Metadata.MetadataError)
+  })
+})
+
+describe("metadata that was received", () => {
+  const hop = ["connection", "keep-alive", "te", "trailer", "host", "content-length", "content-type", "grpc-status"]
+  const values = ["a\tb", "ü", "a\r\nb", "\0"]
+
+  /** What a peer may send that no metadata may have, and what is left of it. */
+  const sent: ReadonlyArray<readonly [string, string]> = [
+    ...hop.map((name) => [name, "x"] as const),
+    ...values.map((value) => ["x-v", value] as const),
+    ["k".repeat(256), "x"],
+    ["x!v", "x"],
+    ["x-v", "left"]
+  ]
+
+  it("over HTTP/3 can be sent on as it is", () => {
+    for (const received of [GrpcFields.ofRequest(sent), GrpcFields.ofResponse(sent)]) {
+      expect(received.entries).toEqual([["x-v", "left"]])
+      expect(Metadata.make(received).entries).toEqual(received.entries)
+    }
+    expect(GrpcFields.ofRequest([["user-agent", "x"]]).entries).toEqual([])
+    expect(GrpcFields.ofResponse([["date", "x"]]).entries).toEqual([])
+  })
+
+  it("over HTTP/2 can be sent on as it is", () => {
+    const headers: Record<string, Array<string>> = {}
+    for (const [name, value] of sent) {
+      headers[name] = [...(headers[name] ?? []), value]
+    }
+    // grpc-js leaves out a name of which one value is bad, and says so.
+    headers["x-v"] = ["left"]
+    headers["x-bad"] = values
+    delete headers["x!v"]
+    const metadata = Grpc.Metadata.fromHttp2Headers(headers)
+    for (const received of [GrpcMetadata.ofRequest(metadata), GrpcMetadata.ofResponse(metadata)]) {
+      expect(received.entries).toEqual([["x-v", "left"]])
+    }
+  })
+
+  it("over TLS can be sent on as it is", () => {
+    const metadata = Metadata.unsafeFromEntries([...hop.map((name): Metadata.Entry => [name, "x"]), ["x-v", "left"]])
+    const bytes = Buffer.alloc(Wire.metadataSize(metadata))
+    Wire.writeMetadata(bytes, 0, metadata)
+    for (const isCustom of [Metadata.isOfRequest, Metadata.isOfResponse]) {
+      const reader = { bytes, at: 0, end: bytes.length, isOwn: false }
+      expect(Wire.readMetadata(reader, 10_000, isCustom).entries).toEqual([["x-v", "left"]])
+    }
+  })
+
+  it("decoded by its schema is checked", () => {
+    const decode = Schema.decodeUnknownEither(Metadata.MetadataSchema)
+    expect(Either.isRight(decode([["x-v", "a"]]))).toBe(true)
+    for (const entries of [[["te", "trailers"]], [["x-v", "a\nb"]], [["x-v-bin", "text"]], [["k".repeat(256), "a"]]]) {
+      expect(Either.isLeft(decode(entries))).toBe(true)
+    }
   })
 })

@@ -1,4 +1,5 @@
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as LogLevel from "effect/LogLevel"
 import type { Call, CallConnection } from "../Call.js"
 import * as Metadata from "../Metadata.js"
@@ -16,15 +17,33 @@ export interface Response {
   headers: Metadata.Metadata
   trailers: Metadata.Metadata
   headersSent: boolean
+  /** The handler set more than any transport takes, which was dropped. */
+  isTooLarge: boolean
 }
 
-// What can't travel is the handler's own mistake: it ends like any other defect of a handler.
-const checked = (input: Metadata.Input): Effect.Effect<Metadata.Metadata> => Effect.orDie(Metadata.fromInput(input))
+/** What can't travel is the handler's own mistake: it ends like any other defect of a handler. */
+const checked = (input: Metadata.Input, response: Response): Effect.Effect<Metadata.Metadata> =>
+  Effect.suspend(() => {
+    const metadata = Metadata.fromInput(input)
+    if (Either.isRight(metadata)) {
+      return Effect.succeed(metadata.right)
+    }
+    if (metadata.left.reason === "Invalid") {
+      return Effect.die(metadata.left)
+    }
+    response.isTooLarge = true
+    return Effect.succeed(Metadata.empty)
+  })
 
 type Facts = Pick<IncomingCall, "method" | "peer" | "metadata" | "deadline" | "draining" | "boundary" | "endConnection">
 
 export const make = (facts: Facts, connection: CallConnection = { peer: facts.peer }): IncomingCall => {
-  const response: Response = { headers: Metadata.empty, trailers: Metadata.empty, headersSent: false }
+  const response: Response = {
+    headers: Metadata.empty,
+    trailers: Metadata.empty,
+    headersSent: false,
+    isTooLarge: false
+  }
   return {
     method: facts.method,
     peer: facts.peer,
@@ -36,7 +55,7 @@ export const make = (facts: Facts, connection: CallConnection = { peer: facts.pe
     boundary: facts.boundary,
     endConnection: facts.endConnection,
     setHeaders: (input) =>
-      Effect.flatMap(checked(input), (headers) => {
+      Effect.flatMap(checked(input, response), (headers) => {
         if (response.headersSent) {
           return Effect.sync(() =>
             facts.boundary.log(
@@ -50,7 +69,7 @@ export const make = (facts: Facts, connection: CallConnection = { peer: facts.pe
         return Effect.void
       }),
     setTrailers: (input) =>
-      Effect.map(checked(input), (trailers) => {
+      Effect.map(checked(input, response), (trailers) => {
         response.trailers = Metadata.concat(response.trailers, trailers)
       })
   }

@@ -1,6 +1,7 @@
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as LogLevel from "effect/LogLevel"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
@@ -13,6 +14,7 @@ import * as TransportMetrics from "../TransportMetrics.js"
 import * as Boundary from "./boundary.js"
 import { exactlyOne } from "./cardinality.js"
 import type { IncomingCall } from "./incomingCall.js"
+import * as Status from "./status.js"
 import * as Tracing from "./tracing.js"
 
 /** A method whose handler and codecs are known to belong together. */
@@ -64,12 +66,14 @@ interface Shapes {
 const toStatus = (cause: Cause.Cause<unknown>, call: IncomingCall): Effect.Effect<never, StatusError> => {
   const failure = Cause.failureOption(cause)
   if (Option.isSome(failure) && isStatusError(failure.value)) {
-    return Effect.fail(failure.value)
+    const status = Status.toSend(failure.value)
+    return Either.isRight(status) ? Effect.fail(status.right) : internal(Cause.die(status.left), call)
   }
-  if (Cause.isInterruptedOnly(cause)) {
-    return Effect.failCause(cause as Cause.Cause<never>)
-  }
-  return Effect.suspend(() => {
+  return Cause.isInterruptedOnly(cause) ? Effect.failCause(cause as Cause.Cause<never>) : internal(cause, call)
+}
+
+const internal = (cause: Cause.Cause<unknown>, call: IncomingCall): Effect.Effect<never, Internal> =>
+  Effect.suspend(() => {
     const { boundary, method, peer } = call
     boundary.log(
       LogLevel.Error,
@@ -80,7 +84,6 @@ const toStatus = (cause: Cause.Cause<unknown>, call: IncomingCall): Effect.Effec
     )
     return Effect.fail(new Internal({ message: "internal error", method }))
   })
-}
 
 /** What tells the failures of one method apart, so that one of many does not hide another. */
 const kindOf = (cause: Cause.Cause<unknown>): string => {

@@ -14,11 +14,21 @@ export const isTraced = (fiber: Fiber.RuntimeFiber<unknown, unknown>): boolean =
   Context.get(fiber.getFiberRef(DefaultServices.currentServices), Tracer.Tracer) !== native ||
   Option.isSome(Context.getOption(fiber.getFiberRef(FiberRef.currentContext), Tracer.ParentSpan))
 
-/** Source: W3C Trace Context, section 3.2. */
-export const traceparent = (span: Tracer.Span): Metadata.Metadata =>
-  Metadata.unsafeFromEntries([["traceparent", `00-${span.traceId}-${span.spanId}-${span.sampled ? "01" : "00"}`]])
-
 const pattern = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})/
+
+/**
+ * Metadata of a call with the span around it, in place of another that a handler passes on. `tracestate` goes on with the
+ * trace that it belongs to; what OpenCensus has for `traceparent`, `grpc-trace-bin`, can't be metadata anyway.
+ *
+ * Source: W3C Trace Context, sections 3.2 and 3.4.
+ */
+export const withTraceparent = (metadata: Metadata.Metadata, { sampled, spanId, traceId }: Tracer.Span) => {
+  const before = Option.flatMapNullable(Metadata.get(metadata, "traceparent"), (text) => pattern.exec(text)?.[1])
+  const isSameTrace = Option.contains(before, traceId)
+  const kept = Metadata.filter(metadata, (key) => key !== "traceparent" && (key !== "tracestate" || isSameTrace))
+  const own = Metadata.unsafeFromEntries([["traceparent", `00-${traceId}-${spanId}-${sampled ? "01" : "00"}`]])
+  return Metadata.concat(kept, own)
+}
 
 const parentOf = (metadata: Metadata.Metadata): Option.Option<Tracer.ExternalSpan> =>
   metadata.entries.length === 0
