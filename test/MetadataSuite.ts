@@ -202,7 +202,7 @@ export const metadataSuite = ({ manyResponseFields, test, withOptions }: Suite):
         }
       }
       expect(log.lines.filter(({ level }) => level === "ERROR").map(({ text }) => text)).toContainEqual(
-        expect.stringContaining("metadata key \":path\"")
+        expect.stringContaining('metadata key ":path"')
       )
       yield* unary()
     })
