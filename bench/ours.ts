@@ -10,7 +10,7 @@ import { EchoService } from "../examples/gen/echo/v1/echo_pb.js"
 import * as Credentials from "../src/Tls/Credentials.js"
 import * as Transport from "../src/Transport.js"
 import type { Certificates, Connection, Consumer, Contestant } from "./contestant.js"
-import { bindHost } from "./echo.js"
+import { bindHost, host } from "./echo.js"
 
 const handlers = (consumer: Consumer) =>
   Transport.handlers(EchoService, {
@@ -33,7 +33,13 @@ const consume = (consumer: Consumer, payload: Uint8Array): Effect.Effect<void> =
     return busy === undefined ? Effect.void : Effect.promise(() => busy)
   })
 
-export const make = <E>(transport: Layer.Layer<Transport.Transport, E, Credentials.Credentials>): Contestant => {
+/** Clients of one address share its connection: a further one goes to a further address, or has a transport of its own. */
+type Further = "address" | "transport"
+
+export const make = <E>(
+  transport: Layer.Layer<Transport.Transport, E, Credentials.Credentials>,
+  further: Further = "address"
+): Contestant => {
   /** The transport, for what shall outlive the effect that starts it and live as long as the scope. */
   const open = async (certificates: Certificates) => {
     const scope = Effect.runSync(Scope.make())
@@ -48,7 +54,9 @@ export const make = <E>(transport: Layer.Layer<Transport.Transport, E, Credentia
   return {
     serve: async (certificates, consumer) => {
       const { start } = await open(certificates)
-      const listener = await start(Transport.listen([handlers(consumer)], { host: bindHost }))
+      const listener = await start(
+        Transport.listen([handlers(consumer)], { host: further === "address" ? bindHost : host })
+      )
       return listener.address.port
     },
     client: async (certificates) => {
@@ -56,11 +64,17 @@ export const make = <E>(transport: Layer.Layer<Transport.Transport, E, Credentia
       let connections = 0
       return {
         connect: async (port) => {
+          if (further === "transport") {
+            const own = await open(certificates)
+            const client = await own.start(Transport.client(EchoService, `${host}:${port}`))
+            return connection(client, own.close)
+          }
           const scope = Effect.runSync(Scope.make())
-          // Clients of one address share its connection.
           connections += 1
           const target = `127.0.${connections >> 8}.${connections & 0xff}:${port}`
-          return connection(await start(Transport.client(EchoService, target), scope), scope)
+          return connection(await start(Transport.client(EchoService, target), scope), () =>
+            run(Scope.close(scope, Exit.void))
+          )
         },
         close
       }
@@ -71,7 +85,7 @@ export const make = <E>(transport: Layer.Layer<Transport.Transport, E, Credentia
 const run = <A, E>(effect: Effect.Effect<A, E>): Promise<A> =>
   Effect.runPromise(Logger.withMinimumLogLevel(effect, LogLevel.Warning))
 
-const connection = (client: Transport.Client<typeof EchoService>, scope: Scope.CloseableScope): Connection => ({
+const connection = (client: Transport.Client<typeof EchoService>, close: () => Promise<void>): Connection => ({
   work: ({ done, next }) =>
     run(
       Effect.gen(function* () {
@@ -80,7 +94,7 @@ const connection = (client: Transport.Client<typeof EchoService>, scope: Scope.C
         }
       })
     ),
-  close: () => run(Scope.close(scope, Exit.void)),
+  close,
   download: (request, consumer) =>
     run(
       Stream.runForEach(client.echoServerStream(request, { timeout: "1 hour" }), ({ payload }) =>

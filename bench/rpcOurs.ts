@@ -5,16 +5,15 @@ import * as RpcTransport from "../src/Rpc/RpcTransport.js"
 import * as Credentials from "../src/Tls/Credentials.js"
 import * as Transport from "../src/Transport.js"
 import type { Certificates, Contestant } from "./contestant.js"
-import { bindHost } from "./echo.js"
+import { host } from "./echo.js"
 import * as Rpc from "./rpc.js"
 
 export const make = <R, E>(transport: Layer.Layer<Transport.Transport | R, E, Credentials.Credentials>): Contestant => {
   const secured = (certificates: Certificates) => Layer.provide(transport, Credentials.layerPem(certificates))
   return Rpc.make({
-    server: (certificates) =>
-      Layer.provide(RpcTransport.layerProtocolServer({ host: bindHost }), secured(certificates)),
+    server: (certificates) => Layer.provide(RpcTransport.layerProtocolServer({ host }), secured(certificates)),
     port: (context) => Context.get(context, Transport.Listener).address.port,
     client: (certificates, port) =>
-      Layer.provide(RpcTransport.layerProtocolClient(`localhost:${port}`), secured(certificates))
+      Layer.provide(RpcTransport.layerProtocolClient(`${host}:${port}`), secured(certificates))
   })
 }

@@ -1,4 +1,8 @@
 import * as Quic from "../../src/Quic/QuicLive.js"
 import * as Ours from "../ours.js"
 
-export default Ours.make(Quic.layer({ serverName: "localhost" }))
+export default Ours.make(
+  Quic.layer({ serverName: "localhost" }),
+  // A listener on a wildcard address of UDP answers from whichever address the system likes.
+  "transport"
+)
