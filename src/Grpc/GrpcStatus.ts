@@ -24,8 +24,8 @@ const notProcessed =
 /** The same, where grpc-js would try again if its retries were on: the connection was lost when the call was to begin. */
 const notStarted = /^Failed to start HTTP\/2 stream/
 
-/** The connection broke in the middle of a call: what came can't be decrypted, or is no HTTP/2. */
-const broken = /triggered by internal client error/
+/** What grpc-js says of a stream that ended without a word from gRPC, also where its connection did. */
+const reset = /^(Received RST_STREAM|Call cancelled$)/
 
 /**
  * Whether a status is none of the peer's: it has sent nothing. A peer that answers with trailers alone sends its
@@ -43,18 +43,19 @@ export const isTooManyPings = (status: Grpc.StatusObject, answered: boolean, isC
 
 /**
  * The error of a status other than OK. `answered` says that response headers had come: the status is then the peer's,
- * whatever its text looks like.
+ * whatever its text looks like. A stream that was reset because its connection is lost is `Unavailable`.
  */
 export const fromStatus = (
   status: Grpc.StatusObject,
   where: Where,
   answered: boolean,
-  metadata: Metadata.Metadata = GrpcMetadata.ofResponse(status.metadata)
+  metadata: Metadata.Metadata = GrpcMetadata.ofResponse(status.metadata),
+  isConnectionLost = false
 ): StatusError => {
   const packed = status.metadata.get(detailsKey)[0]
   const isOwn = isLocal(status, answered)
   const isLost = isOwn && notStarted.test(status.details)
-  const isBroken = isOwn && broken.test(status.details)
+  const isBroken = isConnectionLost && reset.test(status.details)
   return fromCode(isLost || isBroken ? unavailable : (status.code ?? internal), {
     message: status.details ?? "the answer can't be decompressed",
     metadata,

@@ -423,7 +423,11 @@ const connectOnce = (
               const message = `the connection to ${peer} was lost: too_many_pings`
               return listener.onEnd(Exit.fail(new Unavailable({ message, ...where })))
             }
-            listener.onEnd(Exit.fail(GrpcStatus.fromStatus(status, where, answered, trailers)))
+            listener.onEnd(
+              Exit.fail(
+                GrpcStatus.fromStatus(status, where, answered, trailers, SubchannelCall.isConnectionLost(handle))
+              )
+            )
           })
       })
       return handle

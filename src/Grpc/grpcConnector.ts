@@ -60,29 +60,36 @@ const checkFirstBytes = (
     onReadable()
     return Effect.sync(stop)
   })
-  return Effect.flatMap(Effect.timeoutOption(bytes, period), (read) => {
-    if (Option.isNone(read)) {
+  return Effect.flatMap(
+    Effect.timeoutOption(bytes, period),
+    (read): Effect.Effect<void, HandshakeFailed | Unavailable> => {
+      if (Option.isNone(read)) {
+        return Effect.void
+      }
+      if (read.value === undefined) {
+        const damage = Option.getOrUndefined(secured?.damage() ?? Option.none())
+        if (damage !== undefined) {
+          return Effect.fail(damage)
+        }
+        return Option.getOrElse(secured?.refusal() ?? Option.none(), () =>
+          hasCertificate
+            ? refused("Refused", `${peer} closed the connection right after the handshake`)
+            : refused("CertificateRequired", `${peer} closed the connection, to which no certificate was presented`)
+        )
+      }
+      const reason = GrpcRefusal.decode(read.value)
+      if (Option.isSome(reason)) {
+        return secured === undefined
+          ? refused(reason.value, `${peer} refused the connection: ${reason.value}`)
+          : Effect.fail(secured.refusedWith(reason.value))
+      }
+      if (!GrpcRefusal.isHttp2(read.value)) {
+        return refused("NoCommonProtocol", `${peer} does not speak HTTP/2`)
+      }
+      socket.unshift(read.value)
       return Effect.void
     }
-    if (read.value === undefined) {
-      return Option.getOrElse(secured?.refusal() ?? Option.none(), () =>
-        hasCertificate
-          ? refused("Refused", `${peer} closed the connection right after the handshake`)
-          : refused("CertificateRequired", `${peer} closed the connection, to which no certificate was presented`)
-      )
-    }
-    const reason = GrpcRefusal.decode(read.value)
-    if (Option.isSome(reason)) {
-      return secured === undefined
-        ? refused(reason.value, `${peer} refused the connection: ${reason.value}`)
-        : Effect.fail(secured.refusedWith(reason.value))
-    }
-    if (!GrpcRefusal.isHttp2(read.value)) {
-      return refused("NoCommonProtocol", `${peer} does not speak HTTP/2`)
-    }
-    socket.unshift(read.value)
-    return Effect.void
-  })
+  )
 }
 
 /** Makes a connected socket ready for HTTP/2. */
@@ -100,7 +107,7 @@ export const secure = (
       yield* checkFirstBytes(socket, peer, firstPlainBytesPeriod, true).pipe(
         // Without TLS there is no certificate to refuse: a peer that hangs up is one that is going away.
         Effect.catchIf(
-          (error) => error.reason === "Refused",
+          (error) => error._tag === "HandshakeFailed" && error.reason === "Refused",
           (error) => new Unavailable({ message: error.message, peer, processed: "no" })
         )
       )

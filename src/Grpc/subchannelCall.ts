@@ -31,3 +31,7 @@ export const isMidMessage = (call: Call): boolean => {
   const state = get(get(of(call), "decoder"), "readState")
   return typeof state === "number" && state !== 0
 }
+
+/** Whether the connection of a call is gone. */
+export const isConnectionLost = (call: Call): boolean =>
+  get(get(get(of(call), "transport"), "session"), "destroyed") === true

@@ -159,6 +159,41 @@ export const fromCode = (code: string): Option.Option<Refusal> => {
   )
 }
 
+/** Alerts of a peer that could not read what reached it. */
+const unreadable = new Set([
+  "UNEXPECTED_MESSAGE",
+  "BAD_RECORD_MAC",
+  "RECORD_OVERFLOW",
+  "ILLEGAL_PARAMETER",
+  "DECODE_ERROR",
+  "DECRYPTION_FAILED"
+])
+
+/** What this side finds wrong with the peer itself, in whatever state the handshake is. */
+const ofThePeer =
+  /^ERR_SSL_(PEER_DID_NOT_RETURN_A_CERTIFICATE|CERTIFICATE_VERIFY_FAILED|BAD_SIGNATURE|UNEXPECTED_EOF_WHILE_READING|.*(TOO_SMALL|TOO_WEAK|LEGACY).*)$/
+
+/** What a peer that speaks something else, or another TLS, begins with. */
+const ofAnother =
+  /^ERR_SSL_(WRONG_VERSION_NUMBER|WRONG_SSL_VERSION|PACKET_LENGTH_TOO_LONG|UNEXPECTED_MESSAGE|HTTPS?_.*REQUEST|UNKNOWN_PROTOCOL|UNSUPPORTED_PROTOCOL|VERSION_TOO_.*|NO_.*)$/
+
+/**
+ * Whether the code of an error of a TLS socket says that bytes were changed on their way, which another connection may be
+ * spared, rather than that one side refused the other. `isAgreed`: the two had already agreed on a cipher.
+ *
+ * @since 0.1.0
+ * @category refinements
+ */
+export const isDamage = (code: string, isAgreed: boolean): boolean => {
+  const refusal = fromCode(code)
+  if (Option.isNone(refusal) || !code.startsWith("ERR_SSL_")) {
+    return false
+  }
+  return refusal.value.refusedBy === "remote"
+    ? unreadable.has(alertCode.exec(code)?.[2] ?? "")
+    : !ofThePeer.test(code) && (isAgreed || !ofAnother.test(code))
+}
+
 /**
  * The `code` of an error of Node; empty where there is none.
  *

@@ -15,7 +15,15 @@ import * as Timers from "../Transport/internal/timers.js"
 import { formatAddress, type Identity } from "../Transport/Peer.js"
 import type { HandshakeFailed, HandshakeReason, Unavailable } from "../Transport/TransportError.js"
 import type { Material, Tls } from "./internal/material.js"
-import { broken, brokenOff, handshakeFailed, refusedByPeer, unreachable, vanished } from "./internal/refusals.js"
+import {
+  broken,
+  brokenOff,
+  damaged,
+  handshakeFailed,
+  refusedByPeer,
+  unreachable,
+  vanished
+} from "./internal/refusals.js"
 import { contextOptions, secureContext } from "./internal/secureContext.js"
 import * as ServerName from "./internal/serverName.js"
 import { identityOf, type Judged, judge, type Objection, shownBy } from "./internal/shown.js"
@@ -38,6 +46,8 @@ export interface SecureSocket {
   readonly identity: Option.Option<Identity>
   /** What the peer was judged by; none only where a listener does not ask for a certificate. */
   readonly evidence: Option.Option<Evidence>
+  /** What came to bytes on their way, or so one of the two says. */
+  readonly damage: () => Option.Option<Unavailable>
   /**
    * The refusal that came after the handshake. In TLS 1.3 a client is through before the server has looked at its
    * certificate: a server that does not accept it sends its alert then, just before it hangs up.
@@ -62,7 +72,13 @@ const secureSocket = (
   boundary: Boundary.Boundary | undefined
 ): SecureSocket => {
   let refusal = Option.none<HandshakeFailed>()
+  let damage = Option.none<Unavailable>()
   socket.on("error", (error) => {
+    if (TlsAlert.isDamage(TlsAlert.codeOf(error), true)) {
+      damage = Option.orElse(damage, () => Option.some(damaged(peer, error)))
+      socket.destroy()
+      return
+    }
     try {
       const alert = Option.filter(TlsAlert.fromError(error), ({ refusedBy }) => refusedBy === "remote")
       refusal = Option.orElse(refusal, () =>
@@ -76,6 +92,7 @@ const secureSocket = (
     socket,
     identity: Option.map(verified, ({ identity }) => identity),
     evidence: Option.map(verified, ({ chain, validUntil }) => ({ material, chain, validUntil })),
+    damage: () => damage,
     refusal: () => refusal,
     refusedWith: (reason) => refusedByPeer(material, peer, reason)
   }
@@ -141,14 +158,16 @@ const handshake = (
     discard()
     resume(Effect.fail(error))
   }
-  const whyFailed = (error: unknown) =>
-    Option.match(TlsAlert.fromError(error), {
-      onNone: () => ended(error),
-      onSome: ({ reason, refusedBy }) =>
-        refusedBy === "local"
-          ? refused(reason, error)
-          : refusedByPeer(material, peer, isCertificateMissing(error) ? "CertificateRequired" : reason, error)
-    })
+  const whyFailed = (error: unknown): HandshakeFailed | Unavailable =>
+    TlsAlert.isDamage(TlsAlert.codeOf(error), get(secured.getCipher(), "name") !== undefined)
+      ? damaged(peer, error)
+      : Option.match(TlsAlert.fromError(error), {
+          onNone: () => ended(error),
+          onSome: ({ reason, refusedBy }) =>
+            refusedBy === "local"
+              ? refused(reason, error)
+              : refusedByPeer(material, peer, isCertificateMissing(error) ? "CertificateRequired" : reason, error)
+        })
   const refused = (reason: HandshakeReason, error?: unknown) =>
     handshakeFailed({ reason, refusedBy: "local", peer, error, certificate: shown, nameWanted })
   // TLS 1.2 has no alert for a missing certificate and uses this one, which otherwise means that no cipher suits both.

@@ -32,7 +32,7 @@ const refusal = (
     return secured.refusedWith(text)
   }
   if (reason === "Disconnected") {
-    return Option.getOrElse(secured.refusal(), () =>
+    return Option.getOrElse(Option.orElse<Failure, Failure>(secured.damage(), secured.refusal), () =>
       secured.refusedWith(hasCertificate ? "Refused" : "CertificateRequired")
     )
   }

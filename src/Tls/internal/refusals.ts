@@ -88,6 +88,15 @@ export const unreachable = (peer: string, cause?: unknown): Unavailable =>
     ...(cause === undefined ? {} : { cause })
   })
 
+/** What came was changed on its way, or what was sent. */
+export const damaged = (peer: string, cause: unknown): Unavailable =>
+  new Unavailable({
+    message: `TLS with ${peer} was damaged on its way (${TlsAlert.codeOf(cause)})`,
+    peer,
+    processed: "no",
+    cause
+  })
+
 export const vanished = (peer: string, cause?: unknown): Unavailable =>
   new Unavailable({
     message: `${peer}: the connection ended before TLS began`,
