@@ -1,6 +1,7 @@
 import { execFile, spawnSync } from "node:child_process"
 import { readFile, rename, rm, writeFile } from "node:fs/promises"
 import { join } from "node:path"
+import { monitorEventLoopDelay } from "node:perf_hooks"
 import { promisify } from "node:util"
 import { describe, expect, it } from "@effect/vitest"
 import * as Context from "effect/Context"
@@ -88,6 +89,28 @@ describeWith(["openssl"], "PKCS#12 of OpenSSL", () => {
           }
         })
       : Effect.sync(() => console.log("skipped: OpenSSL has no legacy module here"))
+  )
+
+  it.scopedLive.each([
+    ["600,000 iterations of PBES2", ["-iter", "600000"]],
+    ["many of 3DES", ["-keypbe", "PBE-SHA1-3DES", "-certpbe", "PBE-SHA1-3DES", "-iter", "50000"]]
+  ] as const)("with %s, while other work goes on", ([, args]) =>
+    Effect.gen(function* () {
+      const { read, run } = yield* files
+      yield* run("openssl", ...export_, ...args, "-certfile", "ca.pem", "-passout", "pass:x")
+      const pfx = yield* read("a.p12")
+      const delay = monitorEventLoopDelay({ resolution: 1 })
+      let ticks = 0
+      const ticking = setInterval(() => {
+        ticks += 1
+      }, 1)
+      delay.enable()
+      yield* load({ pfx, passphrase: "x" })
+      delay.disable()
+      clearInterval(ticking)
+      expect(delay.percentile(50) / 1e6).toBeLessThan(50)
+      expect(ticks).toBeGreaterThan(20)
+    })
   )
 
   it.scopedLive("with an empty passphrase, and with none", () =>

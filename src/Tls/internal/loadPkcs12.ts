@@ -36,7 +36,7 @@ export interface Pkcs12Options {
 const toPem = (options: Pkcs12Options, source: Read): Effect.Effect<PemOptions, CredentialsError> =>
   Effect.gen(function* () {
     const { passphrase = "" } = options
-    const { certificates, keys } = yield* Effect.try({
+    const { certificates, keys } = yield* Effect.tryPromise({
       try: () =>
         Pkcs12.read(
           Buffer.from(source.text, "latin1"),

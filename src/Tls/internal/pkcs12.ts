@@ -1,10 +1,12 @@
 /**
  * PKCS#12 to the certificates and the key in it (RFC 7292). Node's own reader refuses much of what is around: RC2 and
- * 3DES, files without a MAC, files of certificates only. ASN.1, PBES2 and RC2 are node-forge's; the walk through the file
- * is here, so that none can ask for more work than anyone wants to do.
+ * 3DES, files without a MAC, files of certificates only. ASN.1, RC2 and DES are node-forge's; the walk through the file is
+ * here, so that none can ask for more work than anyone wants to do. Keys are derived beside the event loop (PBKDF2), or in
+ * short pieces of it (the derivation of PKCS#12 itself).
  */
-import { createDecipheriv, createHmac, pbkdf2Sync } from "node:crypto"
+import { createDecipheriv, createHmac, pbkdf2 } from "node:crypto"
 import { createRequire } from "node:module"
+import { promisify } from "node:util"
 import type * as Forge from "node-forge"
 import * as Kdf from "./pkcs12Kdf.js"
 
@@ -58,6 +60,17 @@ const hmacs = new Map<string, keyof typeof Kdf.hashes>([
 /** The key of a PBMAC1 in bytes: RFC 9579, section 9, advises against shorter ones, and nobody writes longer ones. */
 const macKeySizes = { min: 20, max: 1024 }
 
+/** The ciphers of PBES2 (RFC 8018, appendix B.2), with the sizes of their keys in bytes. */
+const pbes2Ciphers = new Map<string, readonly [name: string, keySize: number]>([
+  ["2.16.840.1.101.3.4.1.2", ["aes-128-cbc", 16]],
+  ["2.16.840.1.101.3.4.1.22", ["aes-192-cbc", 24]],
+  ["2.16.840.1.101.3.4.1.42", ["aes-256-cbc", 32]],
+  ["1.2.840.113549.3.7", ["des-ede3-cbc", 24]],
+  ["1.3.14.3.2.7", ["des-cbc", 8]]
+])
+
+const deriveKey = promisify(pbkdf2)
+
 const isRc2 = new Set(["1.2.840.113549.1.12.1.5", "1.2.840.113549.1.12.1.6"])
 
 /** 3DES with three and two keys, RC2 with 128 and 40 bits: the sizes of their keys in bytes. */
@@ -75,24 +88,19 @@ const maxDepth = 8
 
 type Node = Forge.asn1.Asn1
 
-interface Cipher {
-  readonly output: Forge.util.ByteStringBuffer
-  readonly update: (bytes: Forge.util.ByteStringBuffer) => void
-  readonly finish: () => boolean
-}
+/** What is encrypted, by a passphrase; undefined or a rejection where it is the wrong one. */
+type Decipher = (secret: string | null) => Promise<string | undefined>
 
 /** What node-forge has, and its types have not. */
 interface Untyped {
-  readonly pbe: {
-    readonly getCipher: (oid: string, parameters: Node | undefined, password: string | null) => Cipher
-  }
+  readonly des: { readonly createDecryptionCipher: typeof Forge.rc2.createDecryptionCipher }
 }
 
-/** Reads a file. Throws `Pkcs12Problem`, and nothing else. */
-export const read = (bytes: Uint8Array, passphrase: string): Contents => {
+/** Reads a file. Rejects with `Pkcs12Problem`, and nothing else. */
+export const read = async (bytes: Uint8Array, passphrase: string): Promise<Contents> => {
   const forge: typeof Forge = createRequire(import.meta.url)("node-forge")
   const { asn1 } = forge
-  const { pbe } = forge.pki as object as Untyped
+  const { des } = forge as object as Untyped
   let rounds = 0
 
   const parse = (der: string): Node => {
@@ -151,37 +159,51 @@ export const read = (bytes: Uint8Array, passphrase: string): Contents => {
   /** An empty passphrase is either an empty string or none at all, whatever the writer took it for. */
   const secrets: ReadonlyArray<string | null> = passphrase === "" ? ["", null] : [passphrase]
 
-  const pbes2Cipher = (parameters: Node | undefined, secret: string | null): Cipher => {
-    try {
-      return pbe.getCipher(oids.pbes2, parameters, forge.util.encodeUtf8(secret ?? ""))
-    } catch {
-      throw malformed("is encrypted with a cipher or hash that is not known")
-    }
+  const unknown = () => malformed("is encrypted with a cipher or hash that is not known")
+
+  /** DES, which OpenSSL has given up. */
+  const decryptDes = (key: Buffer, iv: Buffer, encrypted: string): string | undefined => {
+    const cipher = des.createDecryptionCipher(key.toString("latin1"))
+    cipher.start(iv.toString("latin1"))
+    cipher.update(forge.util.createBuffer(encrypted, "raw"))
+    return cipher.finish() ? cipher.output.getBytes() : undefined
   }
 
   /** PBES2 (RFC 8018) by PBKDF2, which takes the passphrase as UTF-8. */
-  const pbes2 = (parameters: Node | undefined, encrypted: string) => {
-    const [derivation] = children(parameters)
+  const pbes2 = (parameters: Node | undefined, encrypted: string): Decipher => {
+    const [derivation, scheme] = children(parameters)
     const [kind, settings] = children(derivation)
     if (oid(kind) !== oids.pbkdf2) {
       throw malformed("is encrypted with a key derivation that is not known")
     }
-    spend(children(settings)[1], 1)
-    return (secret: string | null): string | undefined => {
-      const cipher = pbes2Cipher(parameters, secret)
-      cipher.update(forge.util.createBuffer(encrypted, "raw"))
-      return cipher.finish() ? cipher.output.getBytes() : undefined
+    const [salt, count, ...more] = children(settings)
+    const prf = more.find(({ type }) => type === asn1.Type.SEQUENCE)
+    const hash = prf === undefined ? "sha1" : hmacs.get(oid(children(prf)[0]))
+    const [cipher, iv] = children(scheme)
+    const [name, keySize] = pbes2Ciphers.get(oid(cipher)) ?? []
+    if (hash === undefined || name === undefined || keySize === undefined || salt?.type !== asn1.Type.OCTETSTRING) {
+      throw unknown()
+    }
+    const iterations = spend(count, Kdf.roundsFor(hash, keySize))
+    const [from, start] = [Buffer.from(octets(salt), "latin1"), Buffer.from(octets(iv), "latin1")]
+    return async (secret) => {
+      const key = await deriveKey(secret ?? "", from, iterations, keySize, hash)
+      if (name === "des-cbc") {
+        return decryptDes(key, start, encrypted)
+      }
+      const decipher = createDecipheriv(name, key, start)
+      return decipher.update(encrypted, "latin1", "latin1") + decipher.final("latin1")
     }
   }
 
   /** The ciphers of PKCS#12 itself (RFC 7292, appendix C). */
-  const pkcs12Pbe = (name: string, keySize: number, parameters: Node | undefined, encrypted: string) => {
+  const pkcs12Pbe = (name: string, keySize: number, parameters: Node | undefined, encrypted: string): Decipher => {
     const [salt, count] = children(parameters)
     const iterations = spend(count, Kdf.roundsFor("sha1", keySize) + 1)
     const from = Buffer.from(octets(salt), "latin1")
-    return (secret: string | null): string | undefined => {
-      const key = Kdf.derive("sha1", "key", secret, from, iterations, keySize)
-      const iv = Kdf.derive("sha1", "iv", secret, from, iterations, 8)
+    return async (secret) => {
+      const key = await Kdf.derive("sha1", "key", secret, from, iterations, keySize)
+      const iv = await Kdf.derive("sha1", "iv", secret, from, iterations, 8)
       if (!isRc2.has(name)) {
         const cipher = createDecipheriv(
           "des-ede3-cbc",
@@ -197,7 +219,7 @@ export const read = (bytes: Uint8Array, passphrase: string): Contents => {
     }
   }
 
-  const decrypt = (algorithm: Node | undefined, encrypted: string): Node => {
+  const decrypt = async (algorithm: Node | undefined, encrypted: string): Promise<Node> => {
     const [kind, parameters] = children(algorithm)
     const name = oid(kind)
     const keySize = keySizes.get(name)
@@ -208,7 +230,7 @@ export const read = (bytes: Uint8Array, passphrase: string): Contents => {
       keySize === undefined ? pbes2(parameters, encrypted) : pkcs12Pbe(name, keySize, parameters, encrypted)
     for (const secret of secrets) {
       try {
-        const decrypted = decipher(secret)
+        const decrypted = await decipher(secret)
         if (decrypted !== undefined) {
           return asn1.fromDer(forge.util.createBuffer(decrypted, "raw"))
         }
@@ -227,7 +249,7 @@ export const read = (bytes: Uint8Array, passphrase: string): Contents => {
 
   const toDer = (node: Node): Buffer => Buffer.from(asn1.toDer(node).getBytes(), "latin1")
 
-  const readBags = (safe: Node, depth: number): void => {
+  const readBags = async (safe: Node, depth: number): Promise<void> => {
     if (depth > maxDepth) {
       throw malformed("is nested too deeply")
     }
@@ -242,7 +264,7 @@ export const read = (bytes: Uint8Array, passphrase: string): Contents => {
           break
         case oids.shroudedKeyBag: {
           const [algorithm, encrypted] = children(value)
-          keys.push(toDer(decrypt(algorithm, octets(encrypted))))
+          keys.push(toDer(await decrypt(algorithm, octets(encrypted))))
           break
         }
         case oids.certBag: {
@@ -253,7 +275,7 @@ export const read = (bytes: Uint8Array, passphrase: string): Contents => {
           break
         }
         case oids.safeContentsBag:
-          readBags(value, depth + 1)
+          await readBags(value, depth + 1)
           break
       }
     }
@@ -271,7 +293,7 @@ export const read = (bytes: Uint8Array, passphrase: string): Contents => {
   /** The key of a MAC from a passphrase, and the hash for it. */
   interface MacKey {
     readonly hash: keyof typeof Kdf.hashes
-    readonly keyOf: (secret: string | null) => Buffer
+    readonly keyOf: (secret: string | null) => Promise<Buffer>
   }
 
   /** PBMAC1 by PBKDF2, which takes the passphrase as UTF-8 (RFC 9579, section 4). */
@@ -289,7 +311,7 @@ export const read = (bytes: Uint8Array, passphrase: string): Contents => {
     const hash = prf === undefined ? "sha1" : hmacOf(prf)
     const iterations = spend(count, Kdf.roundsFor(hash, size))
     const from = Buffer.from(octets(salt), "latin1")
-    return { hash: hmacOf(scheme), keyOf: (secret) => pbkdf2Sync(secret ?? "", from, iterations, size, hash) }
+    return { hash: hmacOf(scheme), keyOf: (secret) => deriveKey(secret ?? "", from, iterations, size, hash) }
   }
 
   /** What a MAC has been made with before that (RFC 7292, appendix B). */
@@ -303,19 +325,20 @@ export const read = (bytes: Uint8Array, passphrase: string): Contents => {
     return { hash, keyOf: (secret) => Kdf.derive(hash, "mac", secret, from, iterations, Kdf.sizeOf(hash)) }
   }
 
-  const checkMac = (mac: Node, contents: string): void => {
+  const checkMac = async (mac: Node, contents: string): Promise<void> => {
     const [digestInfo, salt, count] = children(mac)
     const [algorithm, digest] = children(digestInfo)
     const [kind, parameters] = children(algorithm)
     const name = oid(kind)
     const { hash, keyOf } = name === oids.pbmac1 ? pbmac1(parameters) : pkcs12Mac(name, salt, count)
     const expected = Buffer.from(octets(digest), "latin1")
-    const matches = secrets.some((secret) =>
-      createHmac(hash, keyOf(secret)).update(contents, "latin1").digest().equals(expected)
-    )
-    if (!matches) {
-      throw new Pkcs12Problem("WrongPassphrase", "has a MAC that does not fit the passphrase given")
+    for (const secret of secrets) {
+      const key = await keyOf(secret)
+      if (createHmac(hash, key).update(contents, "latin1").digest().equals(expected)) {
+        return
+      }
     }
+    throw new Pkcs12Problem("WrongPassphrase", "has a MAC that does not fit the passphrase given")
   }
 
   try {
@@ -329,15 +352,15 @@ export const read = (bytes: Uint8Array, passphrase: string): Contents => {
     }
     const contents = octets(data)
     if (mac !== undefined) {
-      checkMac(mac, contents)
+      await checkMac(mac, contents)
     }
     for (const part of children(parse(contents))) {
       const [kind, data] = content(part)
       if (kind === oids.data) {
-        readBags(parse(octets(data)), 0)
+        await readBags(parse(octets(data)), 0)
       } else if (kind === oids.encryptedData) {
         const [, algorithm, encrypted] = children(children(data)[1])
-        readBags(decrypt(algorithm, octets(encrypted)), 0)
+        await readBags(await decrypt(algorithm, octets(encrypted)), 0)
       }
     }
     return { certificates, keys }

@@ -30,15 +30,18 @@ export const sizeOf = (hash: keyof typeof hashes): number => digestOf(hash, "", 
 /** How often the hash runs for a key of the size and each iteration. */
 export const roundsFor = (hash: keyof typeof hashes, size: number): number => Math.ceil(size / sizeOf(hash))
 
+/** Rounds, each of which takes about a microsecond, before other work gets its turn. */
+const chunk = 500
+
 /** Derives a key. */
-export const derive = (
+export const derive = async (
   hash: keyof typeof hashes,
   purpose: keyof typeof purposes,
   passphrase: string | null,
   salt: Uint8Array,
   iterations: number,
   size: number
-): Buffer => {
+): Promise<Buffer> => {
   const block = hashes[hash]
   const diversifier = Buffer.alloc(block, purposes[purpose])
   const secret = encode(passphrase)
@@ -51,6 +54,9 @@ export const derive = (
     let digest = digestOf(hash, Buffer.concat([diversifier, input]), "buffer")
     for (let n = 1; n < iterations; n += 1) {
       digest = digestOf(hash, digest, "buffer")
+      if (n % chunk === 0) {
+        await new Promise((resolve) => setImmediate(resolve))
+      }
     }
     key.push(digest)
     const addend = fill(digest, block).subarray(0, block)
