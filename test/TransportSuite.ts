@@ -1191,7 +1191,7 @@ export const transportSuite = <E>(
         const { handlers, seen } = yield* deadlines
         const listener = yield* Transport.listen([handlers])
         const plain = yield* Transport.client(EchoService, listener.target)
-        const patient = yield* Transport.client(EchoService, listener.target, { timeout: "7 minutes" })
+        const patient = yield* Transport.client(EchoService, listener.target, { timeout: "4 minutes" })
         const other = yield* withOptions({ defaultTimeout: "9 seconds" })(
           Transport.client(EchoService, listener.target)
         )
@@ -1199,18 +1199,70 @@ export const transportSuite = <E>(
         yield* plain.echo({})
         near(yield* seen, now + 30_000)
         yield* patient.echo({})
-        near(yield* seen, now + 420_000)
+        near(yield* seen, now + 240_000)
         yield* patient.echo({}, { timeout: "8 seconds" })
         near(yield* seen, now + 8_000)
         yield* other.echo({})
         near(yield* seen, now + 9_000)
       })
 
-      test("an infinite timeout sets no deadline", function* () {
+      test("an infinite timeout leaves a unary call 5 minutes, and sets a stream no deadline", function* () {
         const { handlers, seen } = yield* deadlines
         const { client } = yield* serveEcho(handlers)
+        const now = yield* Clock.currentTimeMillis
         yield* client.echo({}, { timeout: Duration.infinity })
+        near(yield* seen, now + 300_000)
+        yield* client.echo({}, { timeout: "6 minutes" })
+        near(yield* seen, now + 300_000)
+        yield* Stream.runDrain(client.echoServerStream({}, { timeout: Duration.infinity }))
         expect(yield* seen).toBe(Number.POSITIVE_INFINITY)
+      })
+
+      test("a listener's limit holds for both, and an earlier deadline of the caller's counts", function* () {
+        const { handlers, seen } = yield* deadlines
+        const { client } = yield* withOptions({ maxCallDuration: "1 minute" })(serveEcho(handlers))
+        const now = yield* Clock.currentTimeMillis
+        yield* client.echo({}, { timeout: Duration.infinity })
+        near(yield* seen, now + 60_000)
+        yield* Stream.runDrain(client.echoServerStream({}, { timeout: "2 minutes" }))
+        near(yield* seen, now + 60_000)
+        yield* client.echo({}, { timeout: "10 seconds" })
+        near(yield* seen, now + 10_000)
+        const unlimited = yield* withOptions({ maxCallDuration: Duration.infinity })(serveEcho(handlers))
+        yield* unlimited.client.echo({}, { timeout: Duration.infinity })
+        expect(yield* seen).toBe(Number.POSITIVE_INFINITY)
+      })
+
+      test("calls without a deadline don't hold the places of a connection for ever", function* () {
+        const count = 100
+        let interrupted = 0
+        const never = Effect.onInterrupt(Effect.never, () => Effect.sync(() => (interrupted += 1)))
+        const { client, listener } = yield* withOptions({ maxCallDuration: "1 second", maxConcurrentStreams: count })(
+          serveEcho(
+            Transport.handlers(EchoService, {
+              ...echo,
+              echo: ({ message }) => (message === "never" ? never : Effect.succeed({ message })),
+              echoBidi: () => Stream.fromEffect(never)
+            })
+          )
+        )
+        const calls = yield* Effect.forEach(
+          Array.from({ length: count }, (_, i) => i),
+          (i) =>
+            Effect.fork(
+              Effect.flip(
+                i % 2 === 0
+                  ? client.echo({ message: "never" }, { timeout: Duration.infinity })
+                  : Stream.runDrain(client.echoBidi(Stream.never, { timeout: "1 hour" }))
+              )
+            )
+        )
+        expect((yield* within(client.echo({ message: "next" }), "5 seconds")).message).toBe("next")
+        for (const error of yield* Effect.forEach(calls, Fiber.join)) {
+          expect(error).toMatchObject({ _tag: "DeadlineExceeded", peer: listener.target })
+          expect(error.message).toContain("maxCallDuration")
+        }
+        yield* eventually(Effect.sync(() => expect(interrupted).toBe(count)))
       })
 
       test("where the time is over already, no call is made", function* () {

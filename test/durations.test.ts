@@ -20,7 +20,7 @@ import { follow } from "./fixtures/observe.js"
 
 const dev = Credentials.layerDev()
 
-const common = (each: Duration.DurationInput) => ({ defaultTimeout: each, gracePeriod: each })
+const common = (each: Duration.DurationInput) => ({ defaultTimeout: each, gracePeriod: each, maxCallDuration: each })
 
 const secure = (each: Duration.DurationInput) => ({
   ...common(each),
@@ -166,7 +166,7 @@ describe("GrpcLive's listener", () => {
     (timeout) =>
       leavesNothing(
         run(
-          Layer.provide(Grpc.layer(), Credentials.insecure),
+          Layer.provide(Grpc.layer({ maxCallDuration: Duration.infinity }), Credentials.insecure),
           Effect.gen(function* () {
             let left = 0
             const handlers = Transport.handlers(EchoService, {

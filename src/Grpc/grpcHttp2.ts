@@ -1,12 +1,13 @@
 /** What grpc-js keeps to itself of the HTTP/2 below its listeners. With another grpc-js none of this may happen. */
 import * as Http2 from "node:http2"
+import { Duplex } from "node:stream"
 import type * as Grpc from "@grpc/grpc-js"
-import * as Option from "effect/Option"
-import * as Timers from "../Transport/internal/timers.js"
-import * as GrpcTimeout from "./GrpcTimeout.js"
 
-/** Where a timeout goes that grpc-js can't hold: more than 31 bits of milliseconds wrap, and the call ends at once. */
-export const longTimeoutName = "grpc-long-timeout"
+/**
+ * Where the timeouts of calls go. grpc-js would count them by the system's clock, wrap at 31 bits of milliseconds, and let a call
+ * whose answer nobody reads go on.
+ */
+export const timeoutName = "grpc-call-timeout"
 
 /** A client may ping so often, or as often as it is sent something. gRFC A8 has 5 minutes for servers. */
 const minPingMillis = 10_000
@@ -58,19 +59,31 @@ const onSession = (session: Http2.ServerHttp2Session, pings: Pings) => {
   })
 }
 
-const onStream = (_: unknown, headers: Http2.IncomingHttpHeaders) => {
-  const timeout = headers["grpc-timeout"]
-  delete headers[longTimeoutName]
-  if (typeof timeout === "string") {
-    const millis = GrpcTimeout.parse(timeout)
-    if (Option.isSome(millis) && millis.value > Timers.maxTimerMillis) {
-      headers[longTimeoutName] = timeout
-      delete headers["grpc-timeout"]
-    }
+/** Hides a header from grpc-js. What a peer has sent under the other name is dropped. */
+const move = (headers: Http2.IncomingHttpHeaders, from: string, to: string) => {
+  const value = headers[from]
+  delete headers[to]
+  if (value !== undefined) {
+    headers[to] = value
+    delete headers[from]
   }
 }
 
-/** Makes an entrance to the server, whose HTTP/2 counts pings and holds long timeouts. */
+const onStream = (_: unknown, headers: Http2.IncomingHttpHeaders) => {
+  move(headers, "grpc-timeout", timeoutName)
+}
+
+const isStream = (value: unknown): value is Http2.ServerHttp2Stream => value instanceof Duplex && "rstCode" in value
+
+/** Resets the stream of a call, unless it has ended. */
+export const reset = (call: Grpc.ServerInterceptingCallInterface): void => {
+  const stream: unknown = Reflect.get(call, "stream")
+  if (isStream(stream)) {
+    stream.close(Http2.constants.NGHTTP2_CANCEL)
+  }
+}
+
+/** Makes an entrance to the server, whose HTTP/2 counts pings and keeps the timeouts of calls from grpc-js. */
 export const createInjector = (
   server: Grpc.Server,
   credentials: Grpc.ServerCredentials,

@@ -12,6 +12,7 @@ import type { Reverification } from "../Tls/internal/reverification.js"
 import * as SecureListener from "../Tls/SecureListener.js"
 import * as Age from "../Transport/internal/age.js"
 import * as Boundary from "../Transport/internal/boundary.js"
+import * as Deadlines from "../Transport/internal/deadlines.js"
 import * as InFlight from "../Transport/internal/inFlight.js"
 import * as Renew from "../Transport/internal/renew.js"
 import type * as Route from "../Transport/internal/route.js"
@@ -81,7 +82,7 @@ const makeInjector = (
   server: Grpc.Server,
   routes: ReadonlyMap<string, Route.Route>,
   listener: GrpcServerCall.Listener,
-  peer: Peer.Peer,
+  connection: GrpcServerCall.Connection,
   pings: GrpcHttp2.Pings
 ) =>
   GrpcHttp2.createInjector(
@@ -93,7 +94,7 @@ const makeInjector = (
           start: () => {
             const route = routes.get(path)
             if (route !== undefined) {
-              GrpcServerCall.serve(call, route, listener, peer, pings.onSent)
+              GrpcServerCall.serve(call, route, listener, connection)
             }
           }
         })
@@ -130,13 +131,12 @@ export const listen = (
       })
 
     const onConnection = (socket: Net.Socket, peer: Peer.Peer) => {
-      const injector = makeInjector(
-        server,
-        routes,
-        listener,
-        peer,
-        GrpcHttp2.makePings(Duration.toMillis(settings.keepaliveTime))
-      )
+      const pings = GrpcHttp2.makePings(Duration.toMillis(settings.keepaliveTime))
+      const deadlines = Deadlines.make((cause) => {
+        boundary.caught("timer", peer.address, cause)
+        socket.destroy()
+      })
+      const injector = makeInjector(server, routes, listener, { peer, deadlines, onSent: pings.onSent }, pings)
       injectors.set(socket, injector)
       const stopTimer = Timers.after(Duration.toMillis(settings.handshakeTimeout), () => {
         if (socket.bytesRead < prefaceSize) {
@@ -152,6 +152,7 @@ export const listen = (
       socket.once("close", () => {
         stopTimer()
         retiring?.unsafeInterruptAsFork(FiberId.none)
+        deadlines.stop()
         injectors.delete(socket)
         injector.destroy()
       })

@@ -10,7 +10,9 @@ import { constVoid } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { Boundary } from "../Transport/internal/boundary.js"
+import * as CallDuration from "../Transport/internal/callDuration.js"
 import * as Codec from "../Transport/internal/codec.js"
+import type { Deadline, Deadlines } from "../Transport/internal/deadlines.js"
 import * as IncomingCall from "../Transport/internal/incomingCall.js"
 import type * as InFlight from "../Transport/internal/inFlight.js"
 import * as MetadataLimit from "../Transport/internal/metadataLimit.js"
@@ -42,6 +44,17 @@ export interface Listener {
   readonly boundary: Boundary
 }
 
+/** What the calls of one connection have in common. */
+export interface Connection {
+  readonly peer: Peer.Peer
+  readonly deadlines: Deadlines
+  /** Something was sent. */
+  readonly onSent: () => void
+}
+
+/** How long the status of a call whose time is over may take to leave, behind messages that its caller has not read. */
+const flushMillis = 1000
+
 const ok = { code: Grpc.status.OK, details: "" }
 
 const streamsRequests = (shape: Method.Shape) => shape === "clientStreaming" || shape === "bidiStreaming"
@@ -51,13 +64,13 @@ export const serve = (
   call: Grpc.ServerInterceptingCallInterface,
   route: Route.Route,
   listener: Listener,
-  peer: Peer.Peer,
-  onSent: () => void
+  { deadlines, onSent, peer }: Connection
 ): void => {
   const { boundary, inFlight, settings } = listener
   const { path } = route.method
   const where = { method: path, peer: peer.address }
   let handler: Fiber.RuntimeFiber<unknown, unknown> | undefined
+  let deadline: Deadline | undefined
   let ended = false
 
   const start = <A>(
@@ -198,31 +211,47 @@ export const serve = (
     return { push: inbox.push, halfClose: () => inbox.end(Exit.void) }
   }
 
+  /** Milliseconds, or `NaN` where they are malformed. */
+  const timeoutOf = (received: Grpc.Metadata): number => {
+    const [text] = received.get(GrpcHttp2.timeoutName)
+    return typeof text === "string"
+      ? Option.getOrElse(GrpcTimeout.parse(text), () => Number.NaN)
+      : Number(call.getDeadline()) - Date.now()
+  }
+
+  const pass = (error: DeadlineExceeded) => {
+    handler?.unsafeInterruptAsFork(FiberId.none)
+    refuse(error)
+    deadlines.add(flushMillis, () => guarded(() => GrpcHttp2.reset(call)))
+  }
+
   const accept = (received: Grpc.Metadata) => {
     const metadata = GrpcMetadata.ofRequest(received)
     if (!MetadataLimit.fits(metadata, settings.maxMetadataSize)) {
       refuse(MetadataLimit.tooLarge(settings.maxMetadataSize))
       return undefined
     }
-    // grpc-js counts by the system's clock, the program by its own.
-    const [long] = received.get(GrpcHttp2.longTimeoutName)
-    const timeLeft =
-      typeof long === "string"
-        ? Option.getOrElse(GrpcTimeout.parse(long), () => Number.POSITIVE_INFINITY)
-        : Number(call.getDeadline()) - Date.now()
-    if (timeLeft <= 0) {
+    const wanted = timeoutOf(received)
+    if (Number.isNaN(wanted)) {
+      refuse(new Internal({ message: "the header grpc-timeout is malformed" }))
+      return undefined
+    }
+    if (wanted <= 0) {
       refuse(new DeadlineExceeded({ message: "the deadline had passed before the call" }))
       return undefined
     }
+    const limit = CallDuration.limitOf(settings.maxCallDuration, route)
+    const timeout = Math.min(wanted, limit)
     const incoming = IncomingCall.make({
       method: path,
       peer,
       metadata,
-      deadline: timeLeft + Time.now(listener.clock),
+      deadline: timeout + Time.now(listener.clock),
       draining: inFlight.draining,
       boundary,
       endConnection: onThrown
     })
+    deadline = deadlines.add(timeout, () => guarded(() => pass(CallDuration.exceeded(wanted, limit))))
     return route._tag === "Unary" ? unary(route, incoming) : stream(route, incoming)
   }
 
@@ -246,6 +275,7 @@ export const serve = (
     // Also called after every status, when the handler has ended.
     onCancel: () => {
       ended = true
+      deadlines.remove(deadline)
       handler?.unsafeInterruptAsFork(FiberId.none)
     }
   }

@@ -11,6 +11,7 @@ import * as Stream from "effect/Stream"
 import * as GrpcFields from "../Grpc/GrpcFields.js"
 import * as GrpcMessage from "../Grpc/GrpcMessage.js"
 import * as GrpcTimeout from "../Grpc/GrpcTimeout.js"
+import * as CallDuration from "../Transport/internal/callDuration.js"
 import * as Codec from "../Transport/internal/codec.js"
 import type { Deadline } from "../Transport/internal/deadlines.js"
 import type * as Inbox from "../Transport/internal/inbox.js"
@@ -346,7 +347,9 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
     if (objected !== undefined) {
       return reject(id, objected)
     }
-    const timeout = Option.getOrElse(gist.timeout, () => Number.POSITIVE_INFINITY)
+    const wanted = Option.getOrElse(gist.timeout, () => Number.POSITIVE_INFINITY)
+    const limit = CallDuration.limitOf(settings.maxCallDuration, route)
+    const timeout = Math.min(wanted, limit)
     const incoming = IncomingCall.make(
       {
         method: path,
@@ -371,7 +374,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
       deadline: undefined,
       isOver: false
     }
-    call.deadline = deadlines.add(timeout, () => refuse(call, new DeadlineExceeded({ message: "the deadline passed" })))
+    call.deadline = deadlines.add(timeout, () => refuse(call, CallDuration.exceeded(wanted, limit)))
     if (call.requests._tag === "Stream") {
       answerStream(call, call.requests)
     }

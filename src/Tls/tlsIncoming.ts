@@ -7,6 +7,7 @@ import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
 import * as ErrorDetails from "../Transport/ErrorDetails.js"
 import type { Boundary } from "../Transport/internal/boundary.js"
+import * as CallDuration from "../Transport/internal/callDuration.js"
 import * as Codec from "../Transport/internal/codec.js"
 import type { Deadline } from "../Transport/internal/deadlines.js"
 import * as IdTable from "../Transport/internal/idTable.js"
@@ -16,13 +17,7 @@ import * as MetadataLimit from "../Transport/internal/metadataLimit.js"
 import type * as Route from "../Transport/internal/route.js"
 import * as Time from "../Transport/internal/time.js"
 import * as Metadata from "../Transport/Metadata.js"
-import {
-  Cancelled,
-  DeadlineExceeded,
-  type StatusError,
-  Unavailable,
-  Unimplemented
-} from "../Transport/TransportError.js"
+import { Cancelled, type StatusError, Unavailable, Unimplemented } from "../Transport/TransportError.js"
 import type { Link } from "./tlsLink.js"
 import * as TlsStream from "./tlsStream.js"
 import * as Wire from "./Wire.js"
@@ -190,12 +185,14 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
     if (route === undefined) {
       return refuse(id, new Unimplemented({ message: `unknown method ${open.path}` }))
     }
+    const limit = CallDuration.limitOf(settings.maxCallDuration, route)
+    const timeout = Math.min(open.timeout, limit)
     const incoming = IncomingCall.make(
       {
         method: open.path,
         peer: link.peer,
         metadata: open.metadata,
-        deadline: Time.now(clock) + open.timeout,
+        deadline: Time.now(clock) + timeout,
         draining: inFlight.draining,
         boundary: link.boundary,
         endConnection: link.onThrown
@@ -295,8 +292,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
       call.halfClose()
     }
     if (calls.get(id) !== undefined) {
-      const pass = () => refuse(id, new DeadlineExceeded({ message: "the deadline passed" }))
-      call.deadline = deadlines.add(open.timeout, pass)
+      call.deadline = deadlines.add(timeout, () => refuse(id, CallDuration.exceeded(open.timeout, limit)))
     }
   }
 

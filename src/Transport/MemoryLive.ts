@@ -5,6 +5,8 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -21,6 +23,7 @@ import * as Transport from "../Transport.js"
 import * as Authorizer from "./Authorizer.js"
 import * as Deadline from "./Deadline.js"
 import * as Boundary from "./internal/boundary.js"
+import * as CallDuration from "./internal/callDuration.js"
 import * as CallScope from "./internal/callScope.js"
 import { exactlyOne } from "./internal/cardinality.js"
 import * as Codec from "./internal/codec.js"
@@ -228,22 +231,23 @@ const connect = (settings: Settings, target: Peer.Target): Effect.Effect<Pending
         return yield* new Cancelled({ message: "the client was closed", processed: "no", ...where })
       }
       yield* MetadataLimit.check(call.metadata, settings.maxMetadataSize, where)
-      const deadline = Deadline.after(
-        yield* Effect.clockWith((clock) => Effect.sync(() => Time.now(clock))),
-        call.timeout
-      )
+      const callers = Deadline.after(yield* now, call.timeout)
       const listening = yield* Effect.timeoutFail(admit(where, call), {
         duration: call.timeout,
         onTimeout: () => exceeded(where)
       })
       const maxMetadataSize = Math.min(settings.maxMetadataSize, listening.settings.maxMetadataSize)
       yield* MetadataLimit.check(call.metadata, maxMetadataSize, where)
+      const route = listening.routes.get(method.path)
+      const limit =
+        route === undefined ? Number.POSITIVE_INFINITY : CallDuration.limitOf(listening.settings.maxCallDuration, route)
+      const arrived = yield* now
+      const deadline = Deadline.min(callers, Deadline.after(arrived, limit))
       const frames = yield* Effect.acquireRelease(
         Mailbox.make<Frame, CallError | E>(window),
         (frames) => frames.shutdown
       )
       const received = yield* Mailbox.make<unknown, StatusError>(window)
-      const route = listening.routes.get(method.path)
       const incoming = IncomingCall.make({
         method: method.path,
         peer: { address: "memory", identity: Option.none() },
@@ -273,7 +277,7 @@ const connect = (settings: Settings, target: Peer.Target): Effect.Effect<Pending
       yield* during(listening.live, breakOff(Cause.fail(new Unavailable({ message: "the peer shut down", ...where }))))
       yield* Deadline.remaining(deadline).pipe(
         Effect.flatMap(Effect.sleep),
-        Effect.zipRight(breakOff(Cause.fail(exceeded(where)))),
+        Effect.zipRight(breakOff(Cause.fail(CallDuration.exceeded(callers - arrived, limit, where)))),
         Effect.forkScoped
       )
       // The listener reads with its own codec; what it has no method for it does not read.
@@ -308,6 +312,8 @@ const connect = (settings: Settings, target: Peer.Target): Effect.Effect<Pending
         exactlyOne(stream(method, Stream.succeed(request), call), "response", method.path)
     }
   })
+
+const now = Effect.clockWith((clock) => Effect.sync(() => Time.now(clock)))
 
 const during = <A>(set: Set<A>, entry: A) =>
   Effect.acquireRelease(
@@ -425,3 +431,14 @@ export const layer = (options: TransportOptions.TransportOptions = {}): Layer.La
  * @category layers
  */
 export const MemoryLive: Layer.Layer<Transport.Transport> = layer()
+
+/**
+ * The transport in memory with options from the environment.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  config: Config.Config.Wrap<TransportOptions.TransportOptions>
+): Layer.Layer<Transport.Transport, ConfigError.ConfigError> =>
+  Layer.unwrapEffect(Effect.map(Config.unwrap(config), layer))

@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
+import * as CallDuration from "./internal/callDuration.js"
 import * as Metadata from "./Metadata.js"
 
 /**
@@ -13,6 +14,13 @@ import * as Metadata from "./Metadata.js"
 export interface TransportOptions {
   /** The timeout of calls that name none. Default 30 seconds: a call without one can wait for ever. */
   readonly defaultTimeout?: Duration.DurationInput | undefined
+  /**
+   * How long a call may take at a listener, whatever deadline its caller named: its handler is interrupted then, and the caller
+   * gets `DeadlineExceeded`. The deadline that a handler sees, and that its own calls inherit, is the earlier of both. Default
+   * 5 minutes for unary calls and no limit for streaming ones; a value is the limit of both. Without it calls that name no
+   * deadline could hold all places of a connection (`maxConcurrentStreams`) for ever.
+   */
+  readonly maxCallDuration?: Duration.DurationInput | undefined
   /** How long calls in flight may go on when a listener closes. Default 5 seconds. */
   readonly gracePeriod?: Duration.DurationInput | undefined
   /** The largest message to send, in bytes. Default 4 MiB, as gRPC receives by default. */
@@ -70,6 +78,9 @@ export const duration = (name: string, input: Duration.DurationInput): Duration.
  */
 export const withDefaults = (options: TransportOptions) => ({
   defaultTimeout: duration("defaultTimeout", options.defaultTimeout ?? Duration.seconds(30)),
+  maxCallDuration: CallDuration.limits(
+    options.maxCallDuration === undefined ? undefined : duration("maxCallDuration", options.maxCallDuration)
+  ),
   gracePeriod: duration("gracePeriod", options.gracePeriod ?? Duration.seconds(5)),
   maxSendMessageSize: options.maxSendMessageSize ?? 4 * 1024 * 1024,
   maxReceiveMessageSize: options.maxReceiveMessageSize ?? 4 * 1024 * 1024,

@@ -1,4 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
+import * as Config from "effect/Config"
+import * as ConfigProvider from "effect/ConfigProvider"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
@@ -19,12 +22,37 @@ describe("MemoryLive", () => {
       const { client } = yield* serveEcho(
         Transport.handlers(EchoService, { ...echo, echo: () => handler.run(Effect.never) })
       )
-      const call = yield* Effect.fork(Effect.flip(client.echo({}, { timeout: "1 hour" })))
-      yield* TestClock.adjust("59 minutes")
+      const call = yield* Effect.fork(Effect.flip(client.echo({}, { timeout: "4 minutes" })))
+      yield* TestClock.adjust("3 minutes")
       expect(yield* Fiber.poll(call)).toMatchObject({ _tag: "None" })
       yield* TestClock.adjust("1 minute")
       expect(yield* Fiber.join(call)).toMatchObject({ _tag: "DeadlineExceeded" })
     }).pipe(leavesNothing, Effect.provide(MemoryLive))
+  )
+
+  it.effect("ends calls that take too long by the program's clock", () =>
+    Effect.gen(function* () {
+      const { client } = yield* serveEcho(Transport.handlers(EchoService, { ...echo, echo: () => Effect.never }))
+      const call = yield* Effect.fork(Effect.flip(client.echo({}, { timeout: "1 hour" })))
+      yield* TestClock.adjust("299 seconds")
+      expect(yield* Fiber.poll(call)).toMatchObject({ _tag: "None" })
+      yield* TestClock.adjust("1 second")
+      const error = yield* Fiber.join(call)
+      expect(error).toMatchObject({ _tag: "DeadlineExceeded" })
+      expect(error.message).toContain("maxCallDuration")
+    }).pipe(leavesNothing, Effect.provide(MemoryLive))
+  )
+
+  it.live("takes options from the environment", () =>
+    Effect.gen(function* () {
+      const { client } = yield* serveEcho(Transport.handlers(EchoService, { ...echo, echo: () => Effect.never }))
+      const error = yield* Effect.flip(client.echo({}, { timeout: Duration.infinity }))
+      expect(error).toMatchObject({ _tag: "DeadlineExceeded" })
+    }).pipe(
+      leavesNothing,
+      Effect.provide(Memory.layerConfig({ maxCallDuration: Config.duration("MAX_CALL_DURATION") })),
+      Effect.withConfigProvider(ConfigProvider.fromMap(new Map([["MAX_CALL_DURATION", "50 millis"]])))
+    )
   )
 
   it.live("finds listeners by the host that they give, however many layers a program builds", () =>
