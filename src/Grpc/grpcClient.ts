@@ -36,6 +36,7 @@ import * as GrpcMetadata from "./GrpcMetadata.js"
 import type { Settings } from "./GrpcOptions.js"
 import * as GrpcStatus from "./GrpcStatus.js"
 import * as GrpcConnector from "./grpcConnector.js"
+import * as IdentityFilter from "./identityFilter.js"
 import * as Inbox from "./inbox.js"
 import * as SubchannelCall from "./subchannelCall.js"
 
@@ -150,24 +151,24 @@ const openChannel = (
       })
 
     const channel: Grpc.Channel = yield* Effect.acquireRelease(
-      Effect.map(
-        credentials.current,
-        (material) =>
-          new Grpc.Channel(
-            channelTarget(target),
-            new GrpcConnector.OwnedHandshake(material._tag === "Tls", {
-              onSocket: (socket) =>
-                boundary.guard(
-                  "socket",
-                  peer,
-                  () => onSocket(socket),
-                  () => socket.destroy()
-                ),
-              handshake: (socket) => runPromise(handshake(socket))
-            }),
-            channelOptions(settings, keepalive.millis())
-          )
-      ),
+      Effect.map(credentials.current, (material) => {
+        const channel = new Grpc.Channel(
+          channelTarget(target),
+          new GrpcConnector.OwnedHandshake(material._tag === "Tls", {
+            onSocket: (socket) =>
+              boundary.guard(
+                "socket",
+                peer,
+                () => onSocket(socket),
+                () => socket.destroy()
+              ),
+            handshake: (socket) => runPromise(handshake(socket))
+          }),
+          channelOptions(settings, keepalive.millis())
+        )
+        IdentityFilter.install(channel)
+        return channel
+      }),
       (channel) => Effect.sync(() => channel.close())
     )
     const isReady = (): boolean => channel.getConnectivityState(false) === Grpc.connectivityState.READY

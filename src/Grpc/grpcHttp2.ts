@@ -1,13 +1,18 @@
 /** What grpc-js keeps to itself of the HTTP/2 below its listeners. With another grpc-js none of this may happen. */
 import * as Http2 from "node:http2"
 import { Duplex } from "node:stream"
-import type * as Grpc from "@grpc/grpc-js"
+import * as Grpc from "@grpc/grpc-js"
+import * as GrpcEncoding from "./GrpcEncoding.js"
+import * as GrpcMessage from "./GrpcMessage.js"
 
 /**
  * Where the timeouts of calls go. grpc-js would count them by the system's clock, wrap at 31 bits of milliseconds, and let a call
  * whose answer nobody reads go on.
  */
 export const timeoutName = "grpc-call-timeout"
+
+/** Where the encoding of a call's messages goes, for grpc-js inflates them before anybody has seen their call. */
+export const encodingName = "grpc-call-encoding"
 
 /** A client may ping so often, or as often as it is sent something. gRFC A8 has 5 minutes for servers. */
 const minPingMillis = 10_000
@@ -71,6 +76,20 @@ const move = (headers: Http2.IncomingHttpHeaders, from: string, to: string) => {
 
 const onStream = (_: unknown, headers: Http2.IncomingHttpHeaders) => {
   move(headers, "grpc-timeout", timeoutName)
+  move(headers, "grpc-encoding", encodingName)
+}
+
+const takePlain = (framed: Buffer): Buffer | Promise<Buffer> =>
+  framed[0] === 0
+    ? framed.subarray(GrpcMessage.prefixSize)
+    : Promise.reject({ code: Grpc.status.INTERNAL, details: GrpcEncoding.compressedRequest })
+
+/** Makes a compressed message an error of its call. grpc-js takes one without an encoding for plain. */
+export const refuseCompressed = (call: Grpc.ServerInterceptingCallInterface): void => {
+  const name = "decompressMessage"
+  if (typeof Reflect.get(call, name) === "function") {
+    Reflect.set(call, name, takePlain)
+  }
 }
 
 const isStream = (value: unknown): value is Http2.ServerHttp2Stream => value instanceof Duplex && "rstCode" in value
@@ -83,7 +102,7 @@ export const reset = (call: Grpc.ServerInterceptingCallInterface): void => {
   }
 }
 
-/** Makes an entrance to the server, whose HTTP/2 counts pings and keeps the timeouts of calls from grpc-js. */
+/** Makes an entrance to the server, whose HTTP/2 counts pings and keeps timeouts and encodings of calls from grpc-js. */
 export const createInjector = (
   server: Grpc.Server,
   credentials: Grpc.ServerCredentials,

@@ -29,6 +29,7 @@ import {
   Unavailable,
   Unimplemented
 } from "../Transport/TransportError.js"
+import * as GrpcEncoding from "./GrpcEncoding.js"
 import * as GrpcMetadata from "./GrpcMetadata.js"
 import type { Settings } from "./GrpcOptions.js"
 import * as GrpcStatus from "./GrpcStatus.js"
@@ -56,6 +57,19 @@ export interface Connection {
 const flushMillis = 1000
 
 const ok = { code: Grpc.status.OK, details: "" }
+
+const plainHead = new Grpc.Metadata()
+plainHead.set(GrpcEncoding.acceptName, GrpcEncoding.identity)
+
+/** Response headers. grpc-js would say of itself that it inflates. */
+const headOf = (metadata: Metadata.Metadata): Grpc.Metadata => {
+  if (metadata.entries.length === 0) {
+    return plainHead
+  }
+  const head = GrpcMetadata.toGrpc(metadata)
+  head.set(GrpcEncoding.acceptName, GrpcEncoding.identity)
+  return head
+}
 
 const streamsRequests = (shape: Method.Shape) => shape === "clientStreaming" || shape === "bidiStreaming"
 
@@ -134,7 +148,7 @@ export const serve = (
     if (!response.headersSent) {
       response.headersSent = true
       onSent()
-      call.sendMetadata(GrpcMetadata.toGrpc(fitting(response.headers)))
+      call.sendMetadata(headOf(fitting(response.headers)))
     }
   }
 
@@ -226,6 +240,11 @@ export const serve = (
   }
 
   const accept = (received: Grpc.Metadata) => {
+    const [encoding] = received.get(GrpcHttp2.encodingName)
+    if (typeof encoding === "string" && encoding !== GrpcEncoding.identity) {
+      refuse(GrpcEncoding.unsupported(encoding))
+      return undefined
+    }
     const metadata = GrpcMetadata.ofRequest(received)
     if (!MetadataLimit.fits(metadata, settings.maxMetadataSize)) {
       refuse(MetadataLimit.tooLarge(settings.maxMetadataSize))
@@ -279,5 +298,8 @@ export const serve = (
       handler?.unsafeInterruptAsFork(FiberId.none)
     }
   }
-  guarded(() => call.start(observer))
+  guarded(() => {
+    GrpcHttp2.refuseCompressed(call)
+    call.start(observer)
+  })
 }

@@ -8,6 +8,7 @@ import * as FiberId from "effect/FiberId"
 import { constVoid } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
+import * as GrpcEncoding from "../Grpc/GrpcEncoding.js"
 import * as GrpcFields from "../Grpc/GrpcFields.js"
 import * as GrpcMessage from "../Grpc/GrpcMessage.js"
 import * as GrpcTimeout from "../Grpc/GrpcTimeout.js"
@@ -82,7 +83,7 @@ const gistOf = (head: RequestHead): Gist => {
   const timeout = GrpcFields.get(fields, "grpc-timeout")
   const gist = {
     isGrpc: method === "POST" && (GrpcFields.get(fields, "content-type") ?? "").startsWith(GrpcFields.contentType),
-    encoding: GrpcFields.get(fields, "grpc-encoding") ?? "identity",
+    encoding: GrpcFields.get(fields, "grpc-encoding") ?? GrpcEncoding.identity,
     timeout: timeout === undefined ? Option.some(Number.POSITIVE_INFINITY) : GrpcTimeout.parse(timeout),
     hasMetadata: GrpcFields.ofRequest(fields).entries.length > 0
   }
@@ -299,7 +300,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
           ? new ResourceExhausted({
               message: `the received message has more than the ${settings.maxReceiveMessageSize} bytes allowed`
             })
-          : new Internal({ message: "a message is compressed, and no grpc-encoding says how" })
+          : new Internal({ message: GrpcEncoding.compressedRequest })
       )
   }
 
@@ -315,10 +316,8 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
 
   /** Why a call is not begun. */
   const objection = ({ encoding, timeout }: Gist, metadata: Metadata.Metadata): StatusError | undefined => {
-    if (encoding !== "identity") {
-      return new Unimplemented({
-        message: `the messages are compressed with ${encoding}, which this peer can't read`
-      })
+    if (encoding !== GrpcEncoding.identity) {
+      return GrpcEncoding.unsupported(encoding)
     }
     if (!MetadataLimit.fits(metadata, settings.maxMetadataSize)) {
       return MetadataLimit.tooLarge(settings.maxMetadataSize)

@@ -4,6 +4,7 @@ import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import { constVoid } from "effect/Function"
 import * as Stream from "effect/Stream"
+import * as GrpcEncoding from "../Grpc/GrpcEncoding.js"
 import * as GrpcFields from "../Grpc/GrpcFields.js"
 import * as GrpcMessage from "../Grpc/GrpcMessage.js"
 import * as GrpcTimeout from "../Grpc/GrpcTimeout.js"
@@ -155,7 +156,7 @@ export const make = (link: Link): Outgoing => {
               message: `the received message has more than the ${settings.maxReceiveMessageSize} bytes allowed`,
               ...call.where
             })
-          : new Internal({ message: "the received message is compressed", ...call.where })
+          : new Internal({ message: GrpcEncoding.compressedAnswer, ...call.where })
       )
   }
 

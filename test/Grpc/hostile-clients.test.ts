@@ -1,9 +1,9 @@
 import * as Http2 from "node:http2"
 import type * as Net from "node:net"
 import * as Tls from "node:tls"
-import * as Zlib from "node:zlib"
+import ZlibModule, * as Zlib from "node:zlib"
 import { create, toBinary } from "@bufbuild/protobuf"
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect, it, vi } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Redacted from "effect/Redacted"
@@ -109,17 +109,26 @@ for (const [wire, material] of [
         { status: 12 }
       ],
       [
-        "what is not compressed as it says",
+        "a compression that grpc-js knows",
         { ":path": path, "grpc-encoding": "gzip" },
-        H2.message(hello, { flag: 1 }),
-        { status: 13 }
+        H2.message(Zlib.gzipSync(hello), { flag: 1 }),
+        { status: 12 }
       ],
       [
-        "a cut-off compression",
-        { ":path": path, "grpc-encoding": "gzip" },
-        H2.message(Zlib.gzipSync(hello).subarray(0, 15), { flag: 1 }),
+        "a compression without a message that is compressed",
+        { ":path": path, "grpc-encoding": "deflate" },
+        H2.message(hello),
+        { status: 12 }
+      ],
+      ["a compressed message, none knows how", { ":path": path }, H2.message(hello, { flag: 1 }), { status: 13 }],
+      [
+        "a compressed message, and that it is not",
+        { ":path": path, "grpc-encoding": "identity" },
+        H2.message(Zlib.gzipSync(hello), { flag: 1 }),
         { status: 13 }
       ],
+      ["a strange flag", { ":path": path }, H2.message(hello, { flag: 7 }), { status: 13 }],
+      ["no compression, and says so", { ":path": path, "grpc-encoding": "identity" }, H2.message(hello), { status: 0 }],
       ["a message that is cut off", { ":path": path }, H2.message(hello, { length: 100 }), { status: 12 }],
       ["half a length", { ":path": path }, Buffer.of(0, 0), { status: 12 }],
       ["no message", { ":path": path }, Buffer.of(), { status: 12 }],
@@ -164,6 +173,27 @@ for (const [wire, material] of [
             expect(answer.headers[":status"]).toBe(expected.http ?? 200)
             expect(H2.grpcStatus(answer)).toBe(expected.status)
           }
+        })
+      )
+    )
+
+    it.live("that compresses is told what is read instead, and nothing is inflated", () =>
+      attacked(({ session }) =>
+        Effect.gen(function* () {
+          const client = yield* session
+          const gunzip = vi.spyOn(ZlibModule, "createGunzip")
+          const bomb = H2.message(Zlib.gzipSync(Buffer.alloc(4 * 2 ** 20)), { flag: 1 })
+          expect(bomb.length).toBeLessThan(5000)
+          for (const to of [path, bidi]) {
+            const answer = yield* H2.request(client, { ":path": to, "grpc-encoding": "gzip" }, (stream) => {
+              stream.end(bomb)
+            })
+            expect(H2.grpcStatus(answer)).toBe(12)
+            expect(answer.headers["grpc-accept-encoding"]).toBe("identity")
+          }
+          expect(gunzip).not.toHaveBeenCalled()
+          const good = yield* H2.request(client, { ":path": path }, (stream) => void stream.end(H2.message(hello)))
+          expect(good.headers["grpc-accept-encoding"]).toBe("identity")
         })
       )
     )

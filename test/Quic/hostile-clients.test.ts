@@ -195,7 +195,12 @@ describe("a QUIC listener, and a client that speaks HTTP/3 but not gRPC", () => 
     readonly [
       title: string,
       bytes: Buffer,
-      expected: { readonly http?: number; readonly status?: number; readonly reset?: Http3Code }
+      expected: {
+        readonly http?: number
+        readonly status?: number
+        readonly accepts?: string
+        readonly reset?: Http3Code
+      }
     ]
   > = [
     ["everything right", Buffer.concat([request(path), hellos]), { status: 0 }],
@@ -227,7 +232,7 @@ describe("a QUIC listener, and a client that speaks HTTP/3 but not gRPC", () => 
     [
       "a compressed message",
       Buffer.concat([request(path, ["grpc-encoding", "gzip"]), content(message(hello, { flag: 1 }))]),
-      { status: 12 }
+      { status: 12, accepts: "identity" }
     ],
     ["a strange flag", Buffer.concat([request(path), content(message(hello, { flag: 7 }))]), { status: 13 }],
     [
@@ -292,6 +297,9 @@ describe("a QUIC listener, and a client that speaks HTTP/3 but not gRPC", () => 
           if (expected.status !== undefined) {
             expect(grpcStatus(answer)).toBe(expected.status)
           }
+          expect(typeof answer === "number" ? undefined : answer.fields.get("grpc-accept-encoding")).toBe(
+            expected.accepts
+          )
         }
       })
     )
