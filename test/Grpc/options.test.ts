@@ -3,6 +3,7 @@ import * as Http2 from "node:http2"
 import { describe, expect, it, vi } from "@effect/vitest"
 import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
@@ -178,7 +179,7 @@ describe("a client", () => {
     leavesNothing(
       Effect.gen(function* () {
         const deadlines: Array<number> = []
-        const { target } = yield* on(insecure)(
+        const { target } = yield* on(insecure, { maxCallDuration: Duration.infinity })(
           Transport.listen([
             echoHandlers({ echo: (_, call) => Effect.sync(() => ({ index: deadlines.push(call.deadline) })) })
           ])
@@ -196,8 +197,9 @@ describe("a client", () => {
 describe("options", () => {
   it("have the defaults that their documentation names", () => {
     const second = (seconds: number) => expect.objectContaining({ value: { _tag: "Millis", millis: seconds * 1000 } })
-    expect(GrpcOptions.withDefaults({})).toEqual({
+    expect(GrpcOptions.withDefaults({})).toMatchObject({
       defaultTimeout: second(30),
+      maxCallDuration: { unary: 300_000, streaming: Number.POSITIVE_INFINITY },
       gracePeriod: second(5),
       maxSendMessageSize: 4 * 1024 * 1024,
       maxReceiveMessageSize: 4 * 1024 * 1024,
@@ -205,9 +207,11 @@ describe("options", () => {
       maxConcurrentStreams: 100,
       connectTimeout: second(5),
       handshakeTimeout: second(5),
-      keepaliveTime: second(30),
+      maxUnsentBytes: 8 * 1024 * 1024,
+      maxBufferedBytes: 512 * 1024 * 1024,
+      keepaliveTime: second(300),
       keepaliveTimeout: second(10),
-      keepaliveWithoutCalls: true,
+      keepaliveWithoutCalls: false,
       maxSessionMemory: 64,
       maxConnections: 10_000,
       initialReconnectBackoff: second(1),
