@@ -287,12 +287,21 @@ export const credentialsSuite = <E>(
       const serial = "11223344"
       const hour = 3600_000
       const many = Lists.others(10_000)
+      const long = "ff".repeat(20)
+      const { scopes } = Lists
+      const point = (part: number) => `http://ca.example/${part}.crl`
 
       /** A listener with the lists, and a client whose certificate has the serial number. */
-      const under = (lists: (ca: Ca) => Credentials.PemOptions["crl"], number = serial) =>
+      const under = (
+        lists: (ca: Ca) => Credentials.PemOptions["crl"],
+        number = serial,
+        points?: ReadonlyArray<string>
+      ) =>
         Effect.gen(function* () {
           const made = yield* ca
-          const [server, client] = yield* Effect.promise(() => Promise.all([made.issue("77"), made.issue(number)]))
+          const [server, client] = yield* Effect.promise(() =>
+            Promise.all([made.issue("77"), made.issue(number, ...(points ?? []))])
+          )
           const there = yield* build(Credentials.layerPem({ ...server, ca: made.ca, crl: lists(made) }))
           const here = yield* build(fixed(rawMaterial(client, made.ca)))
           const handlers = Transport.handlers(EchoService, echo)
@@ -302,7 +311,13 @@ export const credentialsSuite = <E>(
         })
 
       const table: ReadonlyArray<
-        readonly [title: string, lists: (ca: Ca) => Credentials.PemOptions["crl"], result: string, serial?: string]
+        readonly [
+          title: string,
+          lists: (ca: Ca) => Credentials.PemOptions["crl"],
+          result: string,
+          serial?: string,
+          points?: ReadonlyArray<string>
+        ]
       > = [
         ["of 10,000 others", ({ list }) => list({ entries: many }), "hello"],
         ["of 10,000, it among them", ({ list }) => list({ entries: [...many, { serial }] }), "Revoked"],
@@ -328,13 +343,76 @@ export const credentialsSuite = <E>(
         ["with a reason", ({ list }) => list({ entries: [{ serial, reason: 1 }] }), "Revoked"],
         ["with a zero in front", ({ list }) => list({ entries: [{ serial: "00f1f2" }] }), "Revoked", "00f1f2"],
         ["with 20 bytes", ({ list }) => list({ entries: [{ serial: "7f".repeat(20) }] }), "Revoked", "7f".repeat(20)],
-        ["with one that only begins alike", ({ list }) => list({ entries: [{ serial: `${serial}00` }] }), "hello"]
+        ["with 21 bytes", ({ list }) => list({ entries: [{ serial: `00${long}` }] }), "Revoked", `00${long}`],
+        ["with 40 bytes", ({ list }) => list({ entries: [{ serial: "7f".repeat(40) }] }), "Revoked", "7f".repeat(40)],
+        ["with a negative one", ({ list }) => list({ entries: [{ serial: "80ff" }] }), "Revoked", "80ff"],
+        ["with the same number, positive", ({ list }) => list({ entries: [{ serial: "7f01" }] }), "hello", "80ff"],
+        ["with one that only begins alike", ({ list }) => list({ entries: [{ serial: `${serial}00` }] }), "hello"],
+        [
+          "of which one by the key of somebody else is newer",
+          ({ forged, list }) => [list({ thisUpdate: Date.now() - hour }), forged()],
+          "hello"
+        ],
+        [
+          "of which one by the key of somebody else is newer, and revokes nothing",
+          ({ forged, list }) => [list({ entries: [{ serial }], thisUpdate: Date.now() - hour }), forged()],
+          "Revoked"
+        ],
+        ["of certificates that are no CAs", ({ list }) => list({ scope: scopes.users }), "hello"],
+        [
+          "of certificates that are no CAs, it among them",
+          ({ list }) => list({ entries: [{ serial }], scope: scopes.users }),
+          "Revoked"
+        ],
+        ["of CAs only", ({ list }) => list({ scope: scopes.authorities }), "BadCertificate"],
+        [
+          "of CAs, and of others",
+          ({ list }) => [list({ scope: scopes.authorities }), list({ entries: [{ serial }], scope: scopes.users })],
+          "Revoked"
+        ],
+        ["of a distribution point", ({ list }) => list({ scope: scopes.point(point(1)) }), "hello", serial, [point(1)]],
+        [
+          "of several distribution points, of which its own counts",
+          ({ list }) => [
+            list({ entries: [{ serial }], scope: scopes.point(point(1)), thisUpdate: Date.now() - hour }),
+            list({ scope: scopes.point(point(2)) })
+          ],
+          "Revoked",
+          serial,
+          [point(1)]
+        ],
+        [
+          "of several distribution points, one of them another's",
+          ({ list }) => [
+            list({ entries: [{ serial }], scope: scopes.point(point(1)) }),
+            list({ scope: scopes.point(point(2)), thisUpdate: Date.now() - hour })
+          ],
+          "hello",
+          serial,
+          [point(3), point(2)]
+        ],
+        [
+          "of another distribution point",
+          ({ list }) => list({ scope: scopes.point(point(1)) }),
+          "BadCertificate",
+          serial,
+          [point(2)]
+        ],
+        [
+          "of a distribution point that it has not",
+          ({ list }) => list({ scope: scopes.point(point(1)) }),
+          "BadCertificate"
+        ],
+        ["of a distribution point of any name", ({ list }) => list({ scope: scopes.relative }), "Malformed"],
+        ["of some reasons", ({ list }) => list({ scope: scopes.reasons }), "Malformed"],
+        ["of other issuers", ({ list }) => list({ scope: scopes.indirect }), "Malformed"],
+        ["of attribute certificates", ({ list }) => list({ scope: scopes.attributes }), "Malformed"]
       ]
-      for (const [title, lists, result, number] of table) {
+      for (const [title, lists, result, number, points] of table) {
         test(
           `${title}: ${result}`,
           Effect.gen(function* () {
-            const seen = yield* Effect.either(under(lists, number))
+            const seen = yield* Effect.either(under(lists, number, points))
             expect(seen._tag === "Right" ? seen.right : seen.left).toEqual(
               result === "hello" ? result : expect.objectContaining({ reason: result })
             )

@@ -99,12 +99,9 @@ const judge = (
         return yield* fail({ reason: found })
       }
       trusted = found
-      const objection = yield* Effect.orElseSucceed(
-        Effect.tryPromise(() => Revocation.check(chain, material)),
-        () => "BadCertificate" as const
-      )
+      const objection = Revocation.check(chain, material)
       if (objection !== undefined) {
-        return yield* fail({ reason: objection })
+        return yield* fail(objection)
       }
     }
     const pinned = Pinning.identityOf(material.pins, leaf, wanted)

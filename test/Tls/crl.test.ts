@@ -1,6 +1,7 @@
 import { mkdtemp, rename, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import * as tls from "node:tls"
 import { describe, expect, it } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -8,8 +9,11 @@ import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import * as Credentials from "../../src/Tls/Credentials.js"
 import * as DevCa from "../../src/Tls/DevCa.js"
+import { contextOptions } from "../../src/Tls/internal/secureContext.js"
 import * as TlsHandshake from "../../src/Tls/TlsHandshake.js"
+import * as Lists from "../fixtures/crl.js"
 import { within } from "../fixtures/expect.js"
+import { captureLog, heldDuring } from "../fixtures/observe.js"
 import { acceptor, eventually, failure, loopbackNames, rawMaterial, reasonOf, secure, tlsOf } from "./support.js"
 
 const derOf = (pem: string) => Buffer.from(pem.split("\n").slice(1, -2).join(""), "base64")
@@ -105,6 +109,33 @@ describe("revocation lists", () => {
       })
     )
   }
+
+  it.scopedLive("of 100,000 entries are read while other work goes on, and are not read again for a context", () =>
+    Effect.gen(function* () {
+      const ca = yield* Lists.certificateAuthority
+      const issued = yield* Effect.promise(() => ca.issue("1122"))
+      const crl = Lists.pem(ca.list({ entries: Lists.others(100_000) }))
+      const [material, held] = yield* heldDuring(tlsOf(Credentials.layerPem({ ...issued, ca: ca.ca, crl })))
+      // What this machine needs to read it in one go.
+      const [, inOneGo] = yield* heldDuring(Effect.sync(() => tls.createSecureContext({ ca: [], crl })))
+      expect(held).toBeLessThan(Math.max(50, 0.75 * inOneGo))
+      expect(contextOptions(material)).not.toHaveProperty("crl")
+    })
+  )
+
+  it.scopedLive("in the name of a CA that has not signed them are warned of, with their file", () =>
+    Effect.gen(function* () {
+      const ca = yield* Lists.certificateAuthority
+      const issued = yield* Effect.promise(() => ca.issue("1122"))
+      const file = join(yield* directory, "forged.crl")
+      yield* Effect.promise(() => writeFile(file, ca.forged()))
+      const { layer, lines } = yield* captureLog
+      yield* Effect.provide(tlsOf(Credentials.layerPem({ ...issued, ca: ca.ca, crl: [ca.list(), { file }] })), layer)
+      expect(lines.filter(({ level }) => level === "WARN").map(({ text }) => text)).toEqual([
+        expect.stringContaining(`revocation list 1 of 1 of crl (${file}) is not used`)
+      ])
+    })
+  )
 
   it.scopedLive("that don't answer for a CA keep everybody out", () =>
     Effect.gen(function* () {

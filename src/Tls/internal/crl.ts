@@ -4,19 +4,21 @@
  * string for each.
  */
 import { constants, type KeyObject, verify, type X509Certificate } from "node:crypto"
+import * as Extensions from "./extensions.js"
+import type { Steps } from "./steps.js"
 
 /** What a list says. */
 export interface Crl {
-  /** The name of the issuer, as DER. */
-  readonly issuer: Buffer
   readonly thisUpdate: number
   /** Infinity where the list doesn't say. */
   readonly nextUpdate: number
-  /** Whether it is about some certificates of its issuer only; which ones is not read. */
-  readonly isPartial: boolean
-  readonly isRevoked: (serialNumber: string) => boolean
-  /** Whether the issuer has signed it; looked at once for each issuer. */
+  /** Whether the list is in the name of this CA, as OpenSSL compares names. */
+  readonly isNamed: (issuer: X509Certificate) => boolean
+  /** Whether this CA has signed it, and may; looked at once for each CA. */
   readonly isSignedBy: (issuer: X509Certificate) => boolean
+  /** Whether it is about this certificate, which one of its issuer's is. */
+  readonly covers: (certificate: X509Certificate) => boolean
+  readonly isRevoked: (serialNumber: string) => boolean
 }
 
 interface Element {
@@ -119,24 +121,75 @@ const isRemoved = (der: Buffer, extensions: Element): boolean => {
 const issuingDistributionPoint = "551d1c"
 /** Of a list that has only what is new since another one (section 5.2.4). OpenSSL takes it for a whole list. */
 const deltaIndicator = "551d1b"
+/** The number of a list and the key that signed it, which change nothing if they are critical. */
+const ignored = ["551d14", "551d23"]
 
-/** Whether a list is about a part of the certificates only. Throws where an extension changes its meaning otherwise. */
-const isPartial = (der: Buffer, extensions: Element): boolean => {
-  let partial = false
+/** The certificates that a list is about. */
+type Scope = Pick<Crl, "covers">
+
+const everything: Scope = { covers: () => true }
+
+/** The context tags of an issuingDistributionPoint. */
+const scopes = { name: 0xa0, users: 0x81, authorities: 0x82, reasons: 0x83, indirect: 0x84, attributes: 0x85 }
+
+/** Reads an issuingDistributionPoint as OpenSSL does. Throws where it is one that OpenSSL would not use a list for. */
+const scopeOf = (der: Buffer, point: Element): Scope => {
+  const parts = new Map([...childrenOf(der, point)].map((part) => [part.tag, part]))
+  const says = (tag: number) => {
+    const part = parts.get(tag)
+    return part !== undefined && contentOf(der, part).some((byte) => byte !== 0)
+  }
+  if (says(scopes.indirect)) {
+    throw new Unsupported("holds certificates of other issuers (an indirect list)")
+  }
+  if (parts.has(scopes.reasons)) {
+    throw new Unsupported("is about some reasons of revocation only")
+  }
+  if (says(scopes.attributes) || (says(scopes.users) && says(scopes.authorities))) {
+    throw new Unsupported("is about no certificates of TLS")
+  }
+  const name = parts.get(scopes.name)
+  const names = name === undefined ? undefined : Extensions.fullNamesOf(contentOf(der, name))
+  if (names?.length === 0) {
+    throw new Unsupported("has a distribution point that is not named in full")
+  }
+  return {
+    covers: (certificate) =>
+      !says(certificate.ca ? scopes.users : scopes.authorities) &&
+      (names === undefined || Extensions.isPublishedAt(Extensions.of(certificate), names))
+  }
+}
+
+/** What the extensions of a list say of its scope. Throws where one changes its meaning in a way that is not known. */
+const scopeIn = (der: Buffer, extensions: Element): Scope => {
+  let scope = everything
   for (const extension of childrenOf(der, extensions)) {
-    const [oid, critical] = childrenOf(der, extension)
+    const parts = [...childrenOf(der, extension)]
+    const [oid, critical] = parts
+    const value = parts.at(-1)
     const name = oid === undefined ? "" : contentOf(der, oid).toString("hex")
     if (name === deltaIndicator) {
       throw new Unsupported("holds changes to another list only (a delta list)")
     }
-    if (critical?.tag === tags.boolean && der[critical.content] !== 0) {
-      if (name !== issuingDistributionPoint) {
-        throw new Unsupported("has a critical extension that is not known")
-      }
-      partial = true
+    if (name === issuingDistributionPoint && value !== undefined) {
+      scope = scopeOf(der, elementAt(der, value.content, value.end))
+    } else if (isCritical(der, critical) && !ignored.includes(name)) {
+      throw new Unsupported("has a critical extension that is not known")
     }
   }
-  return partial
+  return scope
+}
+
+const isCritical = (der: Buffer, element: Element | undefined): boolean =>
+  element?.tag === tags.boolean && der[element.content] !== 0
+
+const hasCritical = (der: Buffer, extensions: Element): boolean => {
+  for (const extension of childrenOf(der, extensions)) {
+    if (isCritical(der, [...childrenOf(der, extension)][1])) {
+      return true
+    }
+  }
+  return false
 }
 
 /** Signature algorithms by their OID as DER content in hex, with their hash; null for EdDSA, which has its own. */
@@ -187,8 +240,8 @@ const verifier = (der: Buffer, algorithm: Element) => {
 /** Entries that are read before other work gets its turn. */
 const chunk = 500
 
-/** Reads a list, which is DER, and lets others have their turn in between. Rejects where it is none. */
-export const parse = async (der: Buffer): Promise<Crl> => {
+/** Reads a list, which is DER. Throws where it is none. */
+export function* read(der: Buffer): Steps<Crl> {
   const whole = elementAt(der, 0, der.length)
   const [tbs, algorithm, signature] = childrenOf(der, whole)
   if (
@@ -215,10 +268,10 @@ export const parse = async (der: Buffer): Promise<Crl> => {
     throw malformed()
   }
   const [list] = extensions === undefined ? [] : childrenOf(der, extensions)
-  let partial = list !== undefined && isPartial(der, list)
+  const scope = list === undefined ? everything : scopeIn(der, list)
 
   const serials = new Set<string>()
-  let read = 0
+  let count = 0
   for (const entry of entries === undefined ? [] : childrenOf(der, entries)) {
     const [serial, date, more] = childrenOf(der, entry)
     if (entry.tag !== tags.sequence || serial === undefined || date === undefined || !isTime(date)) {
@@ -227,10 +280,12 @@ export const parse = async (der: Buffer): Promise<Crl> => {
     if (more === undefined || !isRemoved(der, more)) {
       serials.add(serialOf(der, serial))
     }
-    partial = (more !== undefined && isPartial(der, more)) || partial
-    read += 1
-    if (read % chunk === 0) {
-      await new Promise((resolve) => setImmediate(resolve))
+    if (more !== undefined && hasCritical(der, more)) {
+      throw new Unsupported("has an entry with a critical extension")
+    }
+    count += 1
+    if (count % chunk === 0) {
+      yield
     }
   }
 
@@ -239,24 +294,27 @@ export const parse = async (der: Buffer): Promise<Crl> => {
   const verifies = verifier(der, algorithm)
   // What is signed says by what, too (RFC 5280, section 5.1.1.2).
   const isOne = der.subarray(inner.start, inner.end).equals(der.subarray(algorithm.start, algorithm.end))
-  const signers = new Map<string, boolean>()
   const isSignedBy = (certificate: X509Certificate): boolean => {
     try {
-      return isOne && verifies?.(signed, certificate.publicKey, bits) === true
+      return (
+        isOne && Extensions.of(certificate).maySignLists && verifies?.(signed, certificate.publicKey, bits) === true
+      )
     } catch {
       return false
     }
   }
+  const signers = new Map<string, boolean>()
+  const name = Extensions.comparableName(contentOf(der, issuer))
   return {
-    issuer: der.subarray(issuer.start, issuer.end),
     thisUpdate: timeOf(der, thisUpdate),
     nextUpdate: nextUpdate === undefined ? Number.POSITIVE_INFINITY : timeOf(der, nextUpdate),
-    isPartial: partial,
-    isRevoked: (serialNumber) => serials.has(withoutZeros(serialNumber.toLowerCase())),
+    ...scope,
+    isNamed: (certificate) => Extensions.comparableName(Extensions.of(certificate).subject) === name,
     isSignedBy: (certificate) => {
       const known = signers.get(certificate.fingerprint256) ?? isSignedBy(certificate)
       signers.set(certificate.fingerprint256, known)
       return known
-    }
+    },
+    isRevoked: (serialNumber) => serials.has(withoutZeros(serialNumber.toLowerCase()))
   }
 }

@@ -17,6 +17,12 @@ export interface Extensions {
   readonly excluded: ReadonlyArray<GeneralName>
   /** The subject and its alternative names. */
   readonly names: ReadonlyArray<GeneralName>
+  /** The content of the subject. */
+  readonly subject: Buffer
+  /** Whether its key may sign revocation lists: a key without a usage may all. */
+  readonly maySignLists: boolean
+  /** Where lists are published that are about it, for all reasons and by its issuer. A point without names is any. */
+  readonly distributionPoints: ReadonlyArray<ReadonlyArray<GeneralName> | undefined>
 }
 
 interface Element {
@@ -51,15 +57,34 @@ const ipAddress = 0x87
 
 /** id-ce, the arc of the extensions of RFC 5280. */
 const arc = Buffer.from([0x55, 0x1d])
+const idKeyUsage = 15
 const idSubjectAltName = 17
 const idBasicConstraints = 19
 const idNameConstraints = 30
+const idDistributionPoints = 31
 
 const subtrees = (constraints: Buffer, tag: number): ReadonlyArray<GeneralName> =>
   elements(constraints)
     .filter((each) => each.tag === tag)
     .flatMap(({ content }) => elements(content))
     .flatMap(({ content }) => elements(content).slice(0, 1))
+
+/** The names of a DistributionPointName; none of one that is relative to its issuer. */
+export const fullNamesOf = (name: Buffer): ReadonlyArray<GeneralName> =>
+  elements(name).flatMap(({ content, tag }) => (tag === 0xa0 ? elements(content) : []))
+
+const distributionPointsOf = (points: Buffer): Extensions["distributionPoints"] =>
+  elements(points).flatMap(({ content }) => {
+    const [name, ...others] = elements(content)
+    return name?.tag === 0xa0 && others.length === 0
+      ? [fullNamesOf(name.content)]
+      : name === undefined
+        ? [undefined]
+        : []
+  })
+
+/** The bit of cRLSign (RFC 5280, section 4.2.1.3), behind the count of bits that are not used. */
+const signsLists = (usage: Buffer): boolean => ((usage[1] ?? 0) & 0x02) !== 0
 
 const parse = (der: Buffer): Extensions => {
   const tbs = elements(only(only(der)))
@@ -76,7 +101,11 @@ const parse = (der: Buffer): Extensions => {
   const basic = extensions.get(idBasicConstraints)
   const length = elements(basic ?? Buffer.alloc(0)).find(({ tag }) => tag === 0x02)?.content
   const constraints = extensions.get(idNameConstraints) ?? Buffer.alloc(0)
+  const keyUsage = extensions.get(idKeyUsage)
   return {
+    subject,
+    maySignLists: keyUsage === undefined || signsLists(keyUsage),
+    distributionPoints: distributionPointsOf(extensions.get(idDistributionPoints) ?? Buffer.alloc(0)),
     hasBasicConstraints: basic !== undefined,
     pathLength:
       length === undefined
@@ -103,6 +132,39 @@ export const of = (certificate: X509Certificate): Extensions => {
   known.set(certificate, found)
   return found
 }
+
+/** Whether lists about the certificate are published under one of the names. */
+export const isPublishedAt = ({ distributionPoints }: Extensions, names: ReadonlyArray<GeneralName>): boolean =>
+  distributionPoints.some(
+    (point) =>
+      point === undefined ||
+      point.some(({ content, tag }) => names.some((name) => name.tag === tag && name.content.equals(content)))
+  )
+
+/** Texts of names, which have several encodings, as bytes; the others are compared as they are. */
+const decoders = new Map<number, (content: Buffer) => string>([
+  ...[0x0c, 0x13, 0x14, 0x16, 0x1a].map((tag) => [tag, (content: Buffer) => content.toString("utf8")] as const),
+  [0x1e, (content) => (content.length % 2 === 0 ? Buffer.from(content).swap16().toString("utf16le") : "")]
+])
+
+/** The content of a name in a form that is equal for equal names: case and spaces don't count (RFC 5280, section 7.1). */
+export const comparableName = (name: Buffer): string =>
+  elements(name)
+    .map(({ content }) =>
+      elements(content)
+        .map(({ content }) => {
+          const [oid, value] = elements(content)
+          const text = value === undefined ? undefined : decoders.get(value.tag)?.(value.content)
+          return [
+            oid?.content.toString("hex"),
+            text?.trim().replaceAll(/\s+/g, " ").toLowerCase() ?? [value?.tag, value?.content.toString("hex")]
+          ]
+        })
+        .map((attribute) => JSON.stringify(attribute))
+        .sort()
+    )
+    .map((rdn) => JSON.stringify(rdn))
+    .join()
 
 const text = (content: Buffer) => content.toString("latin1").toLowerCase()
 

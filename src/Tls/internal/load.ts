@@ -9,9 +9,11 @@ import { codeOf } from "../TlsAlert.js"
 import { identityOf, validityOf } from "./certificate.js"
 import * as Crl from "./crl.js"
 import type { KeyPair, Tls } from "./material.js"
-import { armoured, type Block, blocks, derOf, failure, fileOf, type PemSource, type Read, read } from "./pem.js"
+import { armoured, type Block, derOf, failure, fileOf, type PemSource, placeOf, type Read, read, scan } from "./pem.js"
 import * as Revocation from "./revocation.js"
-import { isReadCrl, secureContext } from "./secureContext.js"
+import { secureContext } from "./secureContext.js"
+import * as Steps from "./steps.js"
+import { issuersOf } from "./trust.js"
 
 /**
  * The CAs of SPIFFE trust domains, by the name of the domain.
@@ -68,9 +70,9 @@ const loadCrl = (sources: PemSource | ReadonlyArray<PemSource>): Effect.Effect<R
       : lists.flat()
   })
 
-/** A revocation list, as PEM for OpenSSL and as it was read for what is verified here. */
+/** A revocation list, and where it stands. */
 interface List {
-  readonly source: Read
+  readonly place: string
   readonly pem: string
   readonly read: Crl.Crl
 }
@@ -86,7 +88,8 @@ const revocationLists = (source: Read): Effect.Effect<ReadonlyArray<List>, Crede
     return yield* Effect.forEach(found, (pem, index) =>
       Effect.tryPromise({
         try: async () => {
-          return { source, pem, read: await Crl.parse(derOf(pem)) }
+          const place = `revocation list ${index + 1} of ${found.length} of ${placeOf(source)}`
+          return { place, pem, read: await Steps.run(Crl.read(derOf(pem))) }
         },
         catch: (error) => {
           const problem = error instanceof Crl.Unsupported ? error.message : "can't be read"
@@ -95,6 +98,18 @@ const revocationLists = (source: Read): Effect.Effect<ReadonlyArray<List>, Crede
       })
     )
   })
+
+/** A list that counts for none of the CAs it is named after. Other CAs may be known to peers only. */
+const warnIfForeign =
+  (issuers: ReadonlyArray<X509Certificate>) =>
+  ({ place, read }: List) => {
+    const named = issuers.filter(read.isNamed)
+    return named.length === 0 || named.some(read.isSignedBy)
+      ? Effect.void
+      : Effect.logWarning(
+          `credentials: ${place} is not used: the CA of its name has not signed it, or may sign no lists`
+        )
+  }
 
 /** What `load` reads, as files. */
 export const filesOf = ({ ca, cert, crl, key, pins, trustDomains }: PemOptions): ReadonlyArray<string> => {
@@ -130,12 +145,14 @@ export const load = (sources: PemOptions): Effect.Effect<Tls, CredentialsError> 
         material,
         crl.map(({ read }) => read)
       )
+      const issuers = issuersOf(material).map((pem) => new X509Certificate(pem))
+      yield* Effect.forEach(crl, warnIfForeign(issuers), { discard: true })
     }
     yield* Effect.try({
       try: () => secureContext(material),
       catch: (error) =>
         failure(
-          crl?.find(({ pem }) => !isReadCrl(pem))?.source ?? { part: Option.isSome(certificate) ? "cert" : "ca" },
+          { part: Option.isSome(certificate) ? "cert" : "ca" },
           "Malformed",
           `OpenSSL refuses it${because(error)}`
         )
@@ -269,9 +286,8 @@ const certificates = (source: Read): Effect.Effect<ReadonlyArray<X509Certificate
             failure(source, "Malformed", `certificate ${index + 1} of ${found.length} can't be read${because(error)}`)
         })
         if (label === "TRUSTED CERTIFICATE") {
-          const where = source.file === undefined ? source.part : `${source.part} (${source.file})`
           yield* Effect.logWarning(
-            `credentials: the trust settings of certificate ${index + 1} of ${where} are ignored`
+            `credentials: the trust settings of certificate ${index + 1} of ${placeOf(source)} are ignored`
           )
         }
         return certificate
@@ -282,14 +298,23 @@ const certificates = (source: Read): Effect.Effect<ReadonlyArray<X509Certificate
 /** Whether the source is DER instead of PEM. */
 const isDer = ({ text }: Read) => text.startsWith("\x30") && !text.includes("-----BEGIN ")
 
+/** Lists may be long: what is longer than other files takes its time in turns of the event loop. */
+const maxSyncLength = 256 * 1024
+
 /** The blocks of PEM, or the one that DER would be. */
 const blocksOf = (source: Read, label: string): Effect.Effect<ReadonlyArray<Block>, CredentialsError> => {
-  const found = isDer(source)
-    ? [{ label, text: armoured(label, Buffer.from(source.text, "latin1")) }]
-    : blocks(source.text)
-  return found === undefined
-    ? Effect.fail(failure(source, "Malformed", "a PEM block does not end with an END line of its own"))
-    : Effect.succeed(found)
+  const steps = isDer(source) ? ofDer(source, label) : scan(source.text)
+  return Effect.filterOrFail(
+    source.text.length > maxSyncLength
+      ? Effect.promise(() => Steps.run(steps))
+      : Effect.sync(() => Steps.runSync(steps)),
+    (found) => found !== undefined,
+    () => failure(source, "Malformed", "a PEM block does not end with an END line of its own")
+  )
+}
+
+function* ofDer({ text }: Read, label: string): Steps.Steps<ReadonlyArray<Block>> {
+  return [{ label, text: yield* armoured(label, Buffer.from(text, "latin1")) }]
 }
 
 const privateKey = (source: Read, passphrase: PemOptions["passphrase"]): Effect.Effect<KeyObject, CredentialsError> =>

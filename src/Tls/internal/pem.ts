@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { CredentialsError } from "../../Transport/TransportError.js"
 import { codeOf } from "../TlsAlert.js"
+import * as Steps from "./steps.js"
 
 /**
  * PEM: its text or bytes, or the file that holds it. A string (or a redacted one) that begins with `/`, `./` or `../`
@@ -40,6 +41,9 @@ const tooLarge = (part: Part) => failure(part, "Malformed", `larger than ${maxMi
 
 const maxBytes = (part: Part): number => maxMiB(part) * 1024 * 1024
 
+/** The part and its file, for texts. */
+export const placeOf = ({ file, part }: Part): string => (file === undefined ? part : `${part} (${file})`)
+
 export const failure = (
   { file, part }: Part,
   reason: CredentialsError["reason"],
@@ -49,7 +53,7 @@ export const failure = (
   new CredentialsError({
     reason,
     part,
-    message: `${part}${file === undefined ? "" : ` (${file})`}: ${problem}`,
+    message: `${placeOf({ file, part })}: ${problem}`,
     ...(file === undefined ? {} : { file }),
     ...(notAfter === undefined ? {} : { notAfter })
   })
@@ -165,48 +169,65 @@ const boundary = /^-----(BEGIN|END) ([A-Z0-9 ]{1,64})-----$/
  *
  * Line breaks may be written as `\n`, within quotes or not, as environment variables and JSON often have them.
  */
-export const blocks = (text: string): ReadonlyArray<Block> | undefined => {
+export const blocks = (text: string): ReadonlyArray<Block> | undefined => Steps.runSync(scan(text))
+
+/** The same in steps. */
+export function* scan(text: string): Steps.Steps<ReadonlyArray<Block> | undefined> {
   const found: Array<Block> = []
   let open: { readonly label: string; readonly lines: Array<string> } | undefined
-  for (const raw of text
-    .replaceAll("\\r", "")
-    .replaceAll("\\n", "\n")
-    .split(/\r\n|\n|\r/)) {
+  let count = 0
+  for (const [raw] of text.replaceAll("\\r", "").replaceAll("\\n", "\n").matchAll(anyLine)) {
     const line = raw.trim().replace(/^["']?(-----.*-----)["']?,?$/, "$1")
     const [, kind, label = ""] = boundary.exec(line) ?? []
     if (kind === "BEGIN") {
       if (open !== undefined) {
         return undefined
       }
-      open = { label, lines: [line] }
+      open = { label, lines: [] }
     } else if (kind === "END") {
       if (open?.label !== label) {
         return undefined
       }
-      found.push({ label, text: tidy(open.lines, line) })
+      found.push({ label, text: yield* tidy(label, open.lines) })
       open = undefined
     } else {
       open?.lines.push(line)
+    }
+    count += 1
+    if (count % chunk === 0) {
+      yield
     }
   }
   return open === undefined ? found : undefined
 }
 
+const anyLine = /[^\r\n]*(?:\r\n|\n|\r|$)/g
+
+/** Lines of a step. */
+const chunk = 2000
+
 /** A block in lines of 64 characters: a longer or empty line is an error to some readers. Headers stay as they are. */
-const tidy = ([begin = "", ...lines]: ReadonlyArray<string>, end: string): string => {
+function* tidy(label: string, lines: ReadonlyArray<string>): Steps.Steps<string> {
   const body = lines.join("")
-  const rows = /^[A-Za-z0-9+/=]+$/.test(body) ? (body.match(/.{1,64}/g) ?? []) : lines
-  return [begin, ...rows, end, ""].join("\n")
+  return /^[A-Za-z0-9+/=]+$/.test(body) ? yield* inLines(label, body) : framed(label, lines)
+}
+
+const framed = (label: string, lines: ReadonlyArray<string>): string =>
+  [`-----BEGIN ${label}-----`, ...lines, `-----END ${label}-----`, ""].join("\n")
+
+function* inLines(label: string, base64: string): Steps.Steps<string> {
+  const lines: Array<string> = []
+  for (let at = 0; at < base64.length; at += 64) {
+    lines.push(base64.slice(at, at + 64))
+    if (lines.length % chunk === 0) {
+      yield
+    }
+  }
+  return framed(label, lines)
 }
 
 /** The DER in one block of PEM. */
 export const derOf = (pem: string): Buffer => Buffer.from(pem.replace(/-----[^-]*-----/g, ""), "base64")
 
 /** DER as PEM. */
-export const armoured = (label: string, der: Uint8Array): string => {
-  const lines =
-    Buffer.from(der)
-      .toString("base64")
-      .match(/.{1,64}/g) ?? []
-  return [`-----BEGIN ${label}-----`, ...lines, `-----END ${label}-----`, ""].join("\n")
-}
+export const armoured = (label: string, der: Buffer): Steps.Steps<string> => inLines(label, der.toString("base64"))

@@ -1,6 +1,7 @@
 /**
  * Whether a chain that was verified elsewhere holds a certificate that its issuer has revoked, by the rules that OpenSSL
- * has with lists for all: every CA in the chain needs one that is signed by it and not out of date.
+ * has with lists for all: every CA in the chain needs one that is signed by it and not out of date. OpenSSL itself is given
+ * none: it would read them anew, in one go, for each context that is made.
  *
  * Source: RFC 5280, section 6.3.3.
  */
@@ -9,17 +10,18 @@ import type { HandshakeReason } from "../../Transport/TransportError.js"
 import * as Crl from "./crl.js"
 import type { Tls } from "./material.js"
 import { derOf } from "./pem.js"
+import * as Steps from "./steps.js"
 import { issuersOf } from "./trust.js"
 
-const lists = new WeakMap<Tls, Promise<ReadonlyArray<Crl.Crl>>>()
+const lists = new WeakMap<Tls, ReadonlyArray<Crl.Crl>>()
 
 /** Keeps the lists of a material that have been read already. */
 export const remember = (material: Tls, read: ReadonlyArray<Crl.Crl>): void => {
-  lists.set(material, Promise.resolve(read))
+  lists.set(material, read)
 }
 
-const listsOf = (material: Tls): Promise<ReadonlyArray<Crl.Crl>> => {
-  const known = lists.get(material) ?? Promise.all((material.crl ?? []).map((pem) => Crl.parse(derOf(pem))))
+const listsOf = (material: Tls): ReadonlyArray<Crl.Crl> => {
+  const known = lists.get(material) ?? (material.crl ?? []).map((pem) => Steps.runSync(Crl.read(derOf(pem))))
   lists.set(material, known)
   return known
 }
@@ -49,36 +51,54 @@ const pathOf = (
     path.push([subject, issuer])
     current = issuer
   }
-  return path
+  // Who is trusted without an issuer answers for itself.
+  return path.length === 0 && current !== undefined ? [[current, current]] : path
 }
 
-/** A list that speaks for all of a CA's certificates, as far as this side can read it. */
-const isCurrent = ({ isPartial, nextUpdate, thisUpdate }: Crl.Crl, now: number) =>
-  thisUpdate <= now && now <= nextUpdate && !isPartial
+/** What speaks against a chain, with OpenSSL's code for it. */
+export interface Objection {
+  readonly reason: HandshakeReason
+  readonly code: string
+}
 
-/** Of several lists of a CA the newest counts, as with OpenSSL. */
-const newest = (all: ReadonlyArray<Crl.Crl>): Crl.Crl | undefined =>
-  all.toSorted((a, b) => b.thisUpdate - a.thisUpdate)[0]
+/** Of several lists of a CA that are current the newest counts, as with OpenSSL. */
+const newest = (all: ReadonlyArray<Crl.Crl>, now: number): Crl.Crl | undefined =>
+  all
+    .filter(({ nextUpdate, thisUpdate }) => thisUpdate <= now && now <= nextUpdate)
+    .toSorted((a, b) => b.thisUpdate - a.thisUpdate)[0]
 
-/** What speaks against the chain; a rejection is no "no" either. */
-export const check = async (chain: ReadonlyArray<Buffer>, material: Tls): Promise<HandshakeReason | undefined> => {
+/** Why no list answers for a certificate. */
+const missing = (all: ReadonlyArray<Crl.Crl>, now: number): Objection => ({
+  reason: "BadCertificate",
+  code: all.length === 0 ? "UNABLE_TO_GET_CRL" : all.some(({ nextUpdate }) => nextUpdate < now) ? expired : early
+})
+
+const expired = "CRL_HAS_EXPIRED"
+const early = "CRL_NOT_YET_VALID"
+
+/** What speaks against the chain. */
+export const check = (chain: ReadonlyArray<Buffer>, material: Tls): Objection | undefined => {
   if (material.crl === undefined) {
     return undefined
   }
-  const now = Date.now()
-  const path = pathOf(chain, material)
-  if (path.length === 0) {
-    return "BadCertificate"
-  }
-  const all = await listsOf(material)
-  for (const [subject, issuer] of path) {
-    const list = newest(all.filter((each) => isCurrent(each, now) && each.isSignedBy(issuer)))
-    if (list === undefined) {
-      return "BadCertificate"
+  try {
+    const now = Date.now()
+    const path = pathOf(chain, material)
+    const all = listsOf(material)
+    for (const [subject, issuer] of path) {
+      const about = all.filter((list) => list.isNamed(issuer) && list.isSignedBy(issuer) && list.covers(subject))
+      const list = newest(about, now)
+      if (list === undefined) {
+        return missing(about, now)
+      }
+      if (list.isRevoked(subject.serialNumber)) {
+        return { reason: "Revoked", code: "CERT_REVOKED" }
+      }
     }
-    if (list.isRevoked(subject.serialNumber)) {
-      return "Revoked"
-    }
+    return path.length === 0 ? unreadable : undefined
+  } catch {
+    return unreadable
   }
-  return undefined
 }
+
+const unreadable: Objection = { reason: "BadCertificate", code: "UNABLE_TO_GET_CRL_ISSUER" }

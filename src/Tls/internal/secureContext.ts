@@ -22,6 +22,7 @@ const ciphers = [
 /**
  * - TLS 1.2 is the floor: below it nothing is safe, and gRPC asks for it.
  * - `ca` is always given, or Node would trust the public CAs of the system.
+ * - No revocation lists: `Revocation` has them.
  * - No tickets: a resumed session skips the verification of both certificates, so that a peer whose certificate has
  *   expired or lost its issuer's trust since would get in. Connections here live long; a full handshake costs little.
  * - No renegotiation (TLS 1.2): it lets a client burn the server's time and change its certificate in mid-connection.
@@ -31,22 +32,11 @@ export const contextOptions = (material: Tls): tls.SecureContextOptions => ({
   ciphers,
   ca: [...issuersOf(material)],
   secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
-  ...(material.crl === undefined ? {} : { crl: [...material.crl] }),
   ...Option.match(material.certificate, {
     onNone: () => ({}),
     onSome: ({ chain, key }) => ({ cert: chain, key: Redacted.value(key) })
   })
 })
-
-/** Whether OpenSSL reads a revocation list, for which Node has no other reader. */
-export const isReadCrl = (crl: string): boolean => {
-  try {
-    tls.createSecureContext({ crl, ca: [] })
-    return true
-  } catch {
-    return false
-  }
-}
 
 const contexts = new WeakMap<Tls, tls.SecureContext>()
 

@@ -10,6 +10,7 @@ import { maxLength } from "./chain.js"
 import type { Tls } from "./material.js"
 import * as Pinning from "./pinning.js"
 import type { Failure } from "./refusals.js"
+import * as Revocation from "./revocation.js"
 import * as Trust from "./trust.js"
 
 /**
@@ -90,6 +91,10 @@ export const judge = (
     const found = Trust.vouched({ chain: Trust.read(chain), usage }, material)
     if (typeof found === "string") {
       return Either.left({ reason: found })
+    }
+    const objection = Revocation.check(chain, material)
+    if (objection !== undefined) {
+      return Either.left({ reason: objection.reason, error: { code: objection.code } })
     }
     trusted = found
   }
