@@ -36,6 +36,7 @@ import * as GrpcMetadata from "./GrpcMetadata.js"
 import type { Settings } from "./GrpcOptions.js"
 import * as GrpcStatus from "./GrpcStatus.js"
 import * as GrpcConnector from "./grpcConnector.js"
+import * as GrpcHttp2 from "./grpcHttp2.js"
 import * as IdentityFilter from "./identityFilter.js"
 import * as Inbox from "./inbox.js"
 import * as SubchannelCall from "./subchannelCall.js"
@@ -326,6 +327,10 @@ const connectOnce = (
 
     const leave = () => {
       isLost = true
+      const session = [...calls].map(SubchannelCall.session).find((session) => session !== undefined)
+      if (session !== undefined) {
+        GrpcHttp2.pingWhileOpen(session)
+      }
       Deferred.unsafeDone(lost, Effect.void)
       endWhenIdle()
     }

@@ -51,8 +51,29 @@ export const makePings = (keepaliveMillis: number): Pings => {
   }
 }
 
+const noPayload = Buffer.alloc(8)
+
+/**
+ * grpc-js goes on to ping a connection that is closing, which Node refuses; grpc-js takes that for the peer's death and drops
+ * the calls that are still in flight. TCP's own keep-alive watches such a connection.
+ */
+export const pingWhileOpen = (session: Http2.Http2Session): void => {
+  const ping: unknown = session.ping
+  if (typeof ping === "function") {
+    Reflect.set(session, "ping", (...args: ReadonlyArray<unknown>) => {
+      const [callback] = args
+      if (typeof callback !== "function" || !session.closed || session.destroyed) {
+        return Reflect.apply(ping, session, args)
+      }
+      setImmediate(() => Reflect.apply(callback, session, [null, 0, noPayload]))
+      return true
+    })
+  }
+}
+
 const onSession = (session: Http2.ServerHttp2Session, pings: Pings) => {
   let isOver = false
+  pingWhileOpen(session)
   session.on("ping", () => {
     if (isOver) {
       session.destroy()

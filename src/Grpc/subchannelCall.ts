@@ -1,3 +1,4 @@
+import type { Http2Session } from "node:http2"
 import { Duplex } from "node:stream"
 import type * as Grpc from "@grpc/grpc-js"
 
@@ -18,6 +19,14 @@ const of = (call: Call): unknown => path.reduce<unknown>(get, call)
 export const http2Stream = (call: Call): Duplex | undefined => {
   const stream = get(of(call), "http2Stream")
   return stream instanceof Duplex ? stream : undefined
+}
+
+const isSession = (u: unknown): u is Http2Session => typeof get(u, "ping") === "function"
+
+/** The connection of a call that has reached one. */
+export const session = (call: Call): Http2Session | undefined => {
+  const session = get(http2Stream(call), "session")
+  return isSession(session) ? session : undefined
 }
 
 /** The HTTP status of an answer whose headers have come. */

@@ -106,8 +106,11 @@ const renewing = <C extends Pending, E extends Error>(
       )
     let current = yield* open(() => Effect.void)
 
+    /** A scope whose closing is interrupted never closes, and its connection would stay. */
     const retire = ({ idle, scope }: Held<C>) =>
-      Effect.zipRight(Effect.timeoutOption(idle, within), Scope.close(scope, Exit.void))
+      Effect.uninterruptibleMask((restore) =>
+        Effect.zipRight(restore(Effect.timeoutOption(idle, within)), Scope.close(scope, Exit.void))
+      )
 
     const renew = Effect.gen(function* () {
       yield* pause(within)
