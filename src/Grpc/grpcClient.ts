@@ -1,4 +1,4 @@
-import type { Socket } from "node:net"
+import * as Net from "node:net"
 import * as Grpc from "@grpc/grpc-js"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -6,11 +6,13 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as FiberSet from "effect/FiberSet"
-import { constVoid } from "effect/Function"
+import { constUndefined, constVoid } from "effect/Function"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as Credentials from "../Tls/Credentials.js"
 import type { Reverification } from "../Tls/internal/reverification.js"
+import * as ServerName from "../Tls/internal/serverName.js"
+import * as Addresses from "../Transport/internal/addresses.js"
 import type { Boundary } from "../Transport/internal/boundary.js"
 import * as Codec from "../Transport/internal/codec.js"
 import type { Connection, OutgoingCall } from "../Transport/internal/connection.js"
@@ -18,6 +20,7 @@ import * as MetadataLimit from "../Transport/internal/metadataLimit.js"
 import * as Progress from "../Transport/internal/progress.js"
 import * as Reconnected from "../Transport/internal/reconnected.js"
 import * as Timers from "../Transport/internal/timers.js"
+import * as Unreachable from "../Transport/internal/unreachable.js"
 import * as Metadata from "../Transport/Metadata.js"
 import type * as Method from "../Transport/Method.js"
 import * as Peer from "../Transport/Peer.js"
@@ -44,7 +47,8 @@ import * as SubchannelCall from "./subchannelCall.js"
 type Failure = Unavailable | DeadlineExceeded | HandshakeFailed
 type Call = ReturnType<Grpc.ChannelInterface["createCall"]>
 
-const channelOptions = (settings: Settings, keepaliveMillis: number): Grpc.ChannelOptions => ({
+const channelOptions = (settings: Settings, target: Peer.Target, keepaliveMillis: number): Grpc.ChannelOptions => ({
+  "grpc.default_authority": Addresses.authorityOf(Peer.formatTarget(target)),
   // Nothing below the call site retries, or attempts would multiply.
   "grpc.enable_retries": 0,
   "grpc.service_config_disable_resolution": 1,
@@ -67,8 +71,9 @@ const channelOptions = (settings: Settings, keepaliveMillis: number): Grpc.Chann
 /** A silent peer is probed by TCP after so long: below what HTTP/2 may ask for, NATs forget a connection (RFC 5382). */
 const tcpKeepAliveMillis = 30_000
 
-const channelTarget = (target: Peer.Target): string =>
-  target._tag === "Unix" ? `unix:${target.path}` : `dns:${Peer.formatTarget(target)}`
+/** Names are looked up before, as on every wire, so that grpc-js is given one address. */
+const channelTarget = (to: Peer.Target): string =>
+  to._tag === "Unix" ? `unix:${to.path}` : `${Net.isIPv6(to.host) ? "ipv6" : "ipv4"}:${Peer.formatTarget(to)}`
 
 /** How often the connections to a peer are pinged: half as often after each that was lost for it (gRFC A8). */
 interface Keepalive {
@@ -94,67 +99,64 @@ interface Channel {
   readonly onLost: (lost: () => void) => void
 }
 
-/** Connects a channel, or fails with the reason. */
+/** Connects a channel to one address, or fails with the reason. */
 const openChannel = (
   settings: Settings,
   credentials: Credentials.CredentialsService,
   boundary: Boundary,
   reverification: Reverification,
   target: Peer.Target,
-  keepalive: Keepalive
+  keepalive: Keepalive,
+  to: Peer.Target
 ): Effect.Effect<Channel, Failure, Scope.Scope> =>
   Effect.gen(function* () {
     const peer = Peer.formatTarget(target)
-    const nameWanted = settings.serverName ?? (target._tag === "Unix" ? "localhost" : target.host)
+    const nameWanted = ServerName.wanted(settings.serverName, target)
     const runPromise = yield* FiberSet.makeRuntimePromise()
     let onLost = constVoid
     const connecting = connectingSockets(settings.connectTimeout, () => isReady())
-    /** Why the latest attempt at each address failed. */
-    const failures = new Map<string | undefined, () => HandshakeFailed | Unavailable | undefined>()
-    const failure = () => {
-      const all = [...failures.values()].map((get) => get())
-      return all.find((failure) => failure?._tag === "HandshakeFailed") ?? all.find((failure) => failure !== undefined)
-    }
+    /** Why the latest attempt failed. */
+    let failure: () => HandshakeFailed | Unavailable | undefined = constUndefined
 
-    const onSocket = (socket: Socket) => {
+    const onSocket = (socket: Net.Socket) => {
       connecting.add(socket)
       socket.once("connect", () => socket.setKeepAlive(true, tcpKeepAliveMillis))
-      socket.once("error", (error: NodeJS.ErrnoException & { readonly address?: string }) => {
+      socket.once("error", (error: NodeJS.ErrnoException) => {
         if (error.syscall === "connect") {
-          // A unix socket has one address, of which its connections know nothing.
-          const address = target._tag === "Unix" ? undefined : error.address
-          const message = `can't connect to ${peer}: ${error.message}`
-          failures.set(address, () => new Unavailable({ message, peer, processed: "no", cause: error }))
+          failure = () => Unreachable.unreachable(peer, error)
         }
       })
     }
 
     const handshake = (
-      socket: Socket
-    ): Effect.Effect<{ readonly socket: Socket; readonly secure: boolean }, HandshakeFailed | Unavailable> =>
+      socket: Net.Socket
+    ): Effect.Effect<{ readonly socket: Net.Socket; readonly secure: boolean }, HandshakeFailed | Unavailable> =>
       Effect.gen(function* () {
-        const address = socket.remoteAddress
-        failures.delete(address)
+        failure = constUndefined
         // Between two owners a socket has no listener for the errors that it may emit at any time.
         socket.on("error", constVoid)
         const material = yield* credentials.current
         if (material._tag === "Insecure") {
           // HTTP/2 servers begin with SETTINGS, which makes the channel ready; this one began with something else.
-          failures.set(address, () => (socket.destroyed && socket.bytesRead > 0 ? noHttp2(peer) : undefined))
+          failure = () => (socket.destroyed && socket.bytesRead > 0 ? noHttp2(peer) : undefined)
         }
         return yield* GrpcConnector.secure(socket, material, nameWanted, peer, boundary, reverification, () =>
           onLost()
         ).pipe(
           Effect.tap(() => Effect.sync(() => connecting.shaken(socket))),
           Effect.mapError((error) => (connecting.isLate(socket) ? silent(peer) : error)),
-          Effect.tapError((error) => Effect.sync(() => failures.set(address, () => error)))
+          Effect.tapError((error) =>
+            Effect.sync(() => {
+              failure = () => error
+            })
+          )
         )
       })
 
     const channel: Grpc.Channel = yield* Effect.acquireRelease(
       Effect.map(credentials.current, (material) => {
         const channel = new Grpc.Channel(
-          channelTarget(target),
+          channelTarget(to),
           new GrpcConnector.OwnedHandshake(material._tag === "Tls", {
             onSocket: (socket) =>
               boundary.guard(
@@ -165,7 +167,7 @@ const openChannel = (
               ),
             handshake: (socket) => runPromise(handshake(socket))
           }),
-          channelOptions(settings, keepalive.millis())
+          channelOptions(settings, target, keepalive.millis())
         )
         IdentityFilter.install(channel)
         return channel
@@ -174,10 +176,7 @@ const openChannel = (
     )
     const isReady = (): boolean => channel.getConnectivityState(false) === Grpc.connectivityState.READY
     yield* Effect.addFinalizer(() => Effect.sync(connecting.close))
-    yield* Effect.timeoutFail(firstConnect(channel, peer, failure), {
-      duration: settings.connectTimeout,
-      onTimeout: () => failure() ?? Reconnected.late(peer)
-    })
+    yield* firstConnect(channel, peer, () => failure())
     return {
       grpc: channel,
       isReady,
@@ -198,14 +197,14 @@ const openChannel = (
  * the next address.
  */
 const connectingSockets = (timeout: Duration.Duration, isReady: () => boolean) => {
-  const timers = new Map<Socket, () => void>()
-  const shaken = new WeakSet<Socket>()
-  const late = new WeakSet<Socket>()
-  const stop = (socket: Socket): void => {
+  const timers = new Map<Net.Socket, () => void>()
+  const shaken = new WeakSet<Net.Socket>()
+  const late = new WeakSet<Net.Socket>()
+  const stop = (socket: Net.Socket): void => {
     timers.get(socket)?.()
     timers.delete(socket)
   }
-  const giveUp = (socket: Socket, reason?: Error): void => {
+  const giveUp = (socket: Net.Socket, reason?: Error): void => {
     stop(socket)
     if (!isReady() || !shaken.has(socket)) {
       late.add(socket)
@@ -213,16 +212,16 @@ const connectingSockets = (timeout: Duration.Duration, isReady: () => boolean) =
     }
   }
   return {
-    add: (socket: Socket) => {
+    add: (socket: Net.Socket) => {
       const stopTimer = Timers.after(Duration.toMillis(timeout), () => giveUp(socket, new Error("no answer in time")))
       timers.set(socket, stopTimer)
       socket.once("close", () => stop(socket))
     },
     /** The handshake is over, where there is one. */
-    shaken: (socket: Socket) => {
+    shaken: (socket: Net.Socket) => {
       shaken.add(socket)
     },
-    isLate: (socket: Socket) => late.has(socket),
+    isLate: (socket: Net.Socket) => late.has(socket),
     close: () => {
       for (const socket of timers.keys()) {
         giveUp(socket)
@@ -311,7 +310,9 @@ const connectOnce = (
 ): Effect.Effect<Reconnected.Live, Failure, Scope.Scope> =>
   Effect.gen(function* () {
     const peer = Peer.formatTarget(target)
-    const channel = yield* openChannel(settings, credentials, boundary, reverification, target, keepalive)
+    const channel = yield* Addresses.connect(target, settings.connectTimeout, (to) =>
+      openChannel(settings, credentials, boundary, reverification, target, keepalive, to)
+    )
     const calls = new Set<Call>()
     const progress = Progress.make()
     const lost = yield* Deferred.make<void>()

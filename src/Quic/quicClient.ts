@@ -1,21 +1,18 @@
-import { promises as Dns } from "node:dns"
 import * as Net from "node:net"
-import * as Arr from "effect/Array"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
-import * as ExecutionStrategy from "effect/ExecutionStrategy"
-import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import type { Tls } from "../Tls/Credentials.js"
 import * as Reverification from "../Tls/internal/reverification.js"
+import * as ServerName from "../Tls/internal/serverName.js"
 import * as Trust from "../Tls/internal/trust.js"
 import * as PeerVerification from "../Tls/PeerVerification.js"
+import * as Addresses from "../Transport/internal/addresses.js"
 import type { Boundary } from "../Transport/internal/boundary.js"
 import * as Reconnected from "../Transport/internal/reconnected.js"
+import * as Unreachable from "../Transport/internal/unreachable.js"
 import * as Peer from "../Transport/Peer.js"
 import { type DeadlineExceeded, HandshakeFailed, InvalidArgument, Unavailable } from "../Transport/TransportError.js"
 import { alpnProtocol } from "./Http3Connection.js"
@@ -25,6 +22,7 @@ import type { Settings } from "./QuicOptions.js"
 import * as QuicConnection from "./quicConnection.js"
 
 type Failure = Unavailable | DeadlineExceeded | HandshakeFailed
+type TcpTarget = Extract<Peer.Target, { readonly _tag: "Tcp" }>
 
 /** TLS alerts in codes of QUIC (RFC 9001, section 4.8). */
 const cryptoError = 0x100
@@ -66,20 +64,6 @@ export const alertOf = (close: QuicEngine.Close): number | undefined =>
 export const reject = (quic: QuicEngine.Connection, error: HandshakeFailed): void =>
   quic.close(false, cryptoError + PeerVerification.alertOf(error), error.reason)
 
-const addressesOf = (host: string, peer: string): Effect.Effect<Arr.NonEmptyReadonlyArray<string>, Unavailable> =>
-  Net.isIP(host) !== 0
-    ? Effect.succeed([host])
-    : Effect.tryPromise({
-        try: async () => (await Dns.lookup(host, { all: true })).map(({ address }) => address),
-        catch: (cause) =>
-          new Unavailable({ message: `can't look up ${host}: ${String(cause)}`, peer, processed: "no", cause })
-      }).pipe(
-        Effect.filterOrFail(
-          Arr.isNonEmptyArray,
-          () => new Unavailable({ message: `${host} has no address`, peer, processed: "no" })
-        )
-      )
-
 /** Connects to one address, and is done when the peer has accepted this end. */
 const connectTo = (
   engine: QuicEngine.QuicEngine,
@@ -96,6 +80,9 @@ const connectTo = (
       return Reconnected.late(peer)
     }
     const alert = alertOf(close)
+    if (close._tag === "Lost" && close.cause !== undefined) {
+      return Unreachable.unreachable(peer, Unreachable.about(close.cause, remote.host, remote.port))
+    }
     if (alert === undefined || close._tag === "Lost") {
       return new Unavailable({
         message: `can't connect to ${peer}: ${Http3Session.describe(close)}`,
@@ -170,56 +157,29 @@ const connectTo = (
 
 const ignore = (): QuicConnection.Serve => () => ({ onData: () => {}, onEnd: () => {}, onGone: () => {} })
 
-/** How long an address may be silent until the next is tried beside it (RFC 8305, section 5). */
-const attemptDelay = "250 millis"
-
-/** The first that succeeds. Each begins when the one before has failed or been silent for a while. */
-const firstOf = <A, E>([attempt, ...others]: Arr.NonEmptyReadonlyArray<Effect.Effect<A, E>>): Effect.Effect<A, E> =>
-  Arr.isNonEmptyReadonlyArray(others)
-    ? Effect.flatMap(Deferred.make<void>(), (failed) =>
-        Effect.race(
-          Effect.tapError(attempt, () => Deferred.succeed(failed, undefined)),
-          Deferred.await(failed).pipe(Effect.timeoutOption(attemptDelay), Effect.zipRight(firstOf(others)))
-        )
-      )
-    : attempt
-
-/** Connects to one of the addresses of a name. A refusal ends the search, for whoever it was has answered. */
+/** Connects to one of the addresses of a target. */
 const connectOnce = (
   engine: QuicEngine.QuicEngine,
   settings: Settings,
   boundary: Boundary,
   reverification: Reverification.Reverification,
   credentials: Effect.Effect<Tls>,
-  target: Exclude<Peer.Target, { readonly _tag: "Unix" }>
-): Effect.Effect<QuicConnection.Accepted, Failure, Scope.Scope> => {
-  const peer = Peer.formatTarget(target)
-  const nameWanted = settings.serverName ?? target.host
-  return Effect.gen(function* () {
-    const material = yield* credentials
-    const scope = yield* Effect.scope
-    const attempt = (host: string) =>
-      // In a scope of its own, which ends with the attempt if that comes to nothing.
-      Effect.flatMap(Scope.fork(scope, ExecutionStrategy.sequential), (own) =>
-        connectTo(
-          engine,
-          settings,
-          boundary,
-          reverification,
-          material,
-          nameWanted,
-          { host, port: target.port },
-          peer
-        ).pipe(
-          Scope.extend(own),
-          Effect.onError((cause) => Scope.close(own, Exit.failCause(cause))),
-          Effect.map(Either.right),
-          Effect.catchTag("HandshakeFailed", (refusal) => Effect.succeed(Either.left(refusal)))
-        )
+  target: TcpTarget
+): Effect.Effect<QuicConnection.Accepted, Failure, Scope.Scope> =>
+  Effect.flatMap(credentials, (material) =>
+    Addresses.connect(target, settings.connectTimeout, ({ host, port }) =>
+      connectTo(
+        engine,
+        settings,
+        boundary,
+        reverification,
+        material,
+        ServerName.wanted(settings.serverName, target),
+        { host, port },
+        Peer.formatTarget(target)
       )
-    return yield* yield* firstOf(Arr.map(yield* addressesOf(target.host, peer), attempt))
-  }).pipe((connecting) => Reconnected.inTime(connecting, settings.connectTimeout, peer))
-}
+    )
+  )
 
 /** Connects to a target, and runs calls on the connection, or on the one that replaces it. */
 export const connect = (

@@ -8,6 +8,7 @@ import * as GrpcEncoding from "../Grpc/GrpcEncoding.js"
 import * as GrpcFields from "../Grpc/GrpcFields.js"
 import * as GrpcMessage from "../Grpc/GrpcMessage.js"
 import * as GrpcTimeout from "../Grpc/GrpcTimeout.js"
+import * as Addresses from "../Transport/internal/addresses.js"
 import * as Codec from "../Transport/internal/codec.js"
 import type { Connection, OutgoingCall } from "../Transport/internal/connection.js"
 import type { Deadline } from "../Transport/internal/deadlines.js"
@@ -111,7 +112,7 @@ export const make = (link: Link): Outgoing => {
     const fields: Array<GrpcFields.Field> = [
       [":method", "POST"],
       [":scheme", "https"],
-      [":authority", link.name],
+      [":authority", Addresses.authorityOf(link.name)],
       [":path", path],
       ["content-type", GrpcFields.contentType],
       ["te", "trailers"]

@@ -8,8 +8,10 @@ import { createHash, createPublicKey, X509Certificate } from "node:crypto"
 import { isIP, SocketAddress } from "node:net"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Peer from "../Transport/Peer.js"
 import type { CredentialsError } from "../Transport/TransportError.js"
 import { blocks, failure, type PemSource, read } from "./internal/pem.js"
+import * as ServerName from "./internal/serverName.js"
 
 /**
  * One certificate, or one key in whatever certificate.
@@ -155,8 +157,11 @@ export const make = (options: PinsOptions): Effect.Effect<Pins, CredentialsError
 
 /** @internal */
 export const normalName = (name: string): string => {
-  const family = isIP(name)
-  return family === 0
-    ? name.toLowerCase()
-    : new SocketAddress({ address: name, family: family === 6 ? "ipv6" : "ipv4" }).address
+  const target = Peer.parseTarget(name)
+  const plain =
+    Either.isRight(target) && target.right._tag === "Tcp"
+      ? Peer.formatTarget(target.right).toLowerCase()
+      : ServerName.canonical(name)
+  const family = isIP(plain)
+  return family === 0 ? plain : new SocketAddress({ address: plain, family: family === 6 ? "ipv6" : "ipv4" }).address
 }

@@ -12,18 +12,11 @@ import * as Stream from "effect/Stream"
 import * as Authorizer from "../Transport/Authorizer.js"
 import * as Boundary from "../Transport/internal/boundary.js"
 import * as Timers from "../Transport/internal/timers.js"
+import { unreachable } from "../Transport/internal/unreachable.js"
 import { formatAddress, type Identity } from "../Transport/Peer.js"
 import type { HandshakeFailed, HandshakeReason, Unavailable } from "../Transport/TransportError.js"
 import type { Material, Tls } from "./internal/material.js"
-import {
-  broken,
-  brokenOff,
-  damaged,
-  handshakeFailed,
-  refusedByPeer,
-  unreachable,
-  vanished
-} from "./internal/refusals.js"
+import { broken, brokenOff, damaged, handshakeFailed, refusedByPeer, vanished } from "./internal/refusals.js"
 import { contextOptions, secureContext } from "./internal/secureContext.js"
 import * as ServerName from "./internal/serverName.js"
 import { identityOf, type Judged, judge, type Objection, shownBy } from "./internal/shown.js"

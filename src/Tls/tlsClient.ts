@@ -1,6 +1,7 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import * as Addresses from "../Transport/internal/addresses.js"
 import * as Reconnected from "../Transport/internal/reconnected.js"
 import * as Peer from "../Transport/Peer.js"
 import {
@@ -11,6 +12,7 @@ import {
 } from "../Transport/TransportError.js"
 import type { Tls } from "./Credentials.js"
 import * as Reverification from "./internal/reverification.js"
+import * as ServerName from "./internal/serverName.js"
 import * as TlsHandshake from "./TlsHandshake.js"
 import type { Settings } from "./TlsOptions.js"
 import * as TlsConnection from "./tlsConnection.js"
@@ -39,19 +41,20 @@ const refusal = (
   return new Unavailable({ message: `${peer} ended the connection: ${reason}`, peer, processed: "no" })
 }
 
-/** Connects, and is done when the peer has accepted this end. */
-const connectOnce = (
+/** Connects to one address, and is done when the peer has accepted this end. */
+const connectTo = (
   settings: Settings,
   credentials: Effect.Effect<Tls>,
   reverification: Reverification.Reverification,
   target: Peer.Target,
-  server: TlsIncoming.Server
-): Effect.Effect<TlsConnection.TlsConnection, Failure | DeadlineExceeded, Scope.Scope> => {
-  const peer = Peer.formatTarget(target)
-  return Effect.gen(function* () {
+  server: TlsIncoming.Server,
+  to: Peer.Target
+): Effect.Effect<TlsConnection.TlsConnection, Failure, Scope.Scope> =>
+  Effect.gen(function* () {
+    const peer = Peer.formatTarget(target)
     const material = yield* credentials
-    const nameWanted = settings.serverName ?? (target._tag === "Unix" ? "localhost" : target.host)
-    const secured = yield* TlsHandshake.connect(target, {
+    const nameWanted = ServerName.wanted(settings.serverName, target)
+    const secured = yield* TlsHandshake.connect(to, {
       material,
       nameWanted,
       alpnProtocols: [Wire.alpnProtocol],
@@ -85,8 +88,19 @@ const connectOnce = (
       )
     )
     return connection
-  }).pipe((connecting) => Reconnected.inTime(connecting, settings.connectTimeout, peer))
-}
+  })
+
+/** Connects to one of the addresses of a target. */
+const connectOnce = (
+  settings: Settings,
+  credentials: Effect.Effect<Tls>,
+  reverification: Reverification.Reverification,
+  target: Peer.Target,
+  server: TlsIncoming.Server
+): Effect.Effect<TlsConnection.TlsConnection, Failure | DeadlineExceeded, Scope.Scope> =>
+  Addresses.connect(target, settings.connectTimeout, (to) =>
+    connectTo(settings, credentials, reverification, target, server, to)
+  )
 
 /** Connects to a target, and runs calls on the connection, or on the one that replaces it. */
 export const connect = (

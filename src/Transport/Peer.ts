@@ -77,12 +77,50 @@ export type Target =
   | { readonly _tag: "Tcp"; readonly host: string; readonly port: number }
   | { readonly _tag: "Unix"; readonly path: string }
 
-const hostPort = /^(?:\[([0-9a-fA-F:.%a-z]+)\]|([^\s:[\]/]+)):(\d{1,5})$/
+const scheme = /^[a-z][a-z0-9+.-]*:\/\//i
+const hostPort = /^(.*):([0-9]+)$/
+/** `sun_path` of Linux, without the byte that ends it (unix(7)). What is longer would be cut, and name another socket. */
+const maxPathBytes = 107
+/** RFC 4007, section 11.2. */
+const bracketed = /^\[([0-9a-f:.]+)(?:%[\w.~-]+)?\]$/i
+const isUnspaced = /^[^\s\p{Cc}]*$/u
 
 /**
- * Reads `"host:port"`, `"[v6]:port"`, `"unix:path"` or `"unix:///absolute/path"`. The left side says what is wrong.
+ * A name as resolvers and certificates know it: in lower case, with Punycode for what is not ASCII, and an IPv4 address
+ * in the four decimal numbers of its short and octal forms. As browsers and curl read it (URL Standard, section 3.5).
+ */
+const hostOf = (text: string): string | undefined => {
+  if (/[%\\/?#@:[\]]/.test(text)) {
+    return undefined
+  }
+  try {
+    return new URL(`http://${text}`).hostname
+  } catch {
+    // Names that are none to a URL may be known to a resolver all the same: `node.1`.
+    return /^[\w.-]+$/.test(text) ? text.toLowerCase() : undefined
+  }
+}
+
+/** What is wrong with a text that is no target. */
+const complaint = (target: string): string =>
+  !isUnspaced.test(target)
+    ? "has white space in it"
+    : scheme.test(target)
+      ? 'begins with a scheme, where "host:port", "[v6]:port" or "unix:path" is wanted'
+      : target.includes("@")
+        ? "names a user; who calls is in the credentials"
+        : /^[0-9a-f:.]*:[0-9a-f.]*[:%]/i.test(target)
+          ? 'has no brackets around its IPv6 address: "[v6]:port"'
+          : target.startsWith(":")
+            ? "names no host"
+            : 'is not "host:port", "[v6]:port" or "unix:path"'
+
+/**
+ * Reads `"host:port"`, `"[v6]:port"`, `"[v6%zone]:port"`, `"unix:path"` or `"unix:///absolute/path"`. A host is read as
+ * browsers and curl do: `"LOCALHOST"`, `"bücher.example"` and `"127.1"` are `"localhost"`, `"xn--bcher-kva.example"` and
+ * `"127.0.0.1"`. A path is taken as it is, with its blanks and percent signs. The left side says what is wrong.
  *
- * Source: gRPC's naming.md.
+ * Source: gRPC's naming.md; RFC 4007 for zones.
  *
  * @since 0.1.0
  * @category parsing
@@ -93,16 +131,23 @@ export const parseTarget = (target: string): Either.Either<Target, string> => {
     // After two slashes a URI names an authority, and a socket has none.
     return path === "" || path.startsWith("//") || path.includes("\0")
       ? Either.left(`${JSON.stringify(target)} names no socket path`)
-      : Either.right({ _tag: "Unix", path })
+      : new TextEncoder().encode(path).length > maxPathBytes
+        ? Either.left(`${JSON.stringify(target)} names a path of more than ${maxPathBytes} bytes, which no socket has`)
+        : Either.right({ _tag: "Unix", path })
   }
-  const match = hostPort.exec(target)
-  if (match === null) {
-    return Either.left(`${JSON.stringify(target)} is not "host:port", "[v6]:port" or "unix:path"`)
+  const wrong = (why = complaint(target)) => Either.left(`${JSON.stringify(target)} ${why}`)
+  const match = isUnspaced.test(target) && !scheme.test(target) ? hostPort.exec(target) : null
+  const [, text = "", digits = ""] = match ?? []
+  const address = bracketed.exec(text)?.[1]
+  const host =
+    address === undefined ? hostOf(text) : URL.canParse(`http://[${address}]`) ? text.slice(1, -1) : undefined
+  if (host === undefined || host === "") {
+    return wrong(text.startsWith("[") && text.endsWith("]") ? `has no IPv6 address in ${text}` : undefined)
   }
-  const port = Number(match[3])
+  const port = Number(digits)
   return port === 0 || port > 65535
-    ? Either.left(`port ${port} of ${JSON.stringify(target)} is not between 1 and 65535`)
-    : Either.right({ _tag: "Tcp", host: match[1] ?? match[2] ?? "", port })
+    ? Either.left(`port ${digits} of ${JSON.stringify(target)} is not between 1 and 65535`)
+    : Either.right({ _tag: "Tcp", host, port })
 }
 
 /**

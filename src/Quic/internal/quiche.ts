@@ -105,13 +105,23 @@ export interface Paths {
   readonly remote: HostPort
 }
 
+/** The engine knows no zones (RFC 4007): they are the socket's. */
+export const unzoned = ({ host, port }: HostPort): HostPort => ({ host: host.replace(/%.*$/, ""), port })
+
 export const connect = (
   quiche: Quiche,
   serverName: string | undefined,
   { local, remote }: Paths,
   tls: TlsSettings,
   settings: ConnectionSettings
-): State => quiche.Connection.connect(serverName ?? null, newId(), local, remote, configOf(quiche, tls, settings))
+): State =>
+  quiche.Connection.connect(
+    serverName ?? null,
+    newId(),
+    unzoned(local),
+    unzoned(remote),
+    configOf(quiche, tls, settings)
+  )
 
 /** The server's state for a client that has sent the token of a Retry back. */
 export const accept = (
@@ -121,4 +131,10 @@ export const accept = (
   tls: TlsSettings,
   settings: ConnectionSettings
 ): State =>
-  quiche.Connection.accept(ids.id, ids.original, local, remote, configOf(quiche, tls, settings, ids.resetToken))
+  quiche.Connection.accept(
+    ids.id,
+    ids.original,
+    unzoned(local),
+    unzoned(remote),
+    configOf(quiche, tls, settings, ids.resetToken)
+  )

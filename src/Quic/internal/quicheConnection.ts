@@ -10,7 +10,7 @@ import {
   tooMuch
 } from "../QuicEngine.js"
 import * as Coalesced from "./coalesced.js"
-import type { Paths, Quiche, State } from "./quiche.js"
+import { type Paths, type Quiche, type State, unzoned } from "./quiche.js"
 import * as QuicheStreams from "./quicheStreams.js"
 
 /** What the endpoint needs of a connection. */
@@ -66,7 +66,7 @@ const connectionRefused = 0x2
 
 export const make = (options: Options): Driven => {
   const { paths, quiche, role, settings, state } = options
-  const recvInfo = { from: paths.remote, to: paths.local }
+  const recvInfo = { from: unzoned(paths.remote), to: unzoned(paths.local) }
   let isScheduled = false
   let isEstablished = false
   let isAccepted = false

@@ -79,15 +79,6 @@ export const refusedByPeer = (material: Tls, peer: string, reason: HandshakeReas
       : Option.none()
   })
 
-/** Nobody was there. */
-export const unreachable = (peer: string, cause?: unknown): Unavailable =>
-  new Unavailable({
-    message: `can't connect to ${peer}: ${cause instanceof Error ? cause.message : "the connection was closed"}`,
-    peer,
-    processed: "no",
-    ...(cause === undefined ? {} : { cause })
-  })
-
 /** What came was changed on its way, or what was sent. */
 export const damaged = (peer: string, cause: unknown): Unavailable =>
   new Unavailable({

@@ -59,13 +59,6 @@ export const late = (peer: string, method?: string): DeadlineExceeded =>
     ...(method === undefined ? undefined : { method })
   })
 
-/** Connects within the time. */
-export const inTime = <L, E, R>(
-  connect: Effect.Effect<L, E, R>,
-  duration: Reconnect.Backoff["max"],
-  peer: string
-): Effect.Effect<L, E | DeadlineExceeded, R> => Effect.timeoutFail(connect, { duration, onTimeout: () => late(peer) })
-
 /** So many connections in a row that are lost at once are worth a line in the log. */
 const lossesToLog = 3
 
@@ -95,7 +88,7 @@ export const make = <L extends Live>(
     const whyNot = (cause: Cause.Cause<Failure>) => {
       const failure = Option.getOrElse(Cause.failureOption(cause), lost)
       return failure._tag === "DeadlineExceeded"
-        ? new Unavailable({ message: failure.message, peer, processed: "no" })
+        ? new Unavailable({ message: failure.message, peer, processed: "no", cause: failure })
         : failure
     }
 
