@@ -20,8 +20,9 @@ export interface GrpcOptions extends TransportOptions.TransportOptions {
   /**
    * The pause between HTTP/2 PINGs, sent by both sides. Default 5 minutes: servers that follow gRPC take what comes more
    * often for abuse, unless they are set to allow it. A dead peer is noticed sooner, after 40 seconds, by TCP keep-alive
-   * (30 seconds of silence, then a probe a second), and by calls that only time out. A listener lets its clients ping every
-   * 10 seconds, or as often as it does itself; those that ping more often lose the connection (`too_many_pings`).
+   * (30 seconds of silence, then a probe a second), by one PING when a call runs into its deadline, and by calls that only
+   * time out. A listener lets its clients ping every 10 seconds, or as often as it does itself; those that ping more often
+   * lose the connection (`too_many_pings`).
    *
    * Source: gRFC A8 (client), A9 (server).
    */

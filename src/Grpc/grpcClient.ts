@@ -318,6 +318,7 @@ const connectOnce = (
     const lost = yield* Deferred.make<void>()
     const ended = yield* Deferred.make<void>()
     let isLost = false
+    let isProbed = false
     let closed = false
 
     const endWhenIdle = () => {
@@ -345,6 +346,23 @@ const connectOnce = (
         }
       })
     )
+
+    /**
+     * Asks whether the peer lives, once until it answers a call: servers count PINGs, and what they send starts that count
+     * anew (gRFC A8).
+     */
+    const probe = (call: Call) => {
+      const session = isProbed ? undefined : SubchannelCall.session(call)
+      if (session !== undefined) {
+        isProbed = true
+        GrpcHttp2.probe(session, Duration.toMillis(settings.keepaliveTimeout))
+      }
+    }
+
+    const onAnswer = () => {
+      isProbed = false
+      progress.answered()
+    }
 
     /** Whether the call may be made at all. */
     const check = (call: OutgoingCall, where: Where): Either.Either<void, Cancelled | ResourceExhausted> =>
@@ -376,7 +394,7 @@ const connectOnce = (
         onReceiveMetadata: (headers) =>
           guarded(() => {
             answered = true
-            progress.answered()
+            onAnswer()
             // With another HTTP status the trailers may have the status of gRPC, and grpc-js that of HTTP if they have none.
             const unfit = GrpcStatus.isGrpc(headers)
               ? undefined
@@ -405,9 +423,10 @@ const connectOnce = (
             if (GrpcStatus.isLocal(status, answered)) {
               if (status.code === Grpc.status.DEADLINE_EXCEEDED) {
                 progress.timedOut(call.timeout)
+                probe(handle)
               }
             } else {
-              progress.answered()
+              onAnswer()
             }
             const metadata = GrpcMetadata.ofResponse(status.metadata)
             const trailersFit = MetadataLimit.fits(metadata, settings.maxMetadataSize)

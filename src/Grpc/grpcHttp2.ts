@@ -2,6 +2,7 @@
 import * as Http2 from "node:http2"
 import { Duplex } from "node:stream"
 import * as Grpc from "@grpc/grpc-js"
+import * as Timers from "../Transport/internal/timers.js"
 import * as GrpcEncoding from "./GrpcEncoding.js"
 import * as GrpcMessage from "./GrpcMessage.js"
 
@@ -48,6 +49,14 @@ export const makePings = (keepaliveMillis: number): Pings => {
       last = now
       return strikes <= maxStrikes
     }
+  }
+}
+
+/** Sends a PING and ends the connection where no answer comes. */
+export const probe = (session: Http2.Http2Session, timeoutMillis: number): void => {
+  if (!session.closed && !session.destroyed) {
+    const stopTimer = Timers.after(timeoutMillis, () => session.destroy())
+    session.ping(stopTimer)
   }
 }
 

@@ -25,7 +25,7 @@ const isSession = (u: unknown): u is Http2Session => typeof get(u, "ping") === "
 
 /** The connection of a call that has reached one. */
 export const session = (call: Call): Http2Session | undefined => {
-  const session = get(http2Stream(call), "session")
+  const session = get(get(of(call), "transport"), "session")
   return isSession(session) ? session : undefined
 }
 
@@ -42,5 +42,4 @@ export const isMidMessage = (call: Call): boolean => {
 }
 
 /** Whether the connection of a call is gone. */
-export const isConnectionLost = (call: Call): boolean =>
-  get(get(get(of(call), "transport"), "session"), "destroyed") === true
+export const isConnectionLost = (call: Call): boolean => session(call)?.destroyed === true

@@ -4,6 +4,7 @@ import * as NodeHttp2 from "node:http2"
 import type * as Net from "node:net"
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import { Transport } from "effect-transport"
 import { EchoService } from "../fixtures/echo.js"
 import { eventually, leavesNothing, within } from "../fixtures/expect.js"
@@ -53,6 +54,68 @@ describe("a listener", () => {
           expect(yield* ping).toBe(true)
         }
         expect(client.destroyed).toBe(false)
+      })
+    )
+  )
+})
+
+/** A server that answers PINGs, or nothing, and never a call. */
+const deaf = (answersPings: boolean) =>
+  Effect.gen(function* () {
+    let pings = 0
+    const server = yield* listen((socket: Net.Socket) => {
+      socket.write(settings())
+      onFrames(
+        socket,
+        ({ flags, payload, type: frameType }) => {
+          if (frameType === type.settings && (flags & ack) === 0) {
+            socket.write(frame(type.settings, ack, 0))
+          } else if (frameType === type.ping && (flags & ack) === 0) {
+            pings += 1
+            if (answersPings) {
+              socket.write(frame(type.ping, ack, 0, payload))
+            }
+          }
+        },
+        preface.length
+      )
+    })
+    const client = yield* on(insecure, { keepaliveTimeout: "300 millis" })(
+      Transport.client(EchoService, `127.0.0.1:${server.port}`)
+    )
+    return { client, pings: () => pings, server }
+  })
+
+describe("a client whose call runs into its deadline", () => {
+  it.live("asks its peer once, and ends the connection of one that does not answer", () =>
+    leavesNothing(
+      Effect.gen(function* () {
+        const { client, pings } = yield* deaf(false)
+        const long = yield* Effect.fork(Effect.flip(client.echo({})))
+        expect(yield* Effect.flip(client.echo({}, { timeout: "100 millis" }))).toMatchObject({
+          _tag: "DeadlineExceeded"
+        })
+        expect(yield* within(Fiber.join(long), "2 seconds")).toMatchObject({
+          _tag: "Unavailable",
+          processed: "unknown"
+        })
+        expect(pings()).toBe(1)
+      })
+    )
+  )
+
+  it.live("asks no second time before it has an answer, and keeps the connection of a peer that lives", () =>
+    leavesNothing(
+      Effect.gen(function* () {
+        const { client, pings, server } = yield* deaf(true)
+        const long = yield* Effect.fork(Effect.flip(client.echo({}, { timeout: "1 second" })))
+        const short = Effect.flip(client.echo({}, { timeout: "100 millis" }))
+        expect(yield* Effect.all([short, short, short], { concurrency: 3 })).toMatchObject(
+          Array(3).fill({ _tag: "DeadlineExceeded" })
+        )
+        yield* short
+        expect(yield* Fiber.join(long)).toMatchObject({ _tag: "DeadlineExceeded" })
+        expect([pings(), server.live()]).toEqual([1, 1])
       })
     )
   )
