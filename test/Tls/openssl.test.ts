@@ -1,5 +1,5 @@
-import { X509Certificate } from "node:crypto"
-import { readFile } from "node:fs/promises"
+import { createPrivateKey, X509Certificate } from "node:crypto"
+import { readFile, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -10,8 +10,23 @@ import type * as DevCa from "../../src/Tls/DevCa.js"
 import * as TlsHandshake from "../../src/Tls/TlsHandshake.js"
 import { HandshakeFailed, type HandshakeReason } from "../../src/Transport/TransportError.js"
 import { describeWith, directory } from "../fixtures/command.js"
+import { within } from "../fixtures/expect.js"
+import { heldDuring } from "../fixtures/observe.js"
 import * as OpenSsl from "./openssl.js"
 import { authority, connect, event, eventually, listen, rawMaterial, tlsOf } from "./support.js"
+
+/** A key of Ed25519 with its certificate, and what encrypts it as PKCS#8. */
+const edwards = Effect.gen(function* () {
+  const dir = yield* directory
+  yield* OpenSsl.run(dir, "genpkey", "-algorithm", "ED25519", "-out", "key.pem")
+  yield* OpenSsl.run(dir, "req", "-x509", "-key", "key.pem", "-subj", "/CN=node", "-days", "2", "-out", "cert.pem")
+  const cert = join(dir, "cert.pem")
+  return {
+    dir,
+    options: { cert, ca: cert, key: join(dir, "key.pem") },
+    pkcs8: ["pkcs8", "-topk8", "-in", "key.pem", "-passout", "pass:secret"]
+  }
+})
 
 describeWith(["openssl"], "keys that openssl made", () => {
   const algorithms: ReadonlyArray<readonly [string, ReadonlyArray<string>]> = [
@@ -75,11 +90,74 @@ describeWith(["openssl"], "keys that openssl made", () => {
       yield* OpenSsl.run(dir, "pkcs8", ...encrypt, "-iter", "1", "-out", "encrypted.pem")
       const cert = join(dir, "cert.pem")
       const key = yield* Effect.promise(() => readFile(join(dir, "encrypted.pem")))
-      for (let attempt = 0; attempt < 1_000; attempt++) {
+      for (let attempt = 0; attempt < 300; attempt++) {
         const passphrase = `wrong-${attempt}`
         const error = yield* Effect.flip(tlsOf(Credentials.layerPem({ cert, ca: cert, key, passphrase })))
         expect(error.reason).toBe("WrongPassphrase")
       }
+    })
+  )
+
+  it.scopedLive("with the ciphers and hashes that OpenSSL has", () =>
+    Effect.gen(function* () {
+      const { dir, options, pkcs8 } = yield* edwards
+      for (const args of [
+        ["-v2", "aes-128-cbc", "-v2prf", "hmacWithSHA512"],
+        ["-v2", "aes-192-cbc", "-v2prf", "hmacWithSHA1"],
+        ["-v2", "des3", "-v2prf", "hmacWithSHA224"],
+        ["-v2", "camellia-256-cbc", "-v2prf", "hmacWithSHA384"],
+        ["-v2", "aria-128-cbc"],
+        ["-scrypt", "-scrypt_N", "32768", "-scrypt_r", "4", "-scrypt_p", "2"]
+      ]) {
+        yield* OpenSsl.run(dir, ...pkcs8, ...args, "-out", "encrypted.pem")
+        const key = join(dir, "encrypted.pem")
+        yield* tlsOf(Credentials.layerPem({ ...options, key, passphrase: "secret" }))
+        expect(
+          yield* Effect.flip(tlsOf(Credentials.layerPem({ ...options, key, passphrase: "Secret" })))
+        ).toMatchObject({ reason: "WrongPassphrase", file: key })
+      }
+    })
+  )
+
+  it.scopedLive("that asks for too much work is refused before it is done", () =>
+    Effect.gen(function* () {
+      const { dir, options, pkcs8 } = yield* edwards
+      for (const [args, written, wanted, text] of [
+        [["-iter", "65537"], "0203010001", "02037fffff", "asks for 8388607 iterations"],
+        [["-iter", "65537", "-v1", "PBE-SHA1-3DES"], "0203010001", "02037fffff", "asks for 8388607 iterations"],
+        [["-scrypt"], "02024000020108020101", "0202400002010802017f", "asks for 16384 iterations"],
+        [["-scrypt"], "02024000020108020101", "0202400002017f020101", "asks for 266338304 bytes of memory"],
+        [["-scrypt"], "02024000020108020101", "02024001020108020101", "can't be"]
+      ] as const) {
+        const key = join(dir, "encrypted.der")
+        yield* OpenSsl.run(dir, ...pkcs8, ...args, "-outform", "DER", "-out", key)
+        const der = yield* Effect.promise(() => readFile(key))
+        const at = der.indexOf(Buffer.from(written, "hex"))
+        expect(at).toBeGreaterThan(0)
+        der.set(Buffer.from(wanted, "hex"), at)
+        yield* Effect.promise(() => writeFile(key, der))
+        const load = tlsOf(Credentials.layerPem({ ...options, key, passphrase: "secret" }))
+        const error = yield* within(Effect.flip(load), "2 seconds")
+        expect(error).toMatchObject({ reason: "Malformed", part: "key", file: key })
+        expect(error.message).toContain(text)
+      }
+    })
+  )
+
+  it.scopedLive.each([
+    ["PBKDF2", ["-iter", "600000"]],
+    ["scrypt", ["-scrypt", "-scrypt_N", "16384", "-scrypt_p", "4"]]
+  ] as const)("is decrypted by %s while other work goes on", ([, args]) =>
+    Effect.gen(function* () {
+      const { dir, options, pkcs8 } = yield* edwards
+      yield* OpenSsl.run(dir, ...pkcs8, ...args, "-out", "encrypted.pem")
+      const key = yield* Effect.promise(() => readFile(join(dir, "encrypted.pem"), "utf8"))
+      yield* tlsOf(Credentials.layerPem(options))
+      const load = tlsOf(Credentials.layerPem({ ...options, key, passphrase: "secret" }))
+      const [, held] = yield* heldDuring(load)
+      // What this machine needs for it in one go.
+      const [, inOneGo] = yield* heldDuring(Effect.sync(() => createPrivateKey({ key, passphrase: "secret" })))
+      expect(held).toBeLessThan(inOneGo / 2)
     })
   )
 

@@ -10,6 +10,7 @@ import { identityOf, validityOf } from "./certificate.js"
 import * as Crl from "./crl.js"
 import type { KeyPair, Tls } from "./material.js"
 import { armoured, type Block, derOf, failure, fileOf, type PemSource, placeOf, type Read, read, scan } from "./pem.js"
+import * as Pkcs12 from "./pkcs12.js"
 import * as Revocation from "./revocation.js"
 import { secureContext } from "./secureContext.js"
 import * as Steps from "./steps.js"
@@ -332,19 +333,28 @@ const privateKey = (source: Read, passphrase: PemOptions["passphrase"]): Effect.
     if (encrypted && passphrase === undefined) {
       return yield* failure(source, "WrongPassphrase", "is encrypted, and no passphrase is given")
     }
-    const secret = Redacted.isRedacted(passphrase) ? Redacted.value(passphrase) : passphrase
+    const secret = (Redacted.isRedacted(passphrase) ? Redacted.value(passphrase) : passphrase) ?? ""
+    const key =
+      block.label === "ENCRYPTED PRIVATE KEY"
+        ? ({ key: yield* decrypted(source, derOf(block.text), secret), format: "der", type: "pkcs8" } as const)
+        : ({ key: block.text, format: "pem", ...(encrypted ? { passphrase: secret } : {}) } as const)
     return yield* Effect.try({
-      try: () =>
-        createPrivateKey({
-          key: block.text,
-          format: "pem",
-          ...(encrypted && secret !== undefined ? { passphrase: secret } : {})
-        }),
+      try: () => createPrivateKey(key),
       catch: (error) =>
-        encrypted && isDecryptionFailure(block, codeOf(error))
+        // What a wrong passphrase makes of a key in the PEM headers of old is anything.
+        "passphrase" in key && codeOf(error) !== "ERR_OSSL_EVP_UNSUPPORTED"
           ? failure(source, "WrongPassphrase", "can't be decrypted with the passphrase given")
           : failure(source, "Malformed", `can't be read as a private key${because(error)}`)
     })
+  })
+
+const decrypted = (source: Read, der: Buffer, secret: string): Effect.Effect<Buffer, CredentialsError> =>
+  Effect.tryPromise({
+    try: () => Pkcs12.decryptKey(der, secret),
+    catch: (error) =>
+      error instanceof Pkcs12.Pkcs12Problem
+        ? failure(source, error.reason, error.text)
+        : failure(source, "Malformed", "can't be read")
   })
 
 /** What a key in DER is: PKCS#8, encrypted or not, PKCS#1 or SEC 1, which differ in what comes first. */
@@ -358,23 +368,6 @@ const keyLabelOf = (source: Read): string => {
       : der[first + 3] === 0x30
         ? "PRIVATE KEY"
         : "RSA PRIVATE KEY"
-}
-
-/**
- * With a wrong passphrase OpenSSL mostly reports a bad decryption; in one of some two hundred cases the padding happens
- * to look right, and what does not parse is then the "key". `EVP_UNSUPPORTED` is a cipher that OpenSSL does not have.
- */
-const isDecryptionFailure = (block: Block, code: string): boolean =>
-  code === "ERR_OSSL_BAD_DECRYPT" ||
-  (code !== "ERR_OSSL_EVP_UNSUPPORTED" && (block.label !== "ENCRYPTED PRIVATE KEY" || isDerSequence(block)))
-
-/** Whether the block is one whole ASN.1 sequence, as an encrypted PKCS#8 key is around what is encrypted in it. */
-const isDerSequence = (block: Block): boolean => {
-  const der = Buffer.from(block.text.split("\n").slice(1, -2).join(""), "base64")
-  const [tag, length = 0] = der
-  const size = length > 0x80 ? length - 0x80 : 0
-  const content = size === 0 ? length : size <= 4 && der.length > 2 + size ? der.readUIntBE(2, size) : -1
-  return tag === 0x30 && content >= 2 && der.length === 2 + size + content
 }
 
 const belongsTo = (key: KeyObject, certificate: X509Certificate): boolean => {

@@ -1,10 +1,11 @@
 /**
- * PKCS#12 to the certificates and the key in it (RFC 7292). Node's own reader refuses much of what is around: RC2 and
- * 3DES, files without a MAC, files of certificates only. ASN.1, RC2 and DES are node-forge's; the walk through the file is
- * here, so that none can ask for more work than anyone wants to do. Keys are derived beside the event loop (PBKDF2), or in
- * short pieces of it (the derivation of PKCS#12 itself).
+ * PKCS#12 to the certificates and the key in it (RFC 7292), and encrypted PKCS#8 to the key in it (RFC 5958). Node's own
+ * reader of PKCS#12 refuses much of what is around: RC2 and 3DES, files without a MAC, files of certificates only. That of
+ * PKCS#8 derives keys on the event loop, as many rounds as it is told. ASN.1, RC2 and DES are node-forge's; the walk through the file is
+ * here, so that none can ask for more work than anyone wants to do. Keys are derived beside the event loop (PBKDF2,
+ * scrypt), or in short pieces of it (the derivation of PKCS#12 itself).
  */
-import { createDecipheriv, createHmac, pbkdf2 } from "node:crypto"
+import { createDecipheriv, createHmac, getCipherInfo, pbkdf2, scrypt } from "node:crypto"
 import { createRequire } from "node:module"
 import { promisify } from "node:util"
 import type * as Forge from "node-forge"
@@ -23,6 +24,8 @@ export class Pkcs12Problem {
     readonly text: string
   ) {}
 }
+
+const wrongPassphrase = new Pkcs12Problem("WrongPassphrase", "can't be decrypted with the passphrase given")
 
 const malformed = (text: string) => new Pkcs12Problem("Malformed", text)
 
@@ -45,6 +48,8 @@ const oids = {
   x509Certificate: "1.2.840.113549.1.9.22.1",
   pbes2: "1.2.840.113549.1.5.13",
   pbkdf2: "1.2.840.113549.1.5.12",
+  scrypt: "1.3.6.1.4.1.11591.4.11",
+  desCbc: "1.3.14.3.2.7",
   pbmac1: "1.2.840.113549.1.5.14"
 }
 
@@ -60,14 +65,27 @@ const hmacs = new Map<string, keyof typeof Kdf.hashes>([
 /** The key of a PBMAC1 in bytes: RFC 9579, section 9, advises against shorter ones, and nobody writes longer ones. */
 const macKeySizes = { min: 20, max: 1024 }
 
-/** The ciphers of PBES2 (RFC 8018, appendix B.2), with the sizes of their keys in bytes. */
-const pbes2Ciphers = new Map<string, readonly [name: string, keySize: number]>([
-  ["2.16.840.1.101.3.4.1.2", ["aes-128-cbc", 16]],
-  ["2.16.840.1.101.3.4.1.22", ["aes-192-cbc", 24]],
-  ["2.16.840.1.101.3.4.1.42", ["aes-256-cbc", 32]],
-  ["1.2.840.113549.3.7", ["des-ede3-cbc", 24]],
-  ["1.3.14.3.2.7", ["des-cbc", 8]]
-])
+/** The name of a cipher of PBES2 and the size of its key in bytes: those that OpenSSL has, and the DES that it had. */
+const pbes2Cipher = (oid: string): readonly [name: string, keySize: number] | undefined => {
+  const info = oid === oids.desCbc ? { name: "des-cbc", keyLength: 8, mode: "cbc" } : getCipherInfo(oid)
+  return info?.mode === "cbc" ? [info.name, info.keyLength] : undefined
+}
+
+/** What scrypt may use at a time, in bytes; OpenSSL allows its own files 32 MiB. */
+const maxScryptMemory = 64 * 1024 * 1024
+
+interface ScryptOptions {
+  readonly N: number
+  readonly r: number
+  readonly p: number
+}
+
+const deriveByScrypt = (secret: string, salt: Buffer, size: number, options: ScryptOptions): Promise<Buffer> =>
+  new Promise((resolve, reject) =>
+    scrypt(secret, salt, size, { ...options, maxmem: 2 * maxScryptMemory }, (error, key) =>
+      error === null ? resolve(key) : reject(error)
+    )
+  )
 
 const deriveKey = promisify(pbkdf2)
 
@@ -97,7 +115,14 @@ interface Untyped {
 }
 
 /** Reads a file. Rejects with `Pkcs12Problem`, and nothing else. */
-export const read = async (bytes: Uint8Array, passphrase: string): Promise<Contents> => {
+export const read = (bytes: Uint8Array, passphrase: string): Promise<Contents> =>
+  reader(passphrase, "is no PKCS#12").read(bytes)
+
+/** Decrypts an EncryptedPrivateKeyInfo to PKCS#8. Rejects with `Pkcs12Problem`, and nothing else. */
+export const decryptKey = (bytes: Uint8Array, passphrase: string): Promise<Buffer> =>
+  reader(passphrase, "is no encrypted private key").decryptKey(bytes)
+
+const reader = (passphrase: string, otherwise: string) => {
   const forge: typeof Forge = createRequire(import.meta.url)("node-forge")
   const { asn1 } = forge
   const { des } = forge as object as Untyped
@@ -107,13 +132,13 @@ export const read = async (bytes: Uint8Array, passphrase: string): Promise<Conte
     try {
       return asn1.fromDer(forge.util.createBuffer(der, "raw"))
     } catch {
-      throw malformed("is no PKCS#12: its ASN.1 can't be read")
+      throw malformed(`${otherwise}: its ASN.1 can't be read`)
     }
   }
 
   const children = (node: Node | undefined): ReadonlyArray<Node> => {
     if (node === undefined || !Array.isArray(node.value)) {
-      throw malformed("is no PKCS#12")
+      throw malformed(otherwise)
     }
     return node.value
   }
@@ -121,14 +146,14 @@ export const read = async (bytes: Uint8Array, passphrase: string): Promise<Conte
   /** The bytes of an octet string, which BER may have cut into pieces. */
   const octets = (node: Node | undefined): string => {
     if (node === undefined) {
-      throw malformed("is no PKCS#12")
+      throw malformed(otherwise)
     }
     return typeof node.value === "string" ? node.value : node.value.map(octets).join("")
   }
 
   const oid = (node: Node | undefined): string => {
     if (node?.type !== asn1.Type.OID || typeof node.value !== "string") {
-      throw malformed("is no PKCS#12")
+      throw malformed(otherwise)
     }
     return asn1.derToOid(node.value)
   }
@@ -141,12 +166,16 @@ export const read = async (bytes: Uint8Array, passphrase: string): Promise<Conte
     return Buffer.from(value, "latin1").readIntBE(0, value.length)
   }
 
-  const spend = (node: Node | undefined, roundsEach: number): number => {
-    const count = integer(node, "count of iterations")
-    rounds += count * roundsEach
+  const charge = (cost: number, count: number): void => {
+    rounds += cost
     if (count < 1 || count > maxIterations || rounds > maxRounds) {
       throw malformed(`asks for ${count} iterations, which is more than anyone should wait for`)
     }
+  }
+
+  const spend = (node: Node | undefined, roundsEach: number): number => {
+    const count = integer(node, "count of iterations")
+    charge(count * roundsEach, count)
     return count
   }
 
@@ -169,25 +198,60 @@ export const read = async (bytes: Uint8Array, passphrase: string): Promise<Conte
     return cipher.finish() ? cipher.output.getBytes() : undefined
   }
 
-  /** PBES2 (RFC 8018) by PBKDF2, which takes the passphrase as UTF-8. */
-  const pbes2 = (parameters: Node | undefined, encrypted: string): Decipher => {
-    const [derivation, scheme] = children(parameters)
-    const [kind, settings] = children(derivation)
-    if (oid(kind) !== oids.pbkdf2) {
-      throw malformed("is encrypted with a key derivation that is not known")
-    }
+  /** Takes the passphrase as UTF-8. */
+  type Derivation = (secret: string, keySize: number) => Promise<Buffer>
+
+  /** PBKDF2 (RFC 8018, section 5.2); its work is charged for when the size of the key is known. */
+  const byPbkdf2 = (settings: Node | undefined): ((keySize: number) => Derivation) => {
     const [salt, count, ...more] = children(settings)
     const prf = more.find(({ type }) => type === asn1.Type.SEQUENCE)
     const hash = prf === undefined ? "sha1" : hmacs.get(oid(children(prf)[0]))
-    const [cipher, iv] = children(scheme)
-    const [name, keySize] = pbes2Ciphers.get(oid(cipher)) ?? []
-    if (hash === undefined || name === undefined || keySize === undefined || salt?.type !== asn1.Type.OCTETSTRING) {
+    if (hash === undefined || salt?.type !== asn1.Type.OCTETSTRING) {
       throw unknown()
     }
-    const iterations = spend(count, Kdf.roundsFor(hash, keySize))
-    const [from, start] = [Buffer.from(octets(salt), "latin1"), Buffer.from(octets(iv), "latin1")]
+    const from = Buffer.from(octets(salt), "latin1")
+    return (keySize) => {
+      const iterations = spend(count, Kdf.roundsFor(hash, keySize))
+      return (secret) => deriveKey(secret, from, iterations, keySize, hash)
+    }
+  }
+
+  /** scrypt (RFC 7914, section 7): two rounds for each block of 128 bytes. */
+  const byScrypt = (settings: Node | undefined): ((keySize: number) => Derivation) => {
+    const [salt, cost, blockSize, parallelization] = children(settings)
+    const [N, r, p] = [
+      integer(cost, "cost"),
+      integer(blockSize, "block size"),
+      integer(parallelization, "parallelization")
+    ]
+    if (salt?.type !== asn1.Type.OCTETSTRING || N < 2 || !Number.isInteger(Math.log2(N)) || r < 1 || p < 1) {
+      throw malformed("has settings of scrypt that can't be")
+    }
+    if (128 * N * r > maxScryptMemory) {
+      throw malformed(`asks for ${128 * N * r} bytes of memory, which is more than anyone should give`)
+    }
+    charge(2 * N * r * p, N)
+    const from = Buffer.from(octets(salt), "latin1")
+    return (keySize) => (secret) => deriveByScrypt(secret, from, keySize, { N, r, p })
+  }
+
+  /** PBES2 (RFC 8018). */
+  const pbes2 = (parameters: Node | undefined, encrypted: string): Decipher => {
+    const [derivation, scheme] = children(parameters)
+    const [kind, settings] = children(derivation)
+    const known = { [oids.pbkdf2]: byPbkdf2, [oids.scrypt]: byScrypt }[oid(kind)]
+    if (known === undefined) {
+      throw malformed("is encrypted with a key derivation that is not known")
+    }
+    const [cipher, iv] = children(scheme)
+    const [name, keySize] = pbes2Cipher(oid(cipher)) ?? []
+    if (name === undefined || keySize === undefined) {
+      throw unknown()
+    }
+    const derive = known(settings)(keySize)
+    const start = Buffer.from(octets(iv), "latin1")
     return async (secret) => {
-      const key = await deriveKey(secret ?? "", from, iterations, keySize, hash)
+      const key = await derive(secret ?? "", keySize)
       if (name === "des-cbc") {
         return decryptDes(key, start, encrypted)
       }
@@ -241,7 +305,7 @@ export const read = async (bytes: Uint8Array, passphrase: string): Promise<Conte
         // A padding that is wrong, or, for one of 256 wrong passphrases, one that looks right and then no ASN.1.
       }
     }
-    throw new Pkcs12Problem("WrongPassphrase", "can't be decrypted with the passphrase given")
+    throw wrongPassphrase
   }
 
   const certificates: Array<Buffer> = []
@@ -341,10 +405,10 @@ export const read = async (bytes: Uint8Array, passphrase: string): Promise<Conte
     throw new Pkcs12Problem("WrongPassphrase", "has a MAC that does not fit the passphrase given")
   }
 
-  try {
+  const readFile = async (bytes: Uint8Array): Promise<Contents> => {
     const [version, authenticated, mac] = children(parse(Buffer.from(bytes).toString("latin1")))
     if (version?.type !== asn1.Type.INTEGER || version.value !== "\x03" || authenticated === undefined) {
-      throw malformed("is no PKCS#12")
+      throw malformed(otherwise)
     }
     const [kind, data] = content(authenticated)
     if (kind !== oids.data) {
@@ -364,8 +428,31 @@ export const read = async (bytes: Uint8Array, passphrase: string): Promise<Conte
       }
     }
     return { certificates, keys }
-  } catch (error) {
-    // Whatever else is thrown came of bytes that are not what they should be.
-    throw error instanceof Pkcs12Problem ? error : malformed("is no PKCS#12")
   }
+
+  /** Whether it is a PrivateKeyInfo: what a wrong passphrase makes of one may look like ASN.1. */
+  const isKey = ({ value }: Node): boolean =>
+    Array.isArray(value) &&
+    value[0]?.type === asn1.Type.INTEGER &&
+    value[1]?.type === asn1.Type.SEQUENCE &&
+    value[2]?.type === asn1.Type.OCTETSTRING
+
+  const readKey = async (bytes: Uint8Array): Promise<Buffer> => {
+    const [algorithm, encrypted] = children(parse(Buffer.from(bytes).toString("latin1")))
+    const key = await decrypt(algorithm, octets(encrypted))
+    if (!isKey(key)) {
+      throw wrongPassphrase
+    }
+    return toDer(key)
+  }
+
+  /** Whatever else is thrown came of bytes that are not what they should be. */
+  const guarded =
+    <A>(f: (bytes: Uint8Array) => Promise<A>) =>
+    (bytes: Uint8Array): Promise<A> =>
+      f(bytes).catch((error) => {
+        throw error instanceof Pkcs12Problem ? error : malformed(otherwise)
+      })
+
+  return { read: guarded(readFile), decryptKey: guarded(readKey) }
 }
