@@ -93,6 +93,12 @@ const end = (decoder: Decoder): Uint8Array => {
   return new Uint8Array(buffer, byteOffset, decoder.length)
 }
 
+/** Lets go of what has come. Nothing is heard afterwards. */
+export const drop = (decoder: Decoder): void => {
+  decoder.isBroken = true
+  decoder.message = none
+}
+
 /** Takes bytes as they come, and keeps none of the chunk. */
 export const receive = <Call>(decoder: Decoder, events: Events<Call>, call: Call, chunk: Buffer): void => {
   let at = 0

@@ -115,6 +115,10 @@ export interface Events {
   readonly onStream: (id: number) => StreamEvents
   /** A view, to be copied by who keeps it. */
   readonly onDatagram: (datagram: Buffer) => void
+  /** Bytes that were read and are kept all the same: they count as unread too. Default none. */
+  readonly kept?: (() => number) | undefined
+  /** What came has been told, and what there is room for has been sent: `unread` and `unsent` may have changed. */
+  readonly onTurn?: (() => void) | undefined
   /** More is unread than may be, some of it on this stream, which has to be broken off. */
   readonly onOverflow: (id: number) => void
   /** The peer allows further streams, after `mayOpenBidi` said no. */
@@ -157,7 +161,12 @@ export interface Connection {
    * has to come with bytes: alone it can be lost for ever.
    */
   readonly write: (id: number, bytes: Buffer, fin: boolean) => boolean
-  readonly read: (id: number) => Read | undefined
+  /** Reads no more than so many bytes; without a number what there is room for. */
+  readonly read: (id: number, most?: number) => Read | undefined
+  /** Bytes of all streams that have come and were not read, or more: an upper bound. */
+  readonly unread: () => number
+  /** Bytes of all streams that were written and can't be sent yet. */
+  readonly unsent: () => number
   /** Breaks off this side of a stream, behind what there is room to send. */
   readonly reset: (id: number, code: number) => void
   /** Asks the peer to break off its side of a stream. */

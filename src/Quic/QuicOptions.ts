@@ -23,10 +23,18 @@ export interface QuicOptions extends TransportOptions.TransportOptions {
   /** Unread bytes of one stream that a peer may send before it has to wait. Default 1 MiB. */
   readonly streamWindow?: number | undefined
   /**
-   * Unread bytes of all streams together, counted from what packets carry. Above it the latest calls that nobody reads are
-   * broken off with `ResourceExhausted`. Default 16 MiB: what a connection of stalled readers may cost in memory.
+   * Unread messages of all calls together, in bytes with 128 more for each, and what of them is still in packets. Above it
+   * the latest calls that nobody reads are broken off with `ResourceExhausted`. Once more the same is for messages that are
+   * not finished: the call that exceeds it ends with `ResourceExhausted`, unless its message is the only one. Default 8 MiB,
+   * so that a connection costs no more than 16 MiB and one message, whatever its peer does. Peers of this library take it
+   * for no less: they begin messages of 32 KiB and more while those they have begun have no more than 4 MiB.
    */
   readonly connectionWindow?: number | undefined
+  /**
+   * How long a message that has begun to come may take to end, not counting the time in which it has to wait for this end's
+   * reader. Its call fails with `DeadlineExceeded` then. Default 60 seconds.
+   */
+  readonly messageTimeout?: Duration.DurationInput | undefined
   /**
    * The largest UDP payload that is sent, in bytes. Default 1350, which fits through tunnels on paths of 1500; loopback and
    * networks with jumbo frames take up to 16,383 and are several times as fast with it. There is no discovery.
@@ -89,8 +97,9 @@ export const withDefaults = (options: QuicOptions) => ({
   handshakeTimeout: TransportOptions.duration("handshakeTimeout", options.handshakeTimeout ?? "5 seconds"),
   keepaliveTime: TransportOptions.duration("keepaliveTime", options.keepaliveTime ?? "25 seconds"),
   keepaliveTimeout: TransportOptions.duration("keepaliveTimeout", options.keepaliveTimeout ?? "10 seconds"),
+  messageTimeout: TransportOptions.duration("messageTimeout", options.messageTimeout ?? "60 seconds"),
   streamWindow: options.streamWindow ?? 1024 * 1024,
-  connectionWindow: options.connectionWindow ?? 16 * 1024 * 1024,
+  connectionWindow: options.connectionWindow ?? 8 * 1024 * 1024,
   maxUdpPayload: options.maxUdpPayload ?? 1350,
   maxDatagrams: options.maxDatagrams ?? 1024,
   maxDatagramBytes: options.maxDatagramBytes ?? 1024 * 1024,

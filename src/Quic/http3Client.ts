@@ -67,12 +67,13 @@ export const send = (
 /** The content is read in the runtime of whoever asks. */
 const sendIn = (
   runtime: Runtime.Runtime<never>,
-  { name, session, settings, turnstile, writer }: Link,
+  link: Link,
   request: HttpClientRequest,
   url: URL,
   signal: AbortSignal
 ): Effect.Effect<Response, RequestError> =>
   Effect.async<Response, RequestError>((resume) => {
+    const { name, session, settings, turnstile, writer } = link
     let stream: number | undefined
     let sending: Fiber.RuntimeFiber<unknown, unknown> | undefined
     let isOver = false
@@ -80,7 +81,7 @@ const sendIn = (
     const path = `${url.pathname}${url.search}`
 
     const body = WebBody.make(
-      session,
+      link,
       () => stream,
       () => cancel()
     )
@@ -104,6 +105,7 @@ const sendIn = (
 
     const finish = () => {
       isOver = true
+      body.release()
       signal.removeEventListener("abort", cancel)
       if (sending !== undefined) {
         sending.unsafeInterruptAsFork(FiberId.none)
@@ -118,6 +120,11 @@ const sendIn = (
       } catch (cause) {
         fail(`status ${status} can't be read`, cause)
       }
+    }
+
+    const onEnd = () => {
+      body.end()
+      body.release()
     }
 
     const sendStream = (to: number, content: Stream.Stream<Uint8Array, unknown>) =>
@@ -139,7 +146,7 @@ const sendIn = (
         return fail("a header can't be sent", undefined, "Encode")
       }
       const kind = Http3Message.responses(
-        { onInformational: constVoid, onHead, onData: body.push, onTrailers: constVoid, onEnd: body.end },
+        { onInformational: constVoid, onHead, onData: body.push, onTrailers: constVoid, onEnd },
         { maxFieldSectionSize: maxFieldSectionSize(settings), method: request.method }
       )
       const opened = session.open(

@@ -22,6 +22,8 @@ export interface RequestEvents<Owner> {
 export interface Options {
   /** Requests of the peer that are taken at a time; further ones wait, unread. */
   readonly maxTaken: number
+  /** How much of a stream to read at a time; undefined for all that there is room for. */
+  readonly readBytes: () => number | undefined
   /** Takes a request of the peer. */
   readonly onTaken: (id: number) => void
   /** No request is open any more. */
@@ -85,7 +87,7 @@ export const reject = (quic: Connection, id: number): void => {
 
 export const make = (
   quic: Connection,
-  { maxTaken, mayBreakOff, onIdle, onTaken, onThrown, onViolation }: Options
+  { maxTaken, mayBreakOff, onIdle, onTaken, onThrown, onViolation, readBytes }: Options
 ): Http3Requests => {
   const requests = IdTable.make<Request>()
   /** Requests of the peer that wait until others are over. */
@@ -149,7 +151,7 @@ export const make = (
     const { id } = request
     const { events, owner } = request
     while (!request.isPaused && !request.isRead) {
-      const got = quic.read(id)
+      const got = quic.read(id, readBytes())
       if (got === undefined) {
         return
       }

@@ -36,7 +36,7 @@ export const serve = (
   const { session, writer } = link
   const gone = new AbortController()
   const body = WebBody.make(
-    session,
+    link,
     () => stream,
     () => session.stop(stream, "H3_NO_ERROR")
   )
@@ -48,6 +48,7 @@ export const serve = (
   const done = () => {
     if (!isDone) {
       isDone = true
+      body.release()
       session.quic.watch(stream, false)
       onDone()
     }

@@ -22,6 +22,10 @@ export interface Handlers<Owner> {
   readonly onAvailable: () => void
   /** No request is open any more. */
   readonly onIdle: () => void
+  /** Bytes that were read and are kept. */
+  readonly kept: () => number
+  /** What came has been told, and what there is room for has been sent. */
+  readonly onTurn: () => void
   readonly onClosed: (close: Close) => void
 }
 
@@ -31,6 +35,8 @@ export interface Options {
   readonly datagrams: boolean
   /** Requests of the peer that are taken at a time; further ones wait, unread. */
   readonly maxRequests: number
+  /** How much of a request to read at a time; undefined for all that there is room for. */
+  readonly readBytes: () => number | undefined
   /** Requests that the peer may begin, and break off, in a second before it is cut off. */
   readonly maxRequestRate: number
   readonly maxResetRate: number
@@ -133,6 +139,7 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
 
   const requests = Http3Requests.make(quic, {
     maxTaken: options.maxRequests,
+    readBytes: options.readBytes,
     onTaken: (id) => requests.add(id, handlers.requests, handlers.onRequest(id)),
     onIdle: handlers.onIdle,
     mayBreakOff,
@@ -238,6 +245,8 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
       onOverflow: (id) =>
         isUni(id) ? close("H3_EXCESSIVE_LOAD", "more than is read in time") : requests.onOverflow(id),
       onStreamsAvailable: handlers.onAvailable,
+      kept: handlers.kept,
+      onTurn: handlers.onTurn,
       onClosed: (reason) => {
         isClosed = true
         requests.lose(describe(reason))

@@ -6,6 +6,7 @@ import type { CallConnection } from "../Transport/Call.js"
 import type { Boundary, Door } from "../Transport/internal/boundary.js"
 import type { Connection } from "../Transport/internal/connection.js"
 import * as Deadlines from "../Transport/internal/deadlines.js"
+import type { Account, MemoryBudget } from "../Transport/internal/memoryBudget.js"
 import * as Progress from "../Transport/internal/progress.js"
 import * as Turnstile from "../Transport/internal/turnstile.js"
 import type { Peer } from "../Transport/Peer.js"
@@ -19,6 +20,8 @@ import type { Settings } from "./QuicOptions.js"
 import type { Body } from "./quicIncoming.js"
 import { type Link, maxFieldSectionSize } from "./quicLink.js"
 import * as QuicOutgoing from "./quicOutgoing.js"
+import * as QuicReceiving from "./quicReceiving.js"
+import * as QuicSending from "./quicSending.js"
 import * as Varint from "./Varint.js"
 
 /** Answers the requests of the peer whose heads have come. */
@@ -76,12 +79,17 @@ export const make = (
   name: string,
   settings: Settings,
   makeServe: (link: Link) => Serve,
-  boundary: Boundary
+  boundary: Boundary,
+  budget?: MemoryBudget
 ): QuicConnection => {
   const established = Deferred.unsafeMake<void, QuicEngine.Close>(FiberId.none)
   const ready = Deferred.unsafeMake<void, QuicEngine.Close>(FiberId.none)
   const lost = Deferred.unsafeMake<void>(FiberId.none)
   const ended = Deferred.unsafeMake<QuicEngine.Close>(FiberId.none)
+  /** What the messages of the peer cost. */
+  const kept = QuicReceiving.makeKept()
+  /** What the listener knows of that. */
+  let share: Account | undefined
   let isReady = false
   let isLost = false
   let accepted: { readonly link: Link; readonly outgoing: QuicOutgoing.Outgoing; readonly serve: Serve } | undefined
@@ -115,6 +123,7 @@ export const make = (
       maxFieldSectionSize: maxFieldSectionSize(settings),
       datagrams: settings.maxDatagrams > 0,
       maxRequests: settings.maxConcurrentStreams,
+      readBytes: () => QuicReceiving.readBytes(kept, settings.connectionWindow),
       maxRequestRate: settings.maxCallRate,
       maxResetRate: settings.maxCancelRate,
       onThrown: (cause) => boundary.caught("engine", name, cause)
@@ -142,7 +151,13 @@ export const make = (
       },
       onAvailable: () => accepted?.link.turnstile.turn(),
       onIdle: () => closeWhenIdle(),
+      kept: () => kept.unread,
+      onTurn: () => {
+        accepted?.link.sending.advance()
+        accepted?.link.account()
+      },
       onClosed: (close) => {
+        share?.close()
         lose()
         Deferred.unsafeDone(established, Effect.fail(close))
         Deferred.unsafeDone(ready, Effect.fail(close))
@@ -171,14 +186,19 @@ export const make = (
         boundary.caught(door, name, cause)
         session.close("H3_INTERNAL_ERROR", "internal error")
       }
+      const writer = Varint.makeWriter()
+      const sending = QuicSending.make({ session, settings, writer })
       const deadlines = Deadlines.make((cause) => fail("timer", cause))
       const link: Link = {
         settings,
         session,
+        kept,
+        account: () => share?.set(kept.unread + kept.unfinished + quic.unread() + sending.unsent()),
+        sending,
         turnstile: Turnstile.make(session.mayOpen, session.isClosed, deadlines),
         deadlines,
         progress: Progress.make(),
-        writer: Varint.makeWriter(),
+        writer,
         peer,
         connection,
         name,
@@ -187,6 +207,9 @@ export const make = (
       }
       const outgoing = QuicOutgoing.make(link)
       accepted = { link, outgoing, serve: makeServe(link) }
+      share = budget?.open(() =>
+        session.close("H3_EXCESSIVE_LOAD", "the listener keeps more than it may, and most of it for this connection")
+      )
       session.begin()
       quic.accept()
       return {

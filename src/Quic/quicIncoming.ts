@@ -37,6 +37,7 @@ import * as Frames from "./Http3Frames.js"
 import * as Qpack from "./Qpack.js"
 import { type Link, maxSentMetadata } from "./quicLink.js"
 import * as QuicMessages from "./quicMessages.js"
+import * as QuicReceiving from "./quicReceiving.js"
 import * as Varint from "./Varint.js"
 
 /** What answers the calls of the other end. */
@@ -112,7 +113,7 @@ interface Call {
   /** Of its stream. */
   readonly id: number
   readonly incoming: IncomingCall.IncomingCall
-  readonly messages: GrpcMessage.Decoder
+  readonly messages: QuicReceiving.Inbound
   /** What answers it, and what has come for that. */
   readonly requests: Single | Several
   handler: Fiber.RuntimeFiber<unknown, unknown> | undefined
@@ -124,11 +125,14 @@ const nothing: Body = { onData: constVoid, onEnd: constVoid, onGone: constVoid }
 
 /** Answers the calls of one connection: from the bytes of their streams to the routes' handlers and back. */
 export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: RequestHead, id: number) => Body) => {
-  const { deadlines, session, settings, writer } = link
+  const { deadlines, kept, sending, session, settings, writer } = link
 
   const settle = (call: Call) => {
     call.isOver = true
     deadlines.remove(call.deadline)
+    receiving.forget(call)
+    QuicReceiving.giveBack(kept, call.messages, call.messages.unread)
+    sending.forget(call.id)
     session.quic.watch(call.id, false)
   }
 
@@ -183,7 +187,12 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
   /** Ends a call from this end, whatever its handler is doing. */
   const refuse = (call: Call, error: StatusError) => {
     if (!call.isOver) {
+      const isMidMessage = sending.isMidMessage(call.id)
       interrupt(call)
+      if (isMidMessage) {
+        // The status would have to wait until the peer has read the message, and the message with it.
+        return session.cancel(call.id, "H3_REQUEST_CANCELLED")
+      }
       writeError(error, call.incoming.response)
       sendLast(call.id)
     }
@@ -226,18 +235,25 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
     if (Exit.isFailure(exit)) {
       return sendCause(call, exit.cause)
     }
+    if (sending.isFull()) {
+      return sending.wait(call.id, () => sendReply(call, exit))
+    }
     const { response } = call.incoming
     const bytes = Either.flatMap(checkResponse(response), () => encode(call, exit.value))
     if (Either.isLeft(bytes)) {
       return sendCause(call, Cause.fail(bytes.left))
     }
     writeHead(response)
-    const rest = QuicMessages.write(writer, bytes.right)
-    if (rest !== undefined) {
-      session.write(call.id, Varint.take(writer), false)
-      session.write(call.id, rest, false)
+    if (QuicMessages.isSmall(bytes.right)) {
+      QuicMessages.write(writer, bytes.right)
+      return sendOk(call)
     }
-    sendOk(call)
+    // Its deadline stays until all of it has been handed on: the peer need not read it.
+    sending.send(call.id, bytes.right, false, () => {
+      if (!call.isOver) {
+        sendOk(call)
+      }
+    })
   }
 
   const answer = (call: Call, { request, route }: Single) => {
@@ -248,6 +264,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
       )
     }
     const decoded = decode(call, request)
+    QuicReceiving.giveBack(kept, call.messages, call.messages.unread)
     if (Either.isLeft(decoded)) {
       return refuse(call, decoded.left)
     }
@@ -261,18 +278,19 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
       const checked = incoming.response.headersSent ? Either.void : checkResponse(incoming.response)
       return Either.isLeft(checked) ? Either.left(checked.left) : encode(call, message)
     }
-    const send = (message: unknown) =>
-      Effect.flatMap(encodeNext(message), (bytes) =>
-        Effect.async<void>((resume) => {
-          writeHead(incoming.response)
-          const sent = () => Turns.give(() => resume(Effect.void))
-          const rest = QuicMessages.write(writer, bytes)
-          session.write(id, Varint.take(writer), false, rest === undefined ? sent : undefined)
-          if (rest !== undefined) {
-            session.write(id, rest, false, sent)
-          }
-        })
-      )
+    const room = Effect.async<void>((resume) => sending.wait(id, () => resume(Effect.void)))
+    const send = (message: unknown): Effect.Effect<void, StatusError> =>
+      sending.isFull()
+        ? Effect.zipRight(
+            room,
+            Effect.suspend(() => send(message))
+          )
+        : Effect.flatMap(encodeNext(message), (bytes) =>
+            Effect.async<void>((resume) => {
+              writeHead(incoming.response)
+              sending.send(id, bytes, false, () => Turns.give(() => resume(Effect.void)))
+            })
+          )
     start(call, Stream.runForEach(route.handle(requests, incoming), send), (exit) => {
       const checked = Exit.isSuccess(exit) ? checkResponse(incoming.response) : Either.void
       if (Exit.isFailure(exit)) {
@@ -289,6 +307,10 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
         requests.inbox.push(message)
       } else if (requests.request === undefined) {
         requests.request = message
+        QuicReceiving.hold(kept, call.messages, message.length)
+        if (QuicReceiving.isTooMuch(kept, call.messages, settings.connectionWindow)) {
+          refuse(call, QuicReceiving.tooMuch(settings.connectionWindow))
+        }
       } else {
         refuse(call, new Unimplemented({ message: `${call.incoming.method} takes one request message, more came` }))
       }
@@ -304,11 +326,13 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
       )
   }
 
+  const receiving = QuicReceiving.make(link, messages, refuse)
+
   const onEnd = (call: Call) => {
     if (call.isOver) {
       return
     }
-    if (GrpcMessage.isMidMessage(call.messages)) {
+    if (GrpcMessage.isMidMessage(call.messages.decoder)) {
       return refuse(call, new Internal({ message: "the request ended within a message" }))
     }
     return call.requests._tag === "Stream" ? call.requests.inbox.end(Exit.void) : answer(call, call.requests)
@@ -361,14 +385,15 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
       },
       link.connection
     )
+    const messages = QuicReceiving.makeInbound(settings.maxReceiveMessageSize)
     const call: Call = {
       id,
       incoming,
-      messages: GrpcMessage.makeDecoder(settings.maxReceiveMessageSize),
+      messages,
       requests:
         route._tag === "Unary"
           ? { _tag: "Unary", route, request: undefined }
-          : { _tag: "Stream", route, inbox: QuicMessages.makeInbox(session, () => id) },
+          : { _tag: "Stream", route, inbox: QuicMessages.makeInbox(link, messages, () => id) },
       handler: undefined,
       deadline: undefined,
       isOver: false
@@ -380,7 +405,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
     return {
       onData: (chunk) => {
         if (!call.isOver) {
-          GrpcMessage.receive(call.messages, messages, call, chunk)
+          receiving.receive(call, chunk)
         }
       },
       onEnd: () => onEnd(call),

@@ -6,12 +6,20 @@ import type { Turnstile } from "../Transport/internal/turnstile.js"
 import type { Peer } from "../Transport/Peer.js"
 import type { Http3Session } from "./http3Session.js"
 import type { Settings } from "./QuicOptions.js"
+import type { Kept } from "./quicReceiving.js"
+import type { Sending } from "./quicSending.js"
 import type * as Varint from "./Varint.js"
 
 /** A live connection as the calls on it see it. */
 export interface Link {
   readonly settings: Settings
   readonly session: Http3Session
+  /** What the messages of the peer cost. */
+  readonly kept: Kept
+  /** Tells the listener what the connection holds now. */
+  readonly account: () => void
+  /** Where this end's messages wait until the peer has room for them. */
+  readonly sending: Sending
   /** Where this end's requests wait until the peer takes one more. */
   readonly turnstile: Turnstile
   /** Those of the calls, of both ends. */

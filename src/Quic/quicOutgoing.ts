@@ -36,6 +36,7 @@ import type { RequestEvents } from "./http3Requests.js"
 import * as Qpack from "./Qpack.js"
 import { type Link, maxFieldSectionSize, maxSentMetadata } from "./quicLink.js"
 import * as QuicMessages from "./quicMessages.js"
+import * as QuicReceiving from "./quicReceiving.js"
 import * as Varint from "./Varint.js"
 
 type End = Exit.Exit<void, StatusError>
@@ -49,7 +50,7 @@ interface Where {
 interface Call {
   readonly where: Where
   readonly options: OutgoingCall
-  readonly messages: GrpcMessage.Decoder
+  readonly messages: QuicReceiving.Inbound
   readonly onMessage: (message: Uint8Array) => void
   readonly onEnd: (end: End) => void
   /** Of its stream. */
@@ -99,7 +100,7 @@ const ofReset = (code: number, where: Where): StatusError => {
 const unopened = -1
 
 export const make = (link: Link): Outgoing => {
-  const { deadlines, session, settings, turnstile, writer } = link
+  const { deadlines, kept, sending, session, settings, turnstile, writer } = link
   const calls = IdTable.make<Call>()
   /** The fields with which the last call of each method began, as they are sent, and its timeout. */
   const prepared = new Map<string, { readonly timeout: string; readonly lines: Buffer }>()
@@ -130,6 +131,8 @@ export const make = (link: Link): Outgoing => {
       call.isOver = true
       deadlines.remove(call.deadline)
       calls.remove(call.id)
+      receiving.forget(call)
+      sending.forget(call.id)
       call.onEnd(exit)
     }
   }
@@ -161,6 +164,8 @@ export const make = (link: Link): Outgoing => {
       )
   }
 
+  const receiving = QuicReceiving.make(link, messages, (call, error) => fail(call, error))
+
   /** The error that a whole answer comes to. */
   const errorOf = (
     { hasContent, messages, trailers, where }: Call,
@@ -171,7 +176,7 @@ export const make = (link: Link): Outgoing => {
     }
     return (
       GrpcFields.toError(trailers ?? [], where, metadata) ??
-      (GrpcMessage.isMidMessage(messages)
+      (GrpcMessage.isMidMessage(messages.decoder)
         ? new Internal({ message: "the answer ended within a message", ...where })
         : undefined)
     )
@@ -200,7 +205,7 @@ export const make = (link: Link): Outgoing => {
         if (!call.isOver) {
           link.progress.answered()
           call.hasContent = true
-          GrpcMessage.receive(call.messages, messages, call, chunk)
+          receiving.receive(call, chunk)
         }
       },
       onTrailers: (fields, call) => {
@@ -257,13 +262,14 @@ export const make = (link: Link): Outgoing => {
     where: Where,
     options: OutgoingCall,
     timeout: number,
+    messages: QuicReceiving.Inbound,
     onMessage: (message: Uint8Array) => void,
     onEnd: (end: End) => void
   ): Call => {
     const call: Call = {
       where,
       options,
-      messages: GrpcMessage.makeDecoder(settings.maxReceiveMessageSize),
+      messages,
       onMessage,
       onEnd,
       id: unopened,
@@ -283,16 +289,6 @@ export const make = (link: Link): Outgoing => {
     calls.add(call.id, call)
     Frames.writeHeaders(writer, GrpcFields.fromMetadata(options.metadata), preparedFor(where.method, timeout))
     return call
-  }
-
-  const send = (id: number, message: Uint8Array, fin: boolean, sent?: () => void) => {
-    const rest = QuicMessages.write(writer, message)
-    if (rest === undefined) {
-      session.write(id, Varint.take(writer), fin, sent)
-    } else {
-      session.write(id, Varint.take(writer), false)
-      session.write(id, rest, fin, sent)
-    }
   }
 
   const checkMetadata = (metadata: Metadata.Metadata, where: Where) =>
@@ -332,15 +328,21 @@ export const make = (link: Link): Outgoing => {
       const pending: Pending = { opened: undefined, leave: constVoid }
       const answer = Effect.async<O, CallError>((resume) => {
         let reply: Uint8Array | undefined
+        const messages = QuicReceiving.makeInbound(settings.maxReceiveMessageSize)
         const onMessage = (message: Uint8Array) => {
           if (reply === undefined) {
             reply = message
+            QuicReceiving.hold(kept, messages, message.length)
+            if (pending.opened !== undefined && QuicReceiving.isTooMuch(kept, messages, settings.connectionWindow)) {
+              fail(pending.opened, QuicReceiving.tooMuch(settings.connectionWindow, where))
+            }
           } else if (pending.opened !== undefined) {
             const text = `${method.path} answered with more than one message`
             fail(pending.opened, new Unimplemented({ message: text, ...where }))
           }
         }
         const onEnd = (end: End) => {
+          QuicReceiving.giveBack(kept, messages, messages.unread)
           pending.opened = undefined
           pending.leave = constVoid
           resume(
@@ -348,8 +350,8 @@ export const make = (link: Link): Outgoing => {
           )
         }
         const start = (timeout: number) => {
-          pending.opened = open(where, call, timeout, onMessage, onEnd)
-          send(pending.opened.id, bytes.right, true)
+          pending.opened = open(where, call, timeout, messages, onMessage, onEnd)
+          sending.send(pending.opened.id, bytes.right, true, constVoid)
         }
         pending.leave = turnstile.enter(where, call.timeout, start, (error) => resume(Effect.fail(error)))
       })
@@ -371,7 +373,8 @@ export const make = (link: Link): Outgoing => {
         }
         let opened: Call | undefined
         let leave = constVoid
-        const inbox = QuicMessages.makeInbox<CallError | E>(session, () => opened?.id)
+        const messages = QuicReceiving.makeInbound(settings.maxReceiveMessageSize)
+        const inbox = QuicMessages.makeInbox<CallError | E>(link, messages, () => opened?.id)
         const giveUp = () => {
           if (opened !== undefined) {
             breakOff(opened, Exit.void)
@@ -381,11 +384,12 @@ export const make = (link: Link): Outgoing => {
           Effect.sync(() => {
             leave()
             giveUp()
+            QuicReceiving.giveBack(kept, messages, messages.unread)
           })
         )
         const { id } = yield* Effect.async<Call, Unavailable | DeadlineExceeded | Internal>((resume) => {
           const start = (timeout: number) => {
-            opened = open(where, call, timeout, inbox.push, inbox.end)
+            opened = open(where, call, timeout, messages, inbox.push, inbox.end)
             session.write(opened.id, Varint.take(writer), false)
             resume(Effect.succeed(opened))
           }
@@ -393,7 +397,7 @@ export const make = (link: Link): Outgoing => {
         })
         const sendOne = (request: II) =>
           Effect.flatMap(encode(method, request, where), (bytes) =>
-            Effect.async<void>((resume) => send(id, bytes, false, () => Turns.give(() => resume(Effect.void))))
+            Effect.async<void>((resume) => sending.send(id, bytes, false, () => Turns.give(() => resume(Effect.void))))
           )
         yield* Stream.runForEach(requests, sendOne).pipe(
           Effect.matchCauseEffect({

@@ -17,6 +17,7 @@ import * as Bind from "../Transport/internal/bind.js"
 import * as Boundary from "../Transport/internal/boundary.js"
 import * as Count from "../Transport/internal/count.js"
 import * as InFlight from "../Transport/internal/inFlight.js"
+import * as MemoryBudget from "../Transport/internal/memoryBudget.js"
 import * as Renew from "../Transport/internal/renew.js"
 import type * as Route from "../Transport/internal/route.js"
 import * as Peer from "../Transport/Peer.js"
@@ -85,6 +86,7 @@ export const listen = (
           })
     const inFlight = yield* InFlight.make
     const boundary = yield* Boundary.make
+    const budget = MemoryBudget.make(settings.maxBufferedBytes)
     const authorize = Boundary.authorizer(boundary, options.authorize)
     const clock = yield* Effect.clock
     const run = yield* FiberSet.makeRuntime()
@@ -275,7 +277,7 @@ export const listen = (
             maxHandshakeRate: settings.maxHandshakeRate,
             onConnection: (quic) => {
               const address = Peer.formatAddress(quic.remote)
-              const connection = QuicConnection.make(quic, "server", address, settings, makeServe, boundary)
+              const connection = QuicConnection.make(quic, "server", address, settings, makeServe, boundary, budget)
               Count.add(TransportMetrics.connectionsAccepted, 1)
               run(
                 Effect.ensuring(

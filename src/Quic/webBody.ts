@@ -1,26 +1,80 @@
-import type { Http3Session } from "./http3Session.js"
+import type { Link } from "./quicLink.js"
 
 /** Bytes that wait for a reader of a body before the peer has to wait. */
-const highWaterMark = 64 * 1024
+const maxWaiting = 64 * 1024
 
-/** The content of a message on its way to a web stream, no more of it than that has room for. */
+/** The content of a message on its way to a web stream, no more of it than a reader has room for. */
 export interface WebBody {
   readonly stream: ReadableStream<Uint8Array>
   readonly push: (chunk: Buffer) => void
   readonly end: () => void
+  /** Ends the content too early, unless all of it has come. */
   readonly fail: (error: Error) => void
+  /** What nobody has read counts no longer: the exchange is over. */
+  readonly release: () => void
 }
 
+const none: Buffer = Buffer.alloc(0)
+
 /** `onCancel` is called when nobody wants the rest. */
-export const make = (session: Http3Session, stream: () => number | undefined, onCancel: () => void): WebBody => {
+export const make = (
+  { kept, session, settings }: Pick<Link, "kept" | "session" | "settings">,
+  stream: () => number | undefined,
+  onCancel: () => void
+): WebBody => {
   let controller: ReadableStreamDefaultController<Uint8Array> | undefined
+  let isWanted = false
+  let hasEnded = false
   let isOver = false
+  /** What came since the last read, in one piece however small the frames were: a frame of one byte costs one byte. */
+  let room: Buffer = none
+  let size = 0
+
+  let isCounted = true
+
+  const setRoom = (next: Buffer) => {
+    if (isCounted) {
+      kept.unread += next.length - room.length
+    }
+    room = next
+  }
+
   const over = (end: () => void) => {
     if (!isOver) {
       isOver = true
+      setRoom(none)
       end()
     }
   }
+
+  const append = (chunk: Buffer) => {
+    const needed = size + chunk.length
+    if (needed > room.length) {
+      const larger = Buffer.allocUnsafeSlow(Math.max(needed, 2 * room.length))
+      room.copy(larger, 0, 0, size)
+      setRoom(larger)
+    }
+    chunk.copy(room, size)
+    size = needed
+  }
+
+  /** Hands on what there is to a reader that waits. */
+  const handOn = () => {
+    if (isOver) {
+      return
+    }
+    if (isWanted && size > 0) {
+      isWanted = false
+      const bytes = new Uint8Array(room.buffer, room.byteOffset, size)
+      setRoom(none)
+      size = 0
+      controller?.enqueue(bytes)
+    }
+    if (hasEnded && size === 0) {
+      over(() => controller?.close())
+    }
+  }
+
   return {
     stream: new ReadableStream<Uint8Array>(
       {
@@ -28,26 +82,46 @@ export const make = (session: Http3Session, stream: () => number | undefined, on
           controller = made
         },
         pull: () => {
+          isWanted = true
           const id = stream()
-          if (id !== undefined) {
+          if (id !== undefined && size <= maxWaiting) {
             session.resume(id)
           }
+          handOn()
         },
         cancel: () => over(onCancel)
       },
-      { highWaterMark, size: (chunk) => chunk?.length ?? 0 }
+      { highWaterMark: 0 }
     ),
     push: (chunk) => {
-      if (!isOver) {
-        controller?.enqueue(Uint8Array.from(chunk))
-        const id = stream()
-        if ((controller?.desiredSize ?? 0) <= 0 && id !== undefined) {
-          session.pause(id)
-        }
+      if (isOver) {
+        return
+      }
+      append(chunk)
+      if (isWanted) {
+        // What comes with it is read with it.
+        queueMicrotask(handOn)
+      }
+      const id = stream()
+      if ((size > maxWaiting || kept.unread > settings.connectionWindow) && id !== undefined) {
+        session.pause(id)
       }
     },
-    end: () => over(() => controller?.close()),
-    fail: (error) => over(() => controller?.error(error))
+    end: () => {
+      hasEnded = true
+      handOn()
+    },
+    fail: (error) => {
+      if (!hasEnded) {
+        over(() => controller?.error(error))
+      }
+    },
+    release: () => {
+      if (isCounted) {
+        kept.unread -= room.length
+        isCounted = false
+      }
+    }
   }
 }
 

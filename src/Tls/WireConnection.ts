@@ -2,6 +2,7 @@
  * One end of a TlsLive connection as a state machine: bytes in, events and bytes out. It knows no socket, no clock and
  * no Effect. The format is described in docs/wire.md.
  */
+import * as Beginning from "../Transport/internal/beginning.js"
 import * as Bytes from "../Transport/internal/bytes.js"
 import type * as Metadata from "../Transport/Metadata.js"
 import * as Wire from "./Wire.js"
@@ -64,22 +65,6 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
     return left >= largePiece ? left : Math.min(Wire.maxPiece, left + Wire.recordSize)
   }
 
-  /**
-   * Messages in pieces begin in their turns, and so many at a time that they fit the other end's budget for unfinished ones;
-   * one alone may always begin.
-   */
-  const mayBegin = (call: State.Call, size: number): boolean => {
-    const { next } = state
-    if (next !== undefined && next !== call) {
-      return false
-    }
-    if (state.begun === 0 || state.begunSize + size <= (state.peer?.connectionWindow ?? 0)) {
-      return true
-    }
-    state.next = call
-    return false
-  }
-
   /** Sends the next piece of a call's message, if there is credit for one; tells whether it did. */
   const sendPiece = (call: State.Call): boolean => {
     const { outgoing } = call
@@ -92,7 +77,11 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
     const isLarge = outgoing.size >= largePiece || left > room || call.batch === state.batch
     const size = Math.min(left, room, isLarge ? pieceSize() : left)
     const isWhole = size === left
-    if (!isWhole && outgoing.offset === 0 && !mayBegin(call, outgoing.size)) {
+    if (
+      !isWhole &&
+      outgoing.offset === 0 &&
+      !Beginning.mayBegin(state.beginning, call, outgoing.size, state.peer?.connectionWindow ?? 0)
+    ) {
       return false
     }
     const flags = isWhole ? (outgoing.end ? Flag.end : 0) : Flag.more
@@ -103,18 +92,14 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
     call.sendCredit -= Wire.messageOverhead + size
     state.sendCredit -= Wire.messageOverhead + size
     if (outgoing.offset === 0 && !isWhole) {
-      state.begun += 1
-      state.begunSize += outgoing.size
+      Beginning.begin(state.beginning, outgoing.size)
     }
-    if (state.next === call) {
-      state.next = undefined
-    }
+    Beginning.leave(state.beginning, call)
     state.unsent -= size
     outgoing.offset += size
     if (isWhole) {
       if (size < outgoing.size) {
-        state.begun -= 1
-        state.begunSize -= outgoing.size
+        Beginning.end(state.beginning, outgoing.size)
       }
       call.outgoing = undefined
       turns.delete(call)

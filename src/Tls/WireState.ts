@@ -1,6 +1,7 @@
 /**
  * What one end of a TlsLive connection knows: its calls, and the credit in both directions.
  */
+import * as Beginning from "../Transport/internal/beginning.js"
 import * as IdTable from "../Transport/internal/idTable.js"
 import type * as Metadata from "../Transport/Metadata.js"
 import type * as Wire from "./Wire.js"
@@ -114,11 +115,8 @@ export interface State {
   /** Messages that the other end has begun and not finished, and what has come of them. */
   unfinished: number
   unfinishedSize: number
-  /** The same of this end's: messages of which a piece has left, with their whole sizes. */
-  begun: number
-  begunSize: number
-  /** The call whose message is the next to begin, where it has to wait for others to end. */
-  next: Call | undefined
+  /** This end's messages of which a piece has left, by their calls. */
+  readonly beginning: Beginning.Beginning<Call>
   /** What is left to send of messages. */
   unsent: number
   readonly limits: Limits
@@ -147,9 +145,7 @@ export const make = (role: "client" | "server", limits: Limits, events: Events):
   expected: 0,
   unfinished: 0,
   unfinishedSize: 0,
-  begun: 0,
-  begunSize: 0,
-  next: undefined,
+  beginning: Beginning.make(),
   unsent: 0,
   limits,
   events,
@@ -233,13 +229,10 @@ export const forgetOutgoing = (state: State, call: Call): void => {
   if (outgoing !== undefined) {
     state.unsent -= outgoing.size - outgoing.offset
     if (outgoing.offset > 0) {
-      state.begun -= 1
-      state.begunSize -= outgoing.size
+      Beginning.end(state.beginning, outgoing.size)
     }
     call.outgoing = undefined
-    if (state.next === call) {
-      state.next = undefined
-    }
+    Beginning.leave(state.beginning, call)
   }
 }
 

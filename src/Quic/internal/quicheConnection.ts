@@ -213,8 +213,11 @@ export const make = (options: Options): Driven => {
   const lookForOverflow = () => {
     if (!state.isReadable()) {
       unread = 0
-    } else if (unread > settings.connectionWindow) {
-      unread = streams.relieve(unread, settings)
+      return
+    }
+    const connectionWindow = Math.max(0, settings.connectionWindow - (events.kept?.() ?? 0))
+    if (unread > connectionWindow) {
+      unread = streams.relieve(unread, { connectionWindow, streamWindow: settings.streamWindow })
     }
   }
 
@@ -290,6 +293,9 @@ export const make = (options: Options): Driven => {
     if (closed === undefined && isAccepted && !isConfirmed && isFlushed()) {
       isConfirmed = true
       events.onConfirmed()
+    }
+    if (closed === undefined && isAccepted) {
+      events.onTurn?.()
     }
     if (closed !== undefined && (state.isClosed() || state.isDraining())) {
       return gone()
@@ -439,6 +445,7 @@ export const make = (options: Options): Driven => {
     peerCertificates: () =>
       (state.peerCertChain() ?? []).map((der) => Buffer.from(der.buffer, der.byteOffset, der.byteLength)),
     ...streams.methods,
+    unread: () => unread,
     sendDatagram: (datagram) => {
       if (closed !== undefined) {
         return false

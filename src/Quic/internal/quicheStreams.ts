@@ -23,7 +23,7 @@ export interface Options {
 export interface Streams {
   readonly methods: Pick<
     Connection,
-    "mayOpenBidi" | "openBidi" | "openUni" | "write" | "read" | "reset" | "stop" | "watch" | "release"
+    "mayOpenBidi" | "openBidi" | "openUni" | "write" | "read" | "unsent" | "reset" | "stop" | "watch" | "release"
   >
   /** Tells of all that is readable. */
   readonly readAll: () => void
@@ -105,6 +105,15 @@ export const make = ({
   /** Streams that may be opened, of those that the peer was known to allow; and whether more are waited for. */
   let bidiLeft = 0
   let wantsStream = false
+  /** What all streams have pending. */
+  let unsent = 0
+
+  const dropPending = (stream: Stream) => {
+    unsent -= stream.pendingSize
+    stream.pending.length = 0
+    stream.pendingSize = 0
+    stream.fin = false
+  }
 
   /** Hands on what a stream has pending, as far as there is room; gives whether something is left. */
   const push = (stream: Stream, most: number): boolean => {
@@ -125,6 +134,7 @@ export const make = ({
         }
         left -= taken
         stream.pendingSize -= taken
+        unsent -= taken
         if (taken < bytes.length) {
           pending[0] = bytes.subarray(taken)
           if (taken < chunk.length || left === 0) {
@@ -139,9 +149,7 @@ export const make = ({
         }
       }
     } catch (error) {
-      pending.length = 0
-      stream.pendingSize = 0
-      stream.fin = false
+      dropPending(stream)
       onBroken(stream, error)
       return false
     }
@@ -296,12 +304,12 @@ export const make = ({
     schedule()
   }
 
-  const read = (id: number): Read | undefined => {
+  const read = (id: number, most = readBuffer.length): Read | undefined => {
     if (isClosed()) {
       return undefined
     }
     try {
-      const got = state.streamRecv(id, readBuffer)
+      const got = state.streamRecv(id, most < readBuffer.length ? readBuffer.subarray(0, most) : readBuffer)
       if (got === null) {
         return undefined
       }
@@ -344,6 +352,7 @@ export const make = ({
         if (bytes.length > 0) {
           stream.pending.push(bytes)
           stream.pendingSize += bytes.length
+          unsent += bytes.length
         }
         stream.fin ||= fin
         if (blocked.has(id)) {
@@ -356,14 +365,13 @@ export const make = ({
         return true
       },
       read,
+      unsent: () => unsent,
       reset: (id, code) => {
         const stream = streams.get(id)
         if (stream !== undefined && !isClosed()) {
           // A reset takes back what has not left yet.
           send()
-          stream.pending.length = 0
-          stream.pendingSize = 0
-          stream.fin = false
+          dropPending(stream)
           blocked.delete(id)
           shutdown(id, Shutdown.Write, code)
         }
@@ -408,6 +416,7 @@ export const make = ({
     isBlocked: () => blocked.size > 0,
     clear: () => {
       streams.clear()
+      unsent = 0
       blocked.clear()
       watched.clear()
     }
