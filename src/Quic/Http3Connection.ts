@@ -44,6 +44,8 @@ export interface Events {
    * says nothing, for it pushes nothing.
    */
   readonly onGoaway: (id: number) => void
+  /** A frame, or a stream, that brings nothing. */
+  readonly onUseless?: (() => void) | undefined
 }
 
 export interface Http3Connection {
@@ -113,6 +115,9 @@ const makeControl = (role: "client" | "server", events: Events, onSettings: (set
   const onFrame = (type: number, length: number): Frames.Treatment => {
     if (!hasSettings && type !== Type.settings) {
       throw onConnection("H3_MISSING_SETTINGS", "the first frame is not SETTINGS")
+    }
+    if (hasSettings) {
+      events.onUseless?.()
     }
     switch (type) {
       case Type.settings:
@@ -257,6 +262,7 @@ export const make = (role: "client" | "server", settings: Settings, events: Even
       stream.type = stream.reader.value
       if (!begin(stream.type)) {
         incoming.delete(streamId)
+        events.onUseless?.()
         return fin ? undefined : codes.H3_STREAM_CREATION_ERROR
       }
     }

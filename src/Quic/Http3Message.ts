@@ -17,7 +17,12 @@ export interface Events<Head, Owner> {
   readonly onTrailers: (trailers: Fields.Fields, owner: Owner) => void
   /** The message is whole. */
   readonly onEnd: (owner: Owner) => void
+  /** A frame that brings nothing, or next to nothing. The first of a message is not told: it may be its end. */
+  readonly onUseless?: ((owner: Owner) => void) | undefined
 }
+
+/** Content in smaller frames, smaller than the prefix of a gRPC message, costs more than it brings. */
+const minData = 5
 
 export interface ResponseEvents<Owner> extends Events<Fields.ResponseHead, Owner> {
   /** A response before the response: 100, 102, 103. */
@@ -52,6 +57,8 @@ export interface Message<Owner> {
   readonly decoder: Frames.Decoder
   phase: Phase
   contentLeft: number | undefined
+  /** A frame that brings nothing has come. */
+  hasUseless: boolean
 }
 
 /** What differs between requests and responses. */
@@ -87,58 +94,70 @@ const makeKind = <Head, Owner>(
   { incomplete, onHead, pushed, read, sections }: Differences<Head, Owner>,
   events: Events<Head, Owner>,
   { known, maxFieldSectionSize }: Options
-): Kind<Owner> => ({
-  incomplete,
-  onEnd: events.onEnd,
-  onPass: (chunk, { owner }) => events.onData(chunk, owner),
-  onFrame: (type, length, message) => {
-    switch (type) {
-      case Type.data:
-        if (message.phase !== "content") {
-          throw onConnection("H3_FRAME_UNEXPECTED", "a DATA frame before the header section or after the trailers")
-        }
-        if (message.contentLeft !== undefined) {
-          message.contentLeft -= length
-          if (message.contentLeft < 0) {
-            throw onStream("H3_MESSAGE_ERROR", "more content than content-length says")
+): Kind<Owner> => {
+  const onUseless = (message: Message<Owner>) => {
+    if (message.hasUseless) {
+      events.onUseless?.(message.owner)
+    }
+    message.hasUseless = true
+  }
+  return {
+    incomplete,
+    onEnd: events.onEnd,
+    onPass: (chunk, { owner }) => events.onData(chunk, owner),
+    onFrame: (type, length, message) => {
+      switch (type) {
+        case Type.data:
+          if (message.phase !== "content") {
+            throw onConnection("H3_FRAME_UNEXPECTED", "a DATA frame before the header section or after the trailers")
           }
-        }
-        return "pass"
-      case Type.headers:
-        if (message.phase === "done") {
-          throw onConnection("H3_FRAME_UNEXPECTED", "a HEADERS frame after the trailers")
-        }
-        if (length > maxFieldSectionSize) {
-          throw onStream("H3_EXCESSIVE_LOAD", `a HEADERS frame of ${length} bytes`)
-        }
-        return "whole"
-      case Type.pushPromise:
-        throw onConnection(pushed, "a PUSH_PROMISE frame")
-      case Type.cancelPush:
-      case Type.settings:
-      case Type.goaway:
-      case Type.maxPushId:
-        throw onConnection("H3_FRAME_UNEXPECTED", `a frame of type ${type} on a request stream`)
-      default:
-        if (Frames.isReserved(type)) {
-          throw onConnection("H3_FRAME_UNEXPECTED", `a frame of type ${type}, which belongs to HTTP/2`)
-        }
-        return "drop"
-    }
-  },
-  onWhole: (_, bytes, start, end, message) => {
-    if (message.phase === "content") {
-      message.phase = "done"
-      const trailers = readSection(bytes, start, end, maxFieldSectionSize, known?.trailers, Fields.readTrailers)
-      return events.onTrailers(trailers, message.owner)
-    }
-    const result = onHead(readSection(bytes, start, end, maxFieldSectionSize, sections, read), message.owner)
-    if (result !== "informational") {
-      message.phase = "content"
-      message.contentLeft = result
+          if (length < minData) {
+            onUseless(message)
+          }
+          if (message.contentLeft !== undefined) {
+            message.contentLeft -= length
+            if (message.contentLeft < 0) {
+              throw onStream("H3_MESSAGE_ERROR", "more content than content-length says")
+            }
+          }
+          return "pass"
+        case Type.headers:
+          if (message.phase === "done") {
+            throw onConnection("H3_FRAME_UNEXPECTED", "a HEADERS frame after the trailers")
+          }
+          if (length > maxFieldSectionSize) {
+            throw onStream("H3_EXCESSIVE_LOAD", `a HEADERS frame of ${length} bytes`)
+          }
+          return "whole"
+        case Type.pushPromise:
+          throw onConnection(pushed, "a PUSH_PROMISE frame")
+        case Type.cancelPush:
+        case Type.settings:
+        case Type.goaway:
+        case Type.maxPushId:
+          throw onConnection("H3_FRAME_UNEXPECTED", `a frame of type ${type} on a request stream`)
+        default:
+          if (Frames.isReserved(type)) {
+            throw onConnection("H3_FRAME_UNEXPECTED", `a frame of type ${type}, which belongs to HTTP/2`)
+          }
+          onUseless(message)
+          return "drop"
+      }
+    },
+    onWhole: (_, bytes, start, end, message) => {
+      if (message.phase === "content") {
+        message.phase = "done"
+        const trailers = readSection(bytes, start, end, maxFieldSectionSize, known?.trailers, Fields.readTrailers)
+        return events.onTrailers(trailers, message.owner)
+      }
+      const result = onHead(readSection(bytes, start, end, maxFieldSectionSize, sections, read), message.owner)
+      if (result !== "informational") {
+        message.phase = "content"
+        message.contentLeft = result
+      }
     }
   }
-})
+}
 
 export const requests = <Owner>(events: Events<Fields.RequestHead, Owner>, options: Options): Kind<Owner> =>
   makeKind(
@@ -181,7 +200,8 @@ export const make = <Owner>(kind: Kind<Owner>, owner: Owner): Message<Owner> => 
   owner,
   decoder: Frames.makeDecoder(),
   phase: "head",
-  contentLeft: undefined
+  contentLeft: undefined,
+  hasUseless: false
 })
 
 /**

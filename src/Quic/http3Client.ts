@@ -146,7 +146,14 @@ const sendIn = (
         return fail("a header can't be sent", undefined, "Encode")
       }
       const kind = Http3Message.responses(
-        { onInformational: constVoid, onHead, onData: body.push, onTrailers: constVoid, onEnd },
+        {
+          onInformational: session.useless,
+          onUseless: session.useless,
+          onHead,
+          onData: body.push,
+          onTrailers: constVoid,
+          onEnd
+        },
         { maxFieldSectionSize: maxFieldSectionSize(settings), method: request.method }
       )
       const opened = session.open(

@@ -15,6 +15,7 @@ const hasContent = (method: string) => method !== "GET" && method !== "HEAD"
 
 /** Answers with nothing but a status. */
 export const refuse = ({ session, writer }: Link, stream: number, status: number): Body => {
+  session.useless()
   Frames.writeHeaders(writer, Fields.responseSection({ status, fields: [["content-length", "0"]] }))
   session.write(stream, Varint.take(writer), true)
   session.stop(stream, "H3_NO_ERROR")

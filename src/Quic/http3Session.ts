@@ -1,5 +1,6 @@
 /** HTTP/3 on a live QUIC connection: its control streams, and what belongs to all of its requests. */
 import { constVoid } from "effect/Function"
+import * as Rate from "../Transport/internal/rate.js"
 import * as Http3Connection from "./Http3Connection.js"
 import * as Http3Datagram from "./Http3Datagram.js"
 import { codes, type Http3Code, Http3Violation } from "./Http3Error.js"
@@ -40,6 +41,8 @@ export interface Options {
   /** Requests that the peer may begin, and break off, in a second before it is cut off. */
   readonly maxRequestRate: number
   readonly maxResetRate: number
+  /** What the peer may send in a second that brings nothing. */
+  readonly maxUselessRate: number
   /** Hears of what was thrown that is no violation, and has ended a request or the connection. */
   readonly onThrown: (cause: unknown) => void
 }
@@ -48,6 +51,8 @@ export interface Options {
 export interface Http3Session
   extends Pick<Http3Requests.Http3Requests, "write" | "pause" | "resume" | "stop" | "cancel" | "size"> {
   readonly quic: Connection
+  /** Counts what cost work and brought nothing, and closes the connection where it is too much. */
+  readonly useless: () => void
   /** Opens the control streams. */
   readonly begin: () => void
   /** Whether the peer takes another request now; if not, `onAvailable` comes. */
@@ -69,21 +74,6 @@ export interface Http3Session
 
 const ignored: StreamEvents = { onReadable: constVoid, onDrain: constVoid, onStopped: constVoid }
 
-/** Counts what comes in a second. */
-const makeRate = (most: number) => {
-  let since = 0
-  let count = 0
-  return (): boolean => {
-    const now = performance.now()
-    if (now - since >= 1000) {
-      since = now
-      count = 0
-    }
-    count += 1
-    return count <= most
-  }
-}
-
 const isUni = (id: number) => (id & 2) !== 0
 
 export const describe = (close: Close): string =>
@@ -92,8 +82,9 @@ export const describe = (close: Close): string =>
     : `the connection was closed by ${close.by === "local" ? "this side" : "the peer"}${close.text === "" ? "" : `: ${close.text}`}`
 
 export const make = <Owner>(quic: Connection, options: Options, handlers: Handlers<Owner>): Http3Session => {
-  const mayRequest = makeRate(options.maxRequestRate)
-  const mayReset = makeRate(options.maxResetRate)
+  const isRequestRateOver = Rate.make(options.maxRequestRate)
+  const isResetRateOver = Rate.make(options.maxResetRate)
+  const isUselessRateOver = Rate.make(options.maxUselessRate)
   let isClosed = false
   let control = -1
   let nextRequest = 0
@@ -110,10 +101,16 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
   const http3 = Http3Connection.make(
     options.role,
     { maxFieldSectionSize: options.maxFieldSectionSize, datagrams: options.datagrams },
-    { onSettings: lookForReady, onGoaway: handlers.onGoaway }
+    { onSettings: lookForReady, onGoaway: handlers.onGoaway, onUseless: () => useless() }
   )
 
   const close = (code: Http3Code, text: string) => quic.close(true, codes[code], text)
+
+  const useless = () => {
+    if (isUselessRateOver(performance.now())) {
+      close("H3_EXCESSIVE_LOAD", "too much in a second that brings nothing")
+    }
+  }
 
   /** Runs what reads the peer's bytes. */
   const guarded = (run: () => void) => {
@@ -130,11 +127,12 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
 
   /** Counts what the peer breaks off, and closes the connection where it is too much. */
   const mayBreakOff = (): boolean => {
-    const may = mayReset()
-    if (!may) {
+    const now = performance.now()
+    const isOver = isResetRateOver(now) || isUselessRateOver(now)
+    if (isOver) {
       close("H3_EXCESSIVE_LOAD", "too many requests broken off")
     }
-    return may
+    return !isOver
   }
 
   const requests = Http3Requests.make(quic, {
@@ -153,7 +151,7 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
       close("H3_STREAM_CREATION_ERROR", "a request from a server")
       return ignored
     }
-    if (!mayRequest()) {
+    if (isRequestRateOver(performance.now())) {
       close("H3_EXCESSIVE_LOAD", "too many requests")
       return ignored
     }
@@ -197,6 +195,7 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
 
   return {
     quic,
+    useless,
     begin,
     mayOpen: quic.mayOpenBidi,
     open: (events, owner) => {

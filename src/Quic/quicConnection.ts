@@ -106,7 +106,8 @@ export const make = (
       },
       onData: (chunk, { body }) => body?.onData(chunk),
       onTrailers: constVoid,
-      onEnd: ({ body }) => body?.onEnd()
+      onEnd: ({ body }) => body?.onEnd(),
+      onUseless: () => session.useless()
     },
     { maxFieldSectionSize: maxFieldSectionSize(settings), known: Http3Sections.make() }
   )
@@ -126,6 +127,7 @@ export const make = (
       readBytes: () => QuicReceiving.readBytes(kept, settings.connectionWindow),
       maxRequestRate: settings.maxCallRate,
       maxResetRate: settings.maxCancelRate,
+      maxUselessRate: settings.maxUselessRate,
       onThrown: (cause) => boundary.caught("engine", name, cause)
     },
     {

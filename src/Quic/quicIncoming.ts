@@ -353,6 +353,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
   }
 
   const reject = (id: number, error: StatusError): Body => {
+    session.useless()
     writeError(error, undefined)
     sendLast(id)
     return nothing
@@ -381,7 +382,8 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
         deadline: Time.now(clock) + timeout,
         draining: inFlight.draining,
         boundary: link.boundary,
-        endConnection: link.onThrown
+        endConnection: link.onThrown,
+        onDenied: session.useless
       },
       link.connection
     )
@@ -398,7 +400,12 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
       deadline: undefined,
       isOver: false
     }
-    call.deadline = deadlines.add(timeout, () => refuse(call, CallDuration.exceeded(wanted, limit)))
+    call.deadline = deadlines.add(timeout, () => {
+      if (timeout <= CallDuration.uselessMillis) {
+        session.useless()
+      }
+      refuse(call, CallDuration.exceeded(wanted, limit))
+    })
     if (call.requests._tag === "Stream") {
       answerStream(call, call.requests)
     }

@@ -184,7 +184,8 @@ export const make = (link: Link): Outgoing => {
 
   const responses = Http3Message.responses<Call>(
     {
-      onInformational: constVoid,
+      onInformational: session.useless,
+      onUseless: session.useless,
       onHead: ({ fields, status }, call) => {
         link.progress.answered()
         const unfit = GrpcFields.checkHead(status, fields, call.where)

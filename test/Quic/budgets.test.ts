@@ -10,7 +10,7 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { Credentials, DevCa, Http3, Quic, Transport } from "effect-transport"
+import { Authorizer, Credentials, DevCa, Http3, Quic, Transport } from "effect-transport"
 import { EchoResponseSchema } from "../../examples/gen/echo/v1/echo_pb.js"
 import * as Http3Connection from "../../src/Quic/Http3Connection.js"
 import { codes } from "../../src/Quic/Http3Error.js"
@@ -19,12 +19,12 @@ import * as Http3Message from "../../src/Quic/Http3Message.js"
 import * as Quiche from "../../src/Quic/internal/quiche.js"
 import * as QuicheEngine from "../../src/Quic/internal/quicheEngine.js"
 import type * as QuicEngine from "../../src/Quic/QuicEngine.js"
-import { EchoService } from "../fixtures/echo.js"
+import { EchoService, echo } from "../fixtures/echo.js"
 import { eventually, leavesNothing } from "../fixtures/expect.js"
 import { echoHandlers } from "../fixtures/grpc.js"
 import { captureLog } from "../fixtures/observe.js"
 import { rawMaterial } from "../Tls/support.js"
-import { control, frame, headers, message } from "./http3Support.js"
+import { control, frame, headers, integers, message } from "./http3Support.js"
 import { connecting, quiet, settings, silent } from "./quicSupport.js"
 
 const ca = await Effect.runPromise(DevCa.make())
@@ -75,9 +75,10 @@ const attack = (remote: QuicEngine.HostPort) =>
       },
       { settings: http3 }
     )
-    quic.write(quic.openUni(silent), control, false)
+    const controlId = quic.openUni(silent)
+    quic.write(controlId, control, false)
     yield* Deferred.await(confirmed)
-    return { quic, closed: Deferred.await(closed) }
+    return { quic, control: controlId, closed: Deferred.await(closed) }
   })
 
 const request = (method: string, ...more: Fields): Buffer =>
@@ -409,3 +410,73 @@ test("a server that begins answers, or does not end them, makes its client keep 
     const begun = frame(0, message(Buffer.alloc(200_000), { length: 4_000_000 }))
     expect(yield* costOfAnswers(Buffer.concat([head, begun]), options)).toBeLessThan(8)
   }))
+
+describe("what brings nothing is limited in a second:", () => {
+  const begun = request("EchoClientStream")
+  const unary = Buffer.concat([request("Echo"), frame(0, message(Buffer.alloc(0)))])
+  const times = (count: number, bytes: Buffer) => Buffer.concat(Array.from({ length: count }, () => bytes))
+  const onStream = (count: number, prefix: Buffer, bytes: Buffer) => (quic: QuicEngine.Connection) => {
+    quic.write(quic.openBidi(silent), Buffer.concat([prefix, times(count, bytes)]), false)
+  }
+  const onStreams =
+    (count: number, bytes: Buffer, after: (quic: QuicEngine.Connection, id: number) => void = () => {}) =>
+    (quic: QuicEngine.Connection) => {
+      for (let i = 0; i < count; i++) {
+        const id = quic.openBidi(silent)
+        quic.write(id, bytes, true)
+        after(quic, id)
+      }
+    }
+  const plain = (path: string) =>
+    headers([":method", "GET"], [":scheme", "https"], [":authority", "localhost"], [":path", path])
+
+  const cases: ReadonlyArray<
+    readonly [title: string, attack: (quic: QuicEngine.Connection, controlId: number) => void]
+  > = [
+    ["empty DATA frames", onStream(80, begun, frame(0))],
+    ["DATA frames of one byte", onStream(80, begun, frame(0, Buffer.of(0)))],
+    ["frames of unknown types", onStream(80, begun, frame(0x21, Buffer.of(1)))],
+    ["frames of unknown types before a head", onStream(80, Buffer.alloc(0), frame(0x40))],
+    ["frames of unknown types on the control stream", (quic, id) => void quic.write(id, times(80, frame(0x21)), false)],
+    ["GOAWAYs", (quic, id) => void quic.write(id, times(80, integers(0x07, 0)), false)],
+    ["MAX_PUSH_IDs", (quic, id) => void quic.write(id, times(80, integers(0x0d, 1)), false)],
+    ["unknown methods", onStreams(80, request("Nothing"))],
+    ["requests for nothing", onStreams(80, plain("/nothing"))],
+    ["compressed calls", onStreams(80, request("Echo", ["grpc-encoding", "gzip"]))],
+    ["deadlines of a millisecond", onStreams(80, request("EchoClientStream", ["grpc-timeout", "1m"]))],
+    ["calls that are denied", onStreams(80, unary)],
+    ["calls that are reset", onStreams(80, begun, (quic, id) => quic.stop(id, codes.H3_REQUEST_CANCELLED))]
+  ]
+
+  const denied = Transport.handlers(EchoService, echo, { authorize: Authorizer.either() })
+
+  for (const [title, attacks] of cases) {
+    test(title, () =>
+      Effect.gen(function* () {
+        const { run } = yield* wire({ maxUselessRate: 50 })
+        const { address, target } = yield* run(
+          Transport.listen([
+            title === "calls that are denied" ? (denied as Transport.Handlers<never>) : echoHandlers(slow)
+          ])
+        )
+        const client = yield* run(Transport.client(EchoService, target))
+        const { closed, control, quic } = yield* attack(address)
+        attacks(quic, control)
+        expect(yield* closed).toMatchObject({ by: "remote", isApplication: true, code: codes.H3_EXCESSIVE_LOAD })
+        if (title !== "calls that are denied") {
+          yield* isGood(client)
+        }
+      })
+    )
+  }
+
+  test("and what brings something is not", () =>
+    Effect.gen(function* () {
+      const { client } = yield* serve({ maxUselessRate: 5 })
+      const words = Array.from({ length: 20 }, () => ({}))
+      yield* Effect.forEach(hundred, () => isGood(client), { concurrency: 10 })
+      yield* Effect.forEach(hundred.slice(0, 20), () => Stream.runDrain(client.echoBidi(Stream.fromIterable(words))), {
+        concurrency: 10
+      })
+    }))
+})

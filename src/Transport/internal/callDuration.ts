@@ -2,6 +2,9 @@
 import * as Duration from "effect/Duration"
 import { DeadlineExceeded } from "../TransportError.js"
 
+/** A caller that allows a call no more than this can't have waited for its answer: it costs work and brings nothing. */
+export const uselessMillis = 10
+
 /** The longest that calls may take, in milliseconds. */
 export interface Limits {
   readonly unary: number

@@ -11,6 +11,8 @@ export interface IncomingCall extends Call {
   readonly boundary: Boundary
   /** Ends the connection that the call came on, where the call alone can't be ended. */
   readonly endConnection: (cause: unknown) => void
+  /** Called when an authorizer denies the call. */
+  readonly onDenied: (() => void) | undefined
 }
 
 export interface Response {
@@ -35,7 +37,11 @@ const checked = (input: Metadata.Input, response: Response): Effect.Effect<Metad
     return Effect.succeed(Metadata.empty)
   })
 
-type Facts = Pick<IncomingCall, "method" | "peer" | "metadata" | "deadline" | "draining" | "boundary" | "endConnection">
+type Facts = Pick<
+  IncomingCall,
+  "method" | "peer" | "metadata" | "deadline" | "draining" | "boundary" | "endConnection"
+> &
+  Partial<Pick<IncomingCall, "onDenied">>
 
 export const make = (facts: Facts, connection: CallConnection = { peer: facts.peer }): IncomingCall => {
   const response: Response = {
@@ -54,6 +60,7 @@ export const make = (facts: Facts, connection: CallConnection = { peer: facts.pe
     response,
     boundary: facts.boundary,
     endConnection: facts.endConnection,
+    onDenied: facts.onDenied,
     setHeaders: (input) =>
       Effect.flatMap(checked(input, response), (headers) => {
         if (response.headersSent) {

@@ -170,10 +170,11 @@ export const make = (
       : guarded(route, typeof authorize === "function" ? authorize : (authorize[name] ?? Authorizer.either()))
   })
 
-const denied = ({ boundary, method, peer }: IncomingCall): Effect.Effect<never, PermissionDenied> =>
+const denied = ({ boundary, method, onDenied, peer }: IncomingCall): Effect.Effect<never, PermissionDenied> =>
   Effect.zipRight(
     Metric.increment(TransportMetrics.callsDenied),
     Effect.suspend(() => {
+      onDenied?.()
       boundary.log(LogLevel.Warning, `denied ${method}`, `denied ${method} to ${peer.address}`, {
         method,
         peer: peer.address,
