@@ -42,7 +42,8 @@ export interface GrpcOptions extends TransportOptions.TransportOptions {
    * How long a connection of a listener lives before its client is asked to make another, give or take a tenth; calls on it
    * have `gracePeriod` to end then. Default: unlimited. `Infinity` is unlimited too.
    *
-   * A call that begins just then can fail with `Unavailable`, `processed: "no"`, as with `rehandshakeWithin`.
+   * node:http2 takes no call once it has asked a client to leave: one that is on its way just then fails with `Unavailable`,
+   * `processed: "no"`, and has not run, as with `rehandshakeWithin`. `RetryPolicy` retries it.
    *
    * Source: gRFC A9.
    */
@@ -56,8 +57,8 @@ export interface GrpcOptions extends TransportOptions.TransportOptions {
    * that, within the first half of this time at a moment of its own. Calls that run on the old ones have this long to end.
    * Off by default: connections live on with the certificates that they began with.
    *
-   * A call that begins just when a listener asks can fail with `Unavailable`, `processed: "no"`, for Node's HTTP/2
-   * refuses it.
+   * A call that is on its way just when a listener asks fails with `Unavailable`, `processed: "no"`, because Node's HTTP/2
+   * refuses it; it has not run.
    */
   readonly rehandshakeWithin?: Duration.DurationInput | undefined
   /** The name that the peer's certificate must carry, where it is not the host of the target. */

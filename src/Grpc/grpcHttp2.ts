@@ -1,7 +1,9 @@
 /** What grpc-js keeps to itself of the HTTP/2 below its listeners. With another grpc-js none of this may happen. */
 import * as Http2 from "node:http2"
+import type * as Net from "node:net"
 import { Duplex } from "node:stream"
 import * as Grpc from "@grpc/grpc-js"
+import * as Effect from "effect/Effect"
 import * as Timers from "../Transport/internal/timers.js"
 import * as GrpcEncoding from "./GrpcEncoding.js"
 import * as GrpcMessage from "./GrpcMessage.js"
@@ -132,24 +134,69 @@ export const reset = (call: Grpc.ServerInterceptingCallInterface): void => {
   }
 }
 
+const maxStreamId = 2 ** 31 - 1
+
+/** How long a GOAWAY may take to leave: a client that does not read lets nothing through. */
+const maxGoAwayMillis = 100
+const goAwayPollMillis = 5
+
+/**
+ * Two GOAWAY frames (RFC 9113, section 6.8). node:http2 puts the last stream into one when it is asked for it, and takes
+ * further streams until the frame leaves, in a later turn: with one frame a client is told that a call was not looked at
+ * whose handler has run. When the first has left no more streams are taken, so that the second says the truth.
+ */
+const goAway = (session: Http2.ServerHttp2Session): Effect.Effect<void> =>
+  Effect.async((resume) => {
+    if (session.closed || session.destroyed) {
+      return resume(Effect.void)
+    }
+    const began = performance.now()
+    const check = () => {
+      if (session.destroyed) {
+        return resume(Effect.void)
+      }
+      if ((session.state.outboundQueueSize ?? 0) > 0 && performance.now() - began < maxGoAwayMillis) {
+        timer = setTimeout(check, goAwayPollMillis)
+        return
+      }
+      session.goaway()
+      resume(Effect.void)
+    }
+    session.goaway(Http2.constants.NGHTTP2_NO_ERROR, maxStreamId)
+    let timer = setTimeout(check, goAwayPollMillis)
+    return Effect.sync(() => clearTimeout(timer))
+  })
+
+/** An entrance to the server, for one connection. */
+export interface Injector {
+  readonly inject: (socket: Net.Socket) => void
+  /** Asks the client to go to another connection; completes when that is on its way. */
+  readonly goAway: Effect.Effect<void>
+  /** Closes the connection as soon as it has no calls. */
+  readonly close: () => void
+}
+
 /** Makes an entrance to the server, whose HTTP/2 counts pings and keeps timeouts and encodings of calls from grpc-js. */
-export const createInjector = (
-  server: Grpc.Server,
-  credentials: Grpc.ServerCredentials,
-  pings: Pings
-): Grpc.ConnectionInjector => {
+export const createInjector = (server: Grpc.Server, credentials: Grpc.ServerCredentials, pings: Pings): Injector => {
   const name = "createHttp2Server"
   const create: unknown = Reflect.get(server, name)
-  if (typeof create !== "function") {
-    return server.createConnectionInjector(credentials)
+  let session: Http2.ServerHttp2Session | undefined
+  if (typeof create === "function") {
+    Reflect.set(server, name, (...args: ReadonlyArray<unknown>) => {
+      const http2: Http2.Http2Server = Reflect.apply(create, server, args)
+      http2.on("session", (made) => {
+        session = made
+        onSession(made, pings)
+      })
+      http2.prependListener("stream", onStream)
+      return http2
+    })
   }
-  Reflect.set(server, name, (...args: ReadonlyArray<unknown>) => {
-    const http2: Http2.Http2Server = Reflect.apply(create, server, args)
-    http2.on("session", (session) => onSession(session, pings))
-    http2.prependListener("stream", onStream)
-    return http2
-  })
   const injector = server.createConnectionInjector(credentials)
   Reflect.deleteProperty(server, name)
-  return injector
+  return {
+    inject: (socket) => injector.injectConnection(socket),
+    goAway: Effect.suspend(() => (session === undefined ? Effect.void : goAway(session))),
+    close: () => injector.destroy()
+  }
 }

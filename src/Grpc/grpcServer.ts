@@ -47,6 +47,12 @@ const serverOptions = (settings: Settings): Grpc.ServerOptions => ({
  */
 const leaveDelayMillis = 250
 
+/**
+ * How long a connection without calls is kept after its client was asked to leave. Closed at once, it is reset by what the
+ * client sends meanwhile, and the reset can overtake the word that these calls were never looked at.
+ */
+const lingerMillis = 1000
+
 /** The fields that HTTP and gRPC send beside metadata, and more. */
 const otherFields = 64
 
@@ -115,20 +121,26 @@ export const listen = (
     const boundary = yield* Boundary.make
     const clock = yield* Effect.clock
     const run = yield* FiberSet.makeRuntime()
-    const gracePeriod = options.gracePeriod ?? settings.gracePeriod
+    const gracePeriod = Duration.decode(options.gracePeriod ?? settings.gracePeriod)
     /** The connections, each with its own entrance. */
-    const injectors = new Map<Net.Socket, Grpc.ConnectionInjector>()
+    const injectors = new Map<Net.Socket, GrpcHttp2.Injector>()
     const listener: GrpcServerCall.Listener = { settings, inFlight, clock, boundary }
     const server = makeServer(routes, settings)
 
-    /** Asks a client to connect again when its connection is old, and hangs up when its calls have had their time. */
-    const retire = (socket: Net.Socket, injector: Grpc.ConnectionInjector) =>
+    /** Asks a client to connect again, and hangs up when its calls have ended, or have had the time for that. */
+    const replace = (socket: Net.Socket, injector: GrpcHttp2.Injector, within: Duration.Duration) =>
       Effect.gen(function* () {
-        yield* Age.reached(settings.maxConnectionAge)
-        injector.destroy()
-        yield* Effect.sleep(gracePeriod)
+        const withinMillis = Duration.toMillis(within)
+        const linger = Math.min(lingerMillis, withinMillis)
+        yield* injector.goAway
+        yield* Effect.sleep(linger)
+        injector.close()
+        yield* Effect.sleep(withinMillis - linger)
         socket.destroy()
       })
+
+    const retire = (socket: Net.Socket, injector: GrpcHttp2.Injector) =>
+      Effect.zipRight(Age.reached(settings.maxConnectionAge), replace(socket, injector, gracePeriod))
 
     const onConnection = (socket: Net.Socket, peer: Peer.Peer) => {
       const pings = GrpcHttp2.makePings(Duration.toMillis(settings.keepaliveTime))
@@ -154,13 +166,13 @@ export const listen = (
         retiring?.unsafeInterruptAsFork(FiberId.none)
         deadlines.stop()
         injectors.delete(socket)
-        injector.destroy()
+        injector.close()
       })
-      injector.injectConnection(socket)
+      injector.inject(socket)
       // Without a word: what is written beside node:http2 ends the process. Who connects again is told the reason.
       return {
         leave: () => {
-          const leaving = setTimeout(injector.destroy, leaveDelayMillis).unref()
+          const leaving = setTimeout(() => run(injector.goAway), leaveDelayMillis).unref()
           socket.once("close", () => clearTimeout(leaving))
         },
         close: () => {
@@ -172,6 +184,7 @@ export const listen = (
     // `closed` tells of all connections, unlike what tryShutdown calls: it can miss the end of one.
     const drain = (closed: Effect.Effect<void>) =>
       Effect.gen(function* () {
+        yield* Effect.forEach(injectors.values(), ({ goAway }) => goAway, { concurrency: "unbounded", discard: true })
         server.tryShutdown(constVoid)
         yield* inFlight.drain(gracePeriod)
         yield* Effect.timeoutOption(Effect.interruptible(closed), flushPeriod)
@@ -182,14 +195,10 @@ export const listen = (
     const renew = (within: Duration.Duration) =>
       Effect.gen(function* () {
         yield* Renew.pause(within)
-        const old = [...injectors]
-        for (const [, injector] of old) {
-          injector.destroy()
-        }
-        yield* Effect.sleep(within)
-        for (const [socket] of old) {
-          socket.destroy()
-        }
+        yield* Effect.forEach([...injectors], ([socket, injector]) => replace(socket, injector, within), {
+          concurrency: "unbounded",
+          discard: true
+        })
       })
 
     yield* Renew.onChange(credentials.changes, settings.rehandshakeWithin, renew)

@@ -3,10 +3,8 @@ import type * as Net from "node:net"
 import ZlibModule, * as Zlib from "node:zlib"
 import { create, toBinary } from "@bufbuild/protobuf"
 import { describe, expect, it, vi } from "@effect/vitest"
-import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 import * as Stream from "effect/Stream"
@@ -393,17 +391,21 @@ describe("a server on node:http2", () => {
     )
   )
 
-  it.live("may make the caller's own observers throw: a defect of that call alone", () =>
+  it.live("may make the caller's own observers throw: Internal, for that call alone", () =>
     leavesNothing(
       Effect.gen(function* () {
         const { client } = yield* against(answer(grpc, hello, { "grpc-status": "0" }))
+        const cause = new Error("observer")
         const fail = () => {
-          throw new Error("observer")
+          throw cause
         }
-        for (const options of [{ onHeaders: fail }, { onTrailers: fail }]) {
+        for (const [name, options] of [
+          ["onHeaders", { onHeaders: fail }],
+          ["onTrailers", { onTrailers: fail }]
+        ] as const) {
           for (const call of [client.echo({}, options), Stream.runDrain(client.echoBidi(Stream.make({}), options))]) {
-            const exit = yield* Effect.exit(call)
-            expect(Exit.isFailure(exit) && Cause.pretty(exit.cause)).toContain("observer")
+            const message = `the callback ${name} threw`
+            expect(yield* Effect.flip(call)).toMatchObject({ _tag: "Internal", message, cause })
           }
         }
         yield* goesOn(client)
