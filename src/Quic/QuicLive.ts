@@ -25,6 +25,7 @@ import * as DatagramChannel from "./datagramChannel.js"
 import * as Http3 from "./Http3.js"
 import * as Http3Client from "./http3Client.js"
 import type * as Http3Server from "./http3Server.js"
+import * as KeyTypes from "./internal/keyTypes.js"
 import * as Quiche from "./internal/quiche.js"
 import * as QuicheEngine from "./internal/quicheEngine.js"
 import * as QuicOptions from "./QuicOptions.js"
@@ -85,7 +86,7 @@ const build = (
     const material = Effect.flatMap(credentials.current, (material) =>
       material._tag === "Tls" ? Effect.succeed(material) : refuseInsecure
     )
-    yield* material
+    yield* Effect.flatMap(material, KeyTypes.check)
     // A source of credentials does not change from TLS to none.
     const current = Effect.orDie(material)
     const boundary = yield* Boundary.make
