@@ -195,7 +195,7 @@ export const boundarySuite = <E>(
         yield* goodCall(target)
       }))
 
-    test("by codecs, or what is no message, ends that call with Internal", () =>
+    test("by codecs, or what is no message, ends that call with Internal, and is logged by method", (log) =>
       Effect.gen(function* () {
         const bad: ReadonlyArray<readonly [string, Partial<Method.Codec<string, string>>]> = [
           ...thrown.flatMap(([what, value]) => [
@@ -260,6 +260,20 @@ export const boundarySuite = <E>(
           expect(yield* caught("callback"), what).toBe(before + 2)
         }
         yield* goodCall(target)
+        const lines = log.lines.map(({ level, text }) => `${level} ${text}`)
+        for (const path of ["/test.Good/Unary", "/test.Good/Bidi"]) {
+          for (const start of [
+            `ERROR a message of ${path} can't be encoded`,
+            `WARN a message of ${path} can't be decoded`
+          ]) {
+            const own = lines.filter((line) => line.startsWith(start))
+            expect(own.length, start).toBeGreaterThan(0)
+            expect(
+              own.some((line) => line.includes("thrown\\u000aby a test")),
+              start
+            ).toBe(true)
+          }
+        }
       }))
 
     test("by an authorizer of calls denies them", (log) =>

@@ -114,7 +114,7 @@ const openChannel = (
     const nameWanted = ServerName.wanted(settings.serverName, target)
     const runPromise = yield* FiberSet.makeRuntimePromise()
     let onLost = constVoid
-    const connecting = connectingSockets(settings.connectTimeout, () => isReady())
+    const connecting = connectingSockets(settings.connectTimeout, () => isReady(), boundary, peer)
     /** Why the latest attempt failed. */
     let failure: () => HandshakeFailed | Unavailable | undefined = constUndefined
 
@@ -176,14 +176,16 @@ const openChannel = (
     )
     const isReady = (): boolean => channel.getConnectivityState(false) === Grpc.connectivityState.READY
     yield* Effect.addFinalizer(() => Effect.sync(connecting.close))
-    yield* firstConnect(channel, peer, () => failure())
+    yield* firstConnect(channel, peer, boundary, () => failure())
     return {
       grpc: channel,
       isReady,
       onLost: (lost) => {
         onLost = lost
         if (isReady()) {
-          channel.watchConnectivityState(Grpc.connectivityState.READY, Number.POSITIVE_INFINITY, lost)
+          channel.watchConnectivityState(Grpc.connectivityState.READY, Number.POSITIVE_INFINITY, () =>
+            boundary.guard("engine", peer, lost, constVoid)
+          )
         } else {
           lost()
         }
@@ -196,7 +198,7 @@ const openChannel = (
  * server that stops in the middle of its SETTINGS. A channel can be ready on one of them while it waits for another, of
  * the next address.
  */
-const connectingSockets = (timeout: Duration.Duration, isReady: () => boolean) => {
+const connectingSockets = (timeout: Duration.Duration, isReady: () => boolean, boundary: Boundary, peer: string) => {
   const timers = new Map<Net.Socket, () => void>()
   const shaken = new WeakSet<Net.Socket>()
   const late = new WeakSet<Net.Socket>()
@@ -213,7 +215,10 @@ const connectingSockets = (timeout: Duration.Duration, isReady: () => boolean) =
   }
   return {
     add: (socket: Net.Socket) => {
-      const stopTimer = Timers.after(Duration.toMillis(timeout), () => giveUp(socket, new Error("no answer in time")))
+      const onTimeout = () => giveUp(socket, new Error("no answer in time"))
+      const stopTimer = Timers.after(Duration.toMillis(timeout), () =>
+        boundary.guard("timer", peer, onTimeout, () => socket.destroy())
+      )
       timers.set(socket, stopTimer)
       socket.once("close", () => stop(socket))
     },
@@ -245,6 +250,7 @@ const noHttp2 = (peer: string) =>
 const firstConnect = (
   channel: Grpc.ChannelInterface,
   peer: string,
+  boundary: Boundary,
   failure: () => HandshakeFailed | Unavailable | undefined
 ): Effect.Effect<void, HandshakeFailed | Unavailable> =>
   Effect.async((resume) => {
@@ -260,10 +266,14 @@ const firstConnect = (
         case Grpc.connectivityState.TRANSIENT_FAILURE:
           return resume(Effect.mapError(whyNot(channel, peer), (unavailable) => failure() ?? unavailable))
         default:
-          channel.watchConnectivityState(state, Number.POSITIVE_INFINITY, check)
+          channel.watchConnectivityState(state, Number.POSITIVE_INFINITY, guarded)
       }
     }
-    check()
+    const guarded = () =>
+      boundary.guard("engine", peer, check, (cause) =>
+        resume(Effect.fail(new Unavailable({ message: `can't connect to ${peer}`, peer, processed: "no", cause })))
+      )
+    guarded()
     return Effect.sync(() => {
       open = false
     })
@@ -463,7 +473,7 @@ const connectOnce = (
       const where = { method: method.path, peer }
       return Effect.async((resume) => {
         const bytes = Either.flatMap(check(call, where), () =>
-          Codec.encode(method.input, request, settings.maxSendMessageSize, where)
+          Codec.encode(method.input, request, settings.maxSendMessageSize, where, boundary)
         )
         if (Either.isLeft(bytes)) {
           return resume(Effect.fail(bytes.left))
@@ -484,7 +494,7 @@ const connectOnce = (
                 ? Effect.failCause(exit.cause)
                 : reply === undefined
                   ? Effect.fail(new Unimplemented({ message: `${method.path} answered without a message`, ...where }))
-                  : Codec.decode(method.output, reply, settings, where)
+                  : Codec.decode(method.output, reply, settings, where, boundary)
             )
         })
         handle.startRead()
@@ -513,7 +523,7 @@ const connectOnce = (
             (handle) => Effect.sync(() => Cancellation.cancel(handle, "the caller stopped the stream"))
           )
           const send = (request: II) =>
-            Effect.flatMap(Codec.encode(method.input, request, settings.maxSendMessageSize, where), (bytes) =>
+            Effect.flatMap(Codec.encode(method.input, request, settings.maxSendMessageSize, where, boundary), (bytes) =>
               Effect.async<void>((resume) => {
                 handle.sendMessageWithContext({ callback: () => resume(Effect.void) }, GrpcMetadata.asBuffer(bytes))
               })
@@ -529,7 +539,9 @@ const connectOnce = (
             }),
             Effect.forkScoped
           )
-          return Stream.mapEffect(inbox.stream, (bytes) => Codec.decode(method.output, bytes, settings, where))
+          return Stream.mapEffect(inbox.stream, (bytes) =>
+            Codec.decode(method.output, bytes, settings, where, boundary)
+          )
         })
       )
 

@@ -161,14 +161,17 @@ export const serve = (
     if (Either.isLeft(checked)) {
       return checked
     }
-    return Either.map(Codec.encode(route.method.output, message, settings.maxSendMessageSize, where), (bytes) => {
-      sendHeaders(response)
-      onSent()
-      call.sendMessage(GrpcMetadata.asBuffer(bytes), sent)
-    })
+    return Either.map(
+      Codec.encode(route.method.output, message, settings.maxSendMessageSize, where, boundary),
+      (bytes) => {
+        sendHeaders(response)
+        onSent()
+        call.sendMessage(GrpcMetadata.asBuffer(bytes), sent)
+      }
+    )
   }
 
-  const decode = (bytes: Uint8Array) => Codec.decode(route.method.input, bytes, settings, where)
+  const decode = (bytes: Uint8Array) => Codec.decode(route.method.input, bytes, settings, where, boundary)
 
   const unary = (route: Route.UnaryRoute, incoming: IncomingCall.IncomingCall) => {
     let request: Uint8Array | undefined

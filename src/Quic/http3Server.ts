@@ -94,8 +94,13 @@ export const serve = (
 
   session.quic.watch(stream, true)
   answer()
-    // What can't be made a request, as CONNECT and TRACE, and an answer that breaks off.
-    .catch(() => session.cancel(stream, "H3_INTERNAL_ERROR"))
+    // What can't be made a request, as CONNECT and TRACE, a handler that fails, and an answer that breaks off.
+    .catch((cause) => {
+      session.cancel(stream, "H3_INTERNAL_ERROR")
+      if (!gone.signal.aborted) {
+        link.boundary.caught("handler", link.name, cause)
+      }
+    })
     .finally(done)
     .catch((cause) => link.boundary.caught("engine", link.name, cause))
 

@@ -197,7 +197,9 @@ export const make = (
         kept,
         account: () => share?.set(kept.unread + kept.unfinished + quic.unread() + sending.unsent()),
         sending,
-        turnstile: Turnstile.make(session.mayOpen, session.isClosed, deadlines),
+        turnstile: Turnstile.make(session.mayOpen, session.isClosed, deadlines, (cause) =>
+          boundary.caught("engine", name, cause)
+        ),
         deadlines,
         progress: Progress.make(),
         writer,

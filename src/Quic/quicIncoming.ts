@@ -226,10 +226,10 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
   const whereOf = ({ incoming }: Call) => ({ method: incoming.method, peer: link.peer.address })
 
   const decode = (call: Call, bytes: Uint8Array) =>
-    Codec.decode(call.requests.route.method.input, bytes, settings, whereOf(call))
+    Codec.decode(call.requests.route.method.input, bytes, settings, whereOf(call), link.boundary)
 
   const encode = (call: Call, message: unknown) =>
-    Codec.encode(call.requests.route.method.output, message, settings.maxSendMessageSize, whereOf(call))
+    Codec.encode(call.requests.route.method.output, message, settings.maxSendMessageSize, whereOf(call), link.boundary)
 
   const sendReply = (call: Call, exit: Exit.Exit<unknown, StatusError>) => {
     if (Exit.isFailure(exit)) {

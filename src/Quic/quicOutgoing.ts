@@ -296,7 +296,7 @@ export const make = (link: Link): Outgoing => {
     MetadataLimit.check(metadata, maxSentMetadata(link), where)
 
   const encode = <II>(method: Method.Method<unknown, unknown, Method.Shape, II>, request: II, where: Where) =>
-    Codec.encode(method.input, request, settings.maxSendMessageSize, where)
+    Codec.encode(method.input, request, settings.maxSendMessageSize, where, link.boundary)
 
   /**
    * What follows where a call fails, or its caller is interrupted. It sees no more of the call than this, and keeps nothing
@@ -347,7 +347,9 @@ export const make = (link: Link): Outgoing => {
           pending.opened = undefined
           pending.leave = constVoid
           resume(
-            Exit.isFailure(end) ? Exit.failCause(end.cause) : Codec.decodeReply(method.output, reply, settings, where)
+            Exit.isFailure(end)
+              ? Exit.failCause(end.cause)
+              : Codec.decodeReply(method.output, reply, settings, where, link.boundary)
           )
         }
         const start = (timeout: number) => {
@@ -411,7 +413,9 @@ export const make = (link: Link): Outgoing => {
           }),
           Effect.forkScoped
         )
-        return Stream.mapEffect(inbox.stream, (message) => Codec.decode(method.output, message, settings, where))
+        return Stream.mapEffect(inbox.stream, (message) =>
+          Codec.decode(method.output, message, settings, where, link.boundary)
+        )
       })
     )
 

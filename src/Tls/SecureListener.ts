@@ -156,10 +156,13 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
      */
     const shake = (socket: Net.Socket, accept: (socket: Net.Socket) => void) => {
       const address = addressOf(socket)
-      const stopTimer = Timers.after(Duration.toMillis(options.handshakeTimeout), () => {
+      const onTimeout = () => {
         boundary.log(LogLevel.Warning, "nothing in time", `closed ${address}: it said nothing in time`)
         socket.destroy()
-      })
+      }
+      const stopTimer = Timers.after(Duration.toMillis(options.handshakeTimeout), () =>
+        boundary.guard("timer", address, onTimeout, () => socket.destroy())
+      )
       const stop = () => {
         stopTimer()
         silent.delete(socket)

@@ -204,9 +204,10 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
         route.method.output,
         message,
         Math.min(settings.maxSendMessageSize, wire.peerSettings()?.maxMessageSize ?? 0),
-        where
+        where,
+        link.boundary
       )
-    const decode = (bytes: Uint8Array) => Codec.decode(route.method.input, bytes, settings, where)
+    const decode = (bytes: Uint8Array) => Codec.decode(route.method.input, bytes, settings, where, link.boundary)
 
     const unary = (route: Route.UnaryRoute) => {
       let request: Uint8Array | undefined

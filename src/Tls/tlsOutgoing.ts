@@ -68,7 +68,9 @@ export interface Outgoing {
 export const make = (link: Link): Outgoing => {
   const { deadlines, settings, wire } = link
   const calls = IdTable.make<Call>()
-  const turnstile = Turnstile.make(wire.canOpen, link.isClosed, deadlines)
+  const turnstile = Turnstile.make(wire.canOpen, link.isClosed, deadlines, (cause) =>
+    link.boundary.caught("engine", link.name, cause)
+  )
 
   const end = (id: number, exit: End) => {
     const call = calls.remove(id)
@@ -139,7 +141,8 @@ export const make = (link: Link): Outgoing => {
       method.input,
       request,
       Math.min(settings.maxSendMessageSize, wire.peerSettings()?.maxMessageSize ?? 0),
-      where
+      where,
+      link.boundary
     )
 
   const unary = <I, O, II, OO>(
@@ -175,7 +178,7 @@ export const make = (link: Link): Outgoing => {
               resume(
                 Exit.isFailure(end)
                   ? Exit.failCause(end.cause)
-                  : Codec.decodeReply(method.output, reply, settings, where)
+                  : Codec.decodeReply(method.output, reply, settings, where, link.boundary)
               )
           })
           if (!isSmall) {
@@ -207,7 +210,7 @@ export const make = (link: Link): Outgoing => {
         const inbox = TlsStream.makeInbox<O, CallError | E>(
           link,
           () => id,
-          (message) => Codec.decode(method.output, message, settings, where)
+          (message) => Codec.decode(method.output, message, settings, where, link.boundary)
         )
         const listener = {
           onMessage: (message: Uint8Array, cost: number, costOnConnection: number) =>

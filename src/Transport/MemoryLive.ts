@@ -165,8 +165,10 @@ const respond = (
     return Effect.asVoid(sendStatus(Option.some(new Unimplemented({ message: `unknown method ${call.method}` }))))
   }
   const answer = Stream.runForEach(Route.asStream(route)(requests, call), (message) =>
-    Effect.flatMap(Codec.encode(route.method.output, message, listening.settings.maxSendMessageSize, where), (bytes) =>
-      Effect.all([checkHeaders, sendHeaders, frames.offer({ _tag: "Message", bytes }), Turns.next], { discard: true })
+    Effect.flatMap(
+      Codec.encode(route.method.output, message, listening.settings.maxSendMessageSize, where, listening.boundary),
+      (bytes) =>
+        Effect.all([checkHeaders, sendHeaders, frames.offer({ _tag: "Message", bytes }), Turns.next], { discard: true })
     )
   ).pipe(Effect.zipRight(checkResponse))
   return Effect.uninterruptibleMask((restore) =>
@@ -283,9 +285,11 @@ const connect = (settings: Settings, target: Peer.Target): Effect.Effect<Pending
       // The listener reads with its own codec; what it has no method for it does not read.
       const codec = route?.method.input
       const send = (request: II) =>
-        Codec.encode(method.input, request, settings.maxSendMessageSize, where).pipe(
+        Codec.encode(method.input, request, settings.maxSendMessageSize, where, listening.boundary).pipe(
           Either.flatMap((bytes) =>
-            codec === undefined ? Either.right(undefined) : Codec.decode(codec, bytes, listening.settings, where)
+            codec === undefined
+              ? Either.right(undefined)
+              : Codec.decode(codec, bytes, listening.settings, where, listening.boundary)
           ),
           Effect.flatMap((message) => Effect.zipRight(received.offer(message), Turns.next))
         )
@@ -293,7 +297,9 @@ const connect = (settings: Settings, target: Peer.Target): Effect.Effect<Pending
         Effect.matchCauseEffect({ onFailure: breakOff, onSuccess: () => received.end }),
         Effect.forkScoped
       )
-      return Stream.mapConcatEffect(Mailbox.toStream(frames), (frame) => read(frame, method, settings, call, where))
+      return Stream.mapConcatEffect(Mailbox.toStream(frames), (frame) =>
+        read(frame, method, settings, call, where, listening.boundary)
+      )
     })
 
     const stream: Connection["stream"] = (method, requests, call) => Stream.unwrapScoped(start(method, requests, call))
@@ -329,7 +335,8 @@ const read = <O>(
   method: Method.Method<unknown, O>,
   settings: Settings,
   call: OutgoingCall,
-  where: Where
+  where: Where,
+  boundary: Boundary.Boundary
 ): Effect.Effect<ReadonlyArray<O>, StatusError> => {
   switch (frame._tag) {
     case "Headers":
@@ -338,7 +345,7 @@ const read = <O>(
         return []
       })
     case "Message":
-      return Effect.map(Codec.decode(method.output, frame.bytes, settings, where), (message) => [message])
+      return Effect.map(Codec.decode(method.output, frame.bytes, settings, where, boundary), (message) => [message])
     case "Trailers": {
       const status = Option.map(frame.status, (status) => Status.received(status, frame.metadata, where))
       call.onTrailers?.(frame.metadata)

@@ -1,4 +1,5 @@
 import { expect, it } from "@effect/vitest"
+import { constVoid } from "effect/Function"
 import * as Deadlines from "../../src/Transport/internal/deadlines.js"
 import * as Turnstile from "../../src/Transport/internal/turnstile.js"
 
@@ -12,7 +13,8 @@ const open = (room: number) => {
   const turnstile = Turnstile.make(
     () => state.room > 0,
     () => state.isClosed,
-    Deadlines.make()
+    Deadlines.make(),
+    constVoid
   )
   const enter = (name: string, timeout = Number.POSITIVE_INFINITY) =>
     turnstile.enter(
@@ -90,11 +92,13 @@ it("who waits for too long fails, and the others go on waiting", async () => {
 
 it("a call that can't begin fails alone, at once or in its turn", () => {
   const failed: Array<unknown> = []
+  const thrown: Array<unknown> = []
   let room = 1
   const turnstile = Turnstile.make(
     () => room > 0,
     () => false,
-    Deadlines.make()
+    Deadlines.make(),
+    (cause) => thrown.push(cause)
   )
   const started: Array<string> = []
   const throwing = (cause: unknown) => () => {
@@ -120,4 +124,5 @@ it("a call that can't begin fails alone, at once or in its turn", () => {
     { _tag: "Internal", cause: "in its turn", ...where }
   ])
   expect(started).toEqual(["next"])
+  expect(thrown).toEqual(["at once", "in its turn"])
 })

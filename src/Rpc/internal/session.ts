@@ -22,7 +22,7 @@ export const make = (
 ): Session => {
   const unanswered = new Set<string>()
   const mayEnter = () => unanswered.size < maxRequests
-  const turnstile = Turnstile.make(mayEnter, () => false, Deadlines.make())
+  const turnstile = Turnstile.make(mayEnter, () => false, Deadlines.make(), constVoid)
 
   const answered = (requestId: string) => {
     if (unanswered.delete(requestId)) {

@@ -76,7 +76,7 @@ const framesOf = (cause: unknown): string | undefined =>
     : undefined
 
 /** A thrown value can throw again when it is looked at. */
-const describe = (cause: unknown): { readonly text: string; readonly stack: string | undefined } => {
+export const describe = (cause: unknown): { readonly text: string; readonly stack: string | undefined } => {
   try {
     const text = cause instanceof Error ? `${cause.name}: ${cause.message}` : String(cause)
     return { text: escapeText(text), stack: framesOf(cause) }

@@ -1,9 +1,10 @@
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import { constVoid } from "effect/Function"
+import * as LogLevel from "effect/LogLevel"
 import type * as Method from "../Method.js"
 import { Internal, ResourceExhausted, Unimplemented } from "../TransportError.js"
-import { count, onRejected } from "./boundary.js"
+import { type Boundary, count, describe, escapeText, onRejected } from "./boundary.js"
 import * as Bytes from "./bytes.js"
 
 interface Where {
@@ -17,12 +18,29 @@ interface Limits {
   readonly maxMessageElements: number
 }
 
+/** A message that can't be encoded is this end's mistake, one that can't be decoded most often the peer's. */
+const thrown = (
+  boundary: Boundary,
+  level: LogLevel.LogLevel,
+  what: "encoded" | "decoded",
+  { method, peer }: Where,
+  cause: unknown
+): void => {
+  count("callback")
+  boundary.log(
+    level,
+    `not ${what}: ${method}`,
+    `a message of ${method} can't be ${what}, with ${escapeText(peer)}: ${describe(cause).text}`
+  )
+}
+
 /** A message as bytes, no larger than the limit. What can't be encoded is the sender's own mistake. */
 export const encode = <A>(
   codec: Method.Codec<A>,
   value: A,
   limit: number,
-  where: Where
+  where: Where,
+  boundary: Boundary
 ): Either.Either<Uint8Array, Internal | ResourceExhausted> => {
   let bytes: Uint8Array
   try {
@@ -30,7 +48,7 @@ export const encode = <A>(
     onRejected(encoded, constVoid)
     bytes = Bytes.plain(encoded)
   } catch (cause) {
-    count("callback")
+    thrown(boundary, LogLevel.Error, "encoded", where, cause)
     return Either.left(new Internal({ message: "the message can't be encoded", cause, ...where }))
   }
   return bytes.length > limit
@@ -43,7 +61,8 @@ export const decode = <A>(
   codec: Method.Codec<never, A>,
   bytes: Uint8Array,
   { maxMessageElements, maxReceiveMessageSize }: Limits,
-  where: Where
+  where: Where,
+  boundary: Boundary
 ): Either.Either<A, Internal | ResourceExhausted> => {
   if (bytes.length > maxReceiveMessageSize) {
     return Either.left(tooLarge("the received message", bytes.length, maxReceiveMessageSize, where))
@@ -62,7 +81,7 @@ export const decode = <A>(
     onRejected(decoded, constVoid)
     return Either.right(decoded)
   } catch (cause) {
-    count("callback")
+    thrown(boundary, LogLevel.Warning, "decoded", where, cause)
     return Either.left(malformed(where, cause))
   }
 }
@@ -75,12 +94,13 @@ export const decodeReply = <A>(
   codec: Method.Codec<never, A>,
   bytes: Uint8Array | undefined,
   limits: Limits,
-  where: Where
+  where: Where,
+  boundary: Boundary
 ): Exit.Exit<A, Internal | ResourceExhausted | Unimplemented> => {
   if (bytes === undefined) {
     return Exit.fail(new Unimplemented({ message: `${where.method} answered without a message`, ...where }))
   }
-  const decoded = decode(codec, bytes, limits, where)
+  const decoded = decode(codec, bytes, limits, where, boundary)
   return Either.isLeft(decoded) ? Exit.fail(decoded.left) : Exit.succeed(decoded.right)
 }
 

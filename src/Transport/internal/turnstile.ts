@@ -1,6 +1,5 @@
 import { constVoid } from "effect/Function"
 import { DeadlineExceeded, Internal, Unavailable } from "../TransportError.js"
-import { count } from "./boundary.js"
 import type { Deadlines } from "./deadlines.js"
 
 interface Where {
@@ -30,12 +29,13 @@ const begin = (
   where: Where,
   timeout: number,
   start: (timeout: number) => void,
-  fail: (error: Internal) => void
+  fail: (error: Internal) => void,
+  onThrown: (cause: unknown) => void
 ): void => {
   try {
     start(timeout)
   } catch (cause) {
-    count("engine")
+    onThrown(cause)
     fail(new Internal({ message: "the call can't be sent", cause, ...where }))
   }
 }
@@ -46,7 +46,13 @@ interface Waiting {
   behind: Waiting | undefined
 }
 
-export const make = (mayEnter: () => boolean, isClosed: () => boolean, deadlines: Deadlines): Turnstile => {
+export const make = (
+  mayEnter: () => boolean,
+  isClosed: () => boolean,
+  deadlines: Deadlines,
+  /** Called with what is thrown where a call begins; that call has failed then. */
+  onThrown: (cause: unknown) => void
+): Turnstile => {
   // Not a `Set`: the tables that it has outgrown hold who waited then, and each the next one. Once the garbage collector
   // takes one for long-lived, it keeps all that follows until it collects everything.
   let first: Waiting | undefined
@@ -82,7 +88,7 @@ export const make = (mayEnter: () => boolean, isClosed: () => boolean, deadlines
   return {
     enter: (where, timeout, start, fail) => {
       if (first === undefined && mayEnter()) {
-        begin(where, timeout, start, fail)
+        begin(where, timeout, start, fail, onThrown)
         return constVoid
       }
       const since = performance.now()
@@ -95,7 +101,7 @@ export const make = (mayEnter: () => boolean, isClosed: () => boolean, deadlines
         if (isClosed()) {
           fail(closedBefore(where))
         } else {
-          begin(where, Math.max(1, timeout - (performance.now() - since)), start, fail)
+          begin(where, Math.max(1, timeout - (performance.now() - since)), start, fail, onThrown)
         }
       }
       const onDeadline = () => {
