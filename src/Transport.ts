@@ -321,8 +321,9 @@ const parse = (peer: string) =>
   Either.mapLeft(Peer.parseTarget(peer), (message) => new InvalidArgument({ message, peer }))
 
 /**
- * A client of a peer: `"host:port"`, `"[v6]:port"` or `"unix:path"`. Clients of one peer share one
- * connection. It is made before the first of them returns, and again by itself whenever it is lost until the last of
+ * A client of a peer: `"host:port"`, `"[v6]:port"` or `"unix:path"`, as `Peer.parseTarget` reads them. Of the addresses of a
+ * name each begins to be tried when the one before has failed or been silent for 250 ms, and the first that takes this end is
+ * used (RFC 8305). Clients of one peer share one connection. It is made before the first of them returns, and again by itself whenever it is lost until the last of
  * their scopes closes. With `waitForReady` a client of a peer that can't be reached yet is there all the same, and its
  * calls wait; a peer that refuses this end, or is refused, fails it even so.
  *

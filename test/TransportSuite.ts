@@ -2233,6 +2233,31 @@ export const transportSuite = <E>(
         })
       })
 
+      test("say of calls that still waited when their connection ended that they did not run", function* () {
+        const handler = yield* follow
+        const [listener, close] = yield* closable(
+          withOptions({ maxConcurrentStreams: 1 })(
+            Transport.listen([Transport.handlers(EchoService, { ...echo, echo: () => handler.run(Effect.never) })], {
+              gracePeriod: 0
+            })
+          )
+        )
+        const client = yield* Transport.client(EchoService, listener.target)
+        const running = yield* Effect.fork(Effect.flip(client.echo({})))
+        yield* handler.started
+        const waiting = yield* Effect.forEach(
+          [client.echo({}), client.echoClientStream(numbered(1)), Stream.runDrain(client.echoBidi(numbered(1)))],
+          (call) => Effect.fork(Effect.flip(call))
+        )
+        // Each has asked for its place.
+        yield* Effect.repeatN(Effect.yieldNow(), 10)
+        yield* close
+        expect(yield* soon(Fiber.join(running))).toMatchObject({ _tag: "Unavailable", processed: "unknown" })
+        for (const call of waiting) {
+          expect(yield* soon(Fiber.join(call))).toMatchObject({ _tag: "Unavailable", processed: "no" })
+        }
+      })
+
       test("of one peer share one connection", function* () {
         const listener = yield* Transport.listen([
           Transport.handlers(EchoService, echo),

@@ -80,13 +80,18 @@ export interface Outgoing {
   readonly cancelAll: () => void
 }
 
+/** Whether the peer may have run a call that it says it has not: one that it has answered, it has seen. */
+const processed = ({ hasContent, hasHeaders, trailers }: Call): "no" | "unknown" =>
+  hasHeaders || hasContent || trailers !== undefined ? "unknown" : "no"
+
 /** What the peer means by breaking a call off. Source: gRFC G2, "HTTP/3 to gRPC status". */
-const ofReset = (code: number, where: Where): StatusError => {
+const ofReset = (code: number, call: Call): StatusError => {
+  const { where } = call
   const name = nameOf(code)
   const message = `the peer broke the call off: ${name}`
   switch (name) {
     case "H3_REQUEST_REJECTED":
-      return new Unavailable({ message, processed: "no", ...where })
+      return new Unavailable({ message, processed: processed(call), ...where })
     case "H3_REQUEST_CANCELLED":
       return new Cancelled({ message, ...where })
     case "H3_EXCESSIVE_LOAD":
@@ -241,12 +246,12 @@ export const make = (link: Link): Outgoing => {
     onBytes: Http3Message.receive,
     onReset: (code, { owner }) => {
       link.progress.answered()
-      fail(owner, ofReset(code, owner.where))
+      fail(owner, ofReset(code, owner))
     },
     onStopped: (code, { owner }) => {
       // The peer has answered, or will, without reading all of the request.
       if (code !== codes.H3_NO_ERROR) {
-        fail(owner, ofReset(code, owner.where))
+        fail(owner, ofReset(code, owner))
       }
     },
     onViolation: ({ code, text }, { owner }) =>
@@ -424,7 +429,7 @@ export const make = (link: Link): Outgoing => {
     onGoaway: (id) => {
       for (const [, call] of calls.entries()) {
         if (call.id >= id) {
-          fail(call, new Unavailable({ message: "the peer goes away", processed: "no", ...call.where }))
+          fail(call, new Unavailable({ message: "the peer goes away", processed: processed(call), ...call.where }))
         }
       }
     },

@@ -303,9 +303,11 @@ export const make = (link: Link): Outgoing => {
       }
     },
     onGoaway: ({ lastCall, reason }) => {
-      for (const [id, { where }] of calls.entries()) {
+      for (const [id, { hasHeaders, where }] of calls.entries()) {
         if (((id - lastCall) | 0) > 0) {
-          end(id, Exit.fail(new Unavailable({ message: `the peer goes away: ${reason}`, processed: "no", ...where })))
+          // A peer that has answered a call has seen it, whatever it says.
+          const processed = hasHeaders ? "unknown" : "no"
+          end(id, Exit.fail(new Unavailable({ message: `the peer goes away: ${reason}`, processed, ...where })))
         }
       }
     },

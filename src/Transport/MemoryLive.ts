@@ -354,6 +354,12 @@ const read = <O>(
   }
 }
 
+/** As a client's target names it. */
+const hostOf = (host: string | undefined): string | undefined => {
+  const target = host === undefined ? undefined : Peer.parseTarget(Peer.formatAddress({ host, port: 1 }))
+  return target !== undefined && Either.isRight(target) && target.right._tag === "Tcp" ? target.right.host : host
+}
+
 const address = (options: Transport.ListenOptions): Peer.Address => {
   if (options.path !== undefined) {
     return { host: "", port: 0, path: options.path }
@@ -383,7 +389,7 @@ const listen = (
     const live: Listening["live"] = new Set()
     const bound = yield* Effect.acquireRelease(
       Effect.suspend(() => {
-        const wanted = address(options)
+        const wanted = address({ ...options, host: hostOf(options.host) })
         const name = Peer.formatAddress(wanted)
         if (network.has(name)) {
           return new BindError({ reason: "AddressInUse", address: name, message: `${name} is in use` })

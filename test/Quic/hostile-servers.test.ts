@@ -194,6 +194,14 @@ describe("a server that speaks HTTP/3 but answers", () => {
     ["a status of HTTP that is none", says(headers([":status", "abc"])), { _tag: "Internal" }],
     ["with an internal error", breaks("H3_INTERNAL_ERROR"), { _tag: "Internal" }],
     ["that it did not begin", breaks("H3_REQUEST_REJECTED"), { _tag: "Unavailable", processed: "no" }],
+    [
+      "that it did not see the call, after it has",
+      (connection, id) => {
+        connection.write(id, grpc(), false)
+        connection.write(3, integers(0x07, 0), false)
+      },
+      { _tag: "Unavailable", processed: "unknown" }
+    ],
     ["that it gave up", breaks("H3_REQUEST_CANCELLED"), { _tag: "Cancelled" }],
     ["that it is too much", breaks("H3_EXCESSIVE_LOAD"), { _tag: "ResourceExhausted" }],
     ["with a break that is no error", breaks("H3_NO_ERROR"), { _tag: "Internal" }],

@@ -207,6 +207,21 @@ describe("a listener with pins", () => {
     })
   )
 
+  it.each([
+    ["LocalHost", "localhost"],
+    ["node.example.", "node.example"],
+    ["Bücher.example", "xn--bcher-kva.example"],
+    ["Bücher.example:443", "xn--bcher-kva.example:443"],
+    ["0:0:0:0:0:0:0:1", "::1"],
+    ["fe80::1%eth0", "fe80::1"],
+    ["::ffff:127.0.0.1", "127.0.0.1"],
+    ["spiffe://Mesh/a", "spiffe://mesh/a"],
+    ["unix:/run/Node.sock", "unix:/run/node.sock"]
+  ])("finds the pins of %s as those of %s", (given, wanted) => {
+    expect(Pins.normalName(given)).toBe(wanted)
+    expect(Pins.normalName(wanted)).toBe(wanted)
+  })
+
   it.scopedLive("refuses who is not, by whatever name", () =>
     Effect.gen(function* () {
       const { selfSigned } = yield* pki

@@ -373,3 +373,46 @@ describe("a network that goes silent", () => {
     )
   )
 })
+
+describe("what became of calls whose connection ends: those", () => {
+  const goaway = (lastCall: number) => bytes((writer) => Frames.writeGoaway(writer, lastCall, "Shutdown", ""))
+  const head = (call: number) => bytes((writer) => Frames.writeHeaders(writer, call, emptyMetadata))
+
+  it.live.each([
+    ["that a GOAWAY leaves out did not run", (socket: Net.Socket): unknown => socket.end(goaway(0)), {}, "no"],
+    ["that a GOAWAY takes in may have run", (socket: Net.Socket): unknown => socket.end(goaway(1)), {}, "unknown"],
+    [
+      "that a GOAWAY leaves out after they were answered may have run",
+      (socket: Net.Socket): unknown => socket.end(Buffer.concat([head(1), goaway(0)])),
+      {},
+      "unknown"
+    ],
+    ["that were written may have run", (socket: Net.Socket): unknown => socket.destroy(), {}, "unknown"],
+    [
+      "that were half written may have run",
+      (socket: Net.Socket): unknown => socket.destroy(),
+      { payload: new Uint8Array(90_000) },
+      "unknown"
+    ]
+  ] as const)("%s", ([, ends, request, processed]) =>
+    leavesNothing(
+      Effect.gen(function* () {
+        const server = yield* listen(
+          overTls((socket) => {
+            socket.write(settings)
+            socket.on("data", (bytes) => {
+              if (bytes.includes("/echo.v1.EchoService/Echo")) {
+                ends(socket)
+              }
+            })
+          })
+        )
+        const client = yield* on()(Transport.client(EchoService, `127.0.0.1:${server.port}`))
+        expect(yield* within(Effect.flip(client.echo(request)), "2 seconds")).toMatchObject({
+          _tag: "Unavailable",
+          processed
+        })
+      })
+    )
+  )
+})

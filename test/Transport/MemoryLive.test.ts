@@ -63,14 +63,14 @@ describe("MemoryLive", () => {
           { host, port: 50051 }
         )
       const [a, b] = yield* Effect.provide(
-        Effect.all([named("node-a"), named("node-b")]),
+        Effect.all([named("Node-A"), named("node-b")]),
         yield* Layer.build(Memory.layer())
       )
       expect([a.target, b.target]).toEqual(["node-a:50051", "node-b:50051"])
-      const answers = yield* Effect.forEach(["node-b:50051", "node-a:50051"], (target) =>
+      const answers = yield* Effect.forEach(["node-b:50051", "node-A:50051"], (target) =>
         Effect.flatMap(Transport.client(EchoService, target), (client) => client.echo({}))
       ).pipe(Effect.provide(yield* Layer.build(Memory.layer())))
-      expect(answers.map(({ message }) => message)).toEqual(["node-b", "node-a"])
+      expect(answers.map(({ message }) => message)).toEqual(["node-b", "Node-A"])
     }).pipe(leavesNothing)
   )
 
