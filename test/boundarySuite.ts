@@ -1,4 +1,5 @@
 /** What is thrown behind a door ends one call, or one connection, on every wire, and nothing else. */
+import { X509Certificate } from "node:crypto"
 import { describe, expect, it } from "@effect/vitest"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
@@ -106,6 +107,22 @@ export const throwing =
       prototype[key] = original
     }
   }
+
+/** Doors of every wire over TCP, which a connection goes through while it is made. */
+export const tcpDoors: ReadonlyArray<Door> = [
+  {
+    title: "by the event of a new connection",
+    door: "socket",
+    connects: true,
+    break: throwing(TransportMetrics.connectionsAccepted, "unsafeUpdate")
+  },
+  {
+    title: "by the chain that is verified while TLS shakes hands",
+    door: "socket",
+    connects: true,
+    break: throwing(X509Certificate.prototype, "checkIssued")
+  }
+]
 
 export const boundarySuite = <E>(
   name: string,
@@ -356,7 +373,22 @@ export const boundarySuite = <E>(
         yield* goodCall((yield* serveGood()).target)
       }))
 
-    for (const { break: breakDoor, door, title, survives } of doors) {
+    for (const { break: breakDoor, door, title } of doors.filter(({ connects }) => connects === true)) {
+      test(`${title} ends the connection that is being made`, (log) =>
+        Effect.gen(function* () {
+          const { target } = yield* serveGood()
+          const before = yield* caught(door)
+          const mend = yield* Effect.acquireRelease(Effect.sync(breakDoor), (mend) => Effect.sync(mend))
+          const exit = yield* within(Effect.exit(Effect.scoped(Transport.client(Good, target))), "5 seconds")
+          mend()
+          expect(exit).toMatchObject({ _tag: "Failure", cause: { _tag: "Fail", error: { _tag: expect.any(String) } } })
+          expect(yield* caught(door)).toBeGreaterThan(before)
+          yield* within(goodCall(target), "5 seconds")
+          expect(log.lines.map(({ text }) => text).join("\n")).toContain(`caught at the boundary (${door})`)
+        }))
+    }
+
+    for (const { break: breakDoor, door, title, survives } of doors.filter(({ connects }) => connects !== true)) {
       test(`${title} ends one connection at the most`, (log) =>
         Effect.gen(function* () {
           const { target } = yield* serveGood()
@@ -394,4 +426,6 @@ export interface Door {
   readonly break: () => () => void
   /** Whether the call under way may succeed all the same. */
   readonly survives?: boolean
+  /** Whether it is gone through only while a connection is made. */
+  readonly connects?: boolean
 }

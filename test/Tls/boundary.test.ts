@@ -2,12 +2,13 @@ import { Duplex } from "node:stream"
 import { TLSSocket } from "node:tls"
 import * as Layer from "effect/Layer"
 import { Credentials, Tls } from "effect-transport"
-import { boundarySuite, throwing } from "../boundarySuite.js"
+import { boundarySuite, tcpDoors, throwing } from "../boundarySuite.js"
 
 /** One layer, so that all that a test opens trusts one CA. */
 const dev = Credentials.layerDev()
 
 boundarySuite("TlsLive", (options) => Layer.provide(Tls.layer(options), dev), [
+  ...tcpDoors,
   {
     title: "by the write of a socket",
     door: "socket",
