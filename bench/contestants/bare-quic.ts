@@ -21,7 +21,9 @@ const settings: QuicEngine.ConnectionSettings = {
   keepaliveTimeout: 10_000,
   maxHandshakeBytes: 128 * 1024,
   handshakeTimeout: 5_000,
-  maxPacketRate: 1_000_000
+  maxPacketRate: 1_000_000,
+  maxIdlePacketRate: 10_000,
+  maxIdleBytes: 4 * 1024 * 1024
 }
 
 const tls = ({ ca, cert, key }: Certificates): QuicEngine.TlsSettings => ({

@@ -51,6 +51,10 @@ export interface ConnectionSettings {
   readonly maxHandshakeBytes: number
   /** Packets that the peer may send in a second before it is cut off. */
   readonly maxPacketRate: number
+  /** Packets without content in a second, beyond what use allows for, before the peer is cut off. */
+  readonly maxIdlePacketRate: number
+  /** Bytes of such packets, above which `onWorn` is called after a second; at four times as many the peer is cut off. */
+  readonly maxIdleBytes: number
 }
 
 export interface ConnectOptions {
@@ -84,6 +88,9 @@ export interface ListenOptions {
 
 /** The text of the end of a connection whose handshake took more than it may. */
 export const tooMuch = "too much before the end of the handshake"
+
+/** The text of the end of a connection whose peer sent too many packets without content. */
+export const tooIdle = "too many packets without content"
 
 /** Why a connection ended. */
 export type Close =
@@ -121,6 +128,8 @@ export interface Events {
   readonly onTurn?: (() => void) | undefined
   /** More is unread than may be, some of it on this stream, which has to be broken off. */
   readonly onOverflow: (id: number) => void
+  /** So much came that was no content that this connection should be replaced. Called once. */
+  readonly onWorn?: (() => void) | undefined
   /** The peer allows further streams, after `mayOpenBidi` said no. */
   readonly onStreamsAvailable: () => void
   /** The last that is heard. */

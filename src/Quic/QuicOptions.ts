@@ -68,6 +68,18 @@ export interface QuicOptions extends TransportOptions.TransportOptions {
   readonly maxConnectionAge?: Duration.DurationInput | undefined
   /** Packets that a peer may send in a second before it is cut off. Default 500,000. */
   readonly maxPacketRate?: number | undefined
+  /**
+   * Packets without content (PING, ACK, CRYPTO, path and connection id frames, ...) that a peer may send in a second, beyond
+   * what reads and writes of this end account for, before it is cut off. Default 10,000.
+   */
+  readonly maxIdlePacketRate?: number | undefined
+  /**
+   * Bytes of such packets, less what reads and writes account for, above which a connection is replaced by a new one, as at
+   * `maxConnectionAge`. A peer that sends four times as many is cut off. Default 4 MiB: quiche keeps CRYPTO frames for ever,
+   * at up to 20 times their size. More than a path has under way at a time, for what follows a lost packet counts until
+   * that has come.
+   */
+  readonly maxIdleBytes?: number | undefined
   /** Calls that a peer may open in a second before it is cut off. Default 200,000. */
   readonly maxCallRate?: number | undefined
   /** Calls that a peer may cancel in a second before it is cut off. Default 10,000. Compare CVE-2023-44487. */
@@ -110,6 +122,8 @@ export const withDefaults = (options: QuicOptions) => ({
   maxHandshakeRate: options.maxHandshakeRate ?? 100,
   maxConnectionAge: TransportOptions.duration("maxConnectionAge", options.maxConnectionAge ?? "24 hours"),
   maxPacketRate: options.maxPacketRate ?? 500_000,
+  maxIdlePacketRate: options.maxIdlePacketRate ?? 10_000,
+  maxIdleBytes: options.maxIdleBytes ?? 4 * 1024 * 1024,
   maxCallRate: options.maxCallRate ?? 200_000,
   maxCancelRate: options.maxCancelRate ?? 10_000,
   clientCertificate: options.clientCertificate ?? "require",

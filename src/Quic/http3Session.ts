@@ -19,6 +19,8 @@ export interface Handlers<Owner> {
   readonly requests: Http3Requests.RequestEvents<Owner>
   /** The peer takes no more requests: those on streams from `id` on were not processed. */
   readonly onGoaway: (id: number) => void
+  /** The connection should be replaced: too much has come on it that was no content. */
+  readonly onWorn: () => void
   /** A further request may be opened. */
   readonly onAvailable: () => void
   /** No request is open any more. */
@@ -243,6 +245,7 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
         }),
       onOverflow: (id) =>
         isUni(id) ? close("H3_EXCESSIVE_LOAD", "more than is read in time") : requests.onOverflow(id),
+      onWorn: handlers.onWorn,
       onStreamsAvailable: handlers.onAvailable,
       kept: handlers.kept,
       onTurn: handlers.onTurn,

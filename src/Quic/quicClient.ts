@@ -42,7 +42,9 @@ export const connectionSettings = (settings: Settings): QuicEngine.ConnectionSet
   keepaliveTimeout: Duration.toMillis(settings.keepaliveTimeout),
   handshakeTimeout: Duration.toMillis(settings.handshakeTimeout),
   maxHandshakeBytes: settings.maxHandshakeBytes,
-  maxPacketRate: settings.maxPacketRate
+  maxPacketRate: settings.maxPacketRate,
+  maxIdlePacketRate: settings.maxIdlePacketRate,
+  maxIdleBytes: settings.maxIdleBytes
 })
 
 export const tlsSettings = (material: Tls, asksCertificate: boolean): QuicEngine.TlsSettings => ({

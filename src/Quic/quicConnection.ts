@@ -59,6 +59,8 @@ export interface Accepted {
   readonly isLost: () => boolean
   /** Completes when this end's calls only time out, each time that this is seen anew. */
   readonly stalled: Effect.Effect<void>
+  /** Completes when so much has come that was no content that this connection should be replaced. */
+  readonly worn: Effect.Effect<void>
   /** Whether a call has been answered here. */
   readonly hasServed: () => boolean
   /** Begins no more calls, and closes when those in flight have ended. */
@@ -85,6 +87,7 @@ export const make = (
   const established = Deferred.unsafeMake<void, QuicEngine.Close>(FiberId.none)
   const ready = Deferred.unsafeMake<void, QuicEngine.Close>(FiberId.none)
   const lost = Deferred.unsafeMake<void>(FiberId.none)
+  const worn = Deferred.unsafeMake<void>(FiberId.none)
   const ended = Deferred.unsafeMake<QuicEngine.Close>(FiberId.none)
   /** What the messages of the peer cost. */
   const kept = QuicReceiving.makeKept()
@@ -151,6 +154,12 @@ export const make = (
         accepted?.outgoing.onGoaway(id)
         closeWhenIdle()
       },
+      onWorn: () => {
+        Deferred.unsafeDone(worn, Effect.void)
+        if (role === "client") {
+          leave()
+        }
+      },
       onAvailable: () => accepted?.link.turnstile.turn(),
       onIdle: () => closeWhenIdle(),
       kept: () => kept.unread,
@@ -175,6 +184,11 @@ export const make = (
     if (role === "client" && isReady && isLost && session.size() === 0) {
       session.close("H3_NO_ERROR", "")
     }
+  }
+
+  const leave = () => {
+    lose()
+    closeWhenIdle()
   }
 
   return {
@@ -225,10 +239,8 @@ export const make = (
         isLost: () => isLost,
         stalled: link.progress.stalled,
         hasServed: link.progress.hasServed,
-        leave: () => {
-          lose()
-          closeWhenIdle()
-        },
+        worn: Deferred.await(worn),
+        leave,
         ended: Deferred.await(ended),
         goaway: session.goaway,
         isBusy: () => session.size() > 0 || !quic.isFlushed(),

@@ -138,7 +138,7 @@ export const listen = (
 
     const retire = (connection: QuicConnection.Accepted) =>
       Effect.gen(function* () {
-        yield* Age.reached(settings.maxConnectionAge)
+        yield* Effect.raceFirst(Age.reached(settings.maxConnectionAge), connection.worn)
         yield* replace(connection, gracePeriod)
       })
 
@@ -195,6 +195,9 @@ export const listen = (
             : refusedByEngine(failure),
         onSuccess: () =>
           Effect.map(ended, (close) => {
+            if (close._tag === "Closed" && close.by === "local" && close.text === QuicEngine.tooIdle) {
+              Metric.tagged(TransportMetrics.connectionsRejected, "reason", "TooMuch").unsafeUpdate(1, [])
+            }
             if (close._tag === "Closed" && close.code !== 0 && close.code !== 0x100) {
               const why = Boundary.escapeText(Http3Session.describe(close), 150)
               boundary.log(

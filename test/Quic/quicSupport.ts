@@ -18,7 +18,9 @@ export const settings: QuicEngine.ConnectionSettings = {
   keepaliveTimeout: 10_000,
   handshakeTimeout: 2_000,
   maxHandshakeBytes: 128 * 1024,
-  maxPacketRate: 1_000_000
+  maxPacketRate: 1_000_000,
+  maxIdlePacketRate: 10_000,
+  maxIdleBytes: 4 * 1024 * 1024
 }
 
 export const open = Effect.gen(function* () {

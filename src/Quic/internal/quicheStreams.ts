@@ -15,6 +15,10 @@ export interface Options {
   readonly send: () => void
   /** Hears how many bytes were read. */
   readonly onRead: (size: number) => void
+  /** Hears how many bytes the engine has taken to send. */
+  readonly onWritten: (size: number) => void
+  /** A stream that this end opened is over before its end has come. */
+  readonly onAbandoned: () => void
   readonly onStream: (id: number) => StreamEvents
   readonly onOverflow: (id: number) => void
   readonly onStreamsAvailable: () => void
@@ -27,6 +31,8 @@ export interface Streams {
   >
   /** Tells of all that is readable. */
   readonly readAll: () => void
+  /** The most that can be unread of the streams that have something to read. */
+  readonly maxUnread: (streamWindow: number) => number
   /** Has streams that nobody reads broken off, the latest first, until no more is unread than may be; gives how much that is. */
   readonly relieve: (unread: number, windows: Pick<ConnectionSettings, "connectionWindow" | "streamWindow">) => number
   /** Tells who was stopped and that streams may be opened, and hands on what waits for room. */
@@ -49,6 +55,9 @@ interface Stream {
 
 /** What is read from a stream, one read at a time. */
 const readBuffer = Buffer.allocUnsafeSlow(128 * 1024)
+
+/** Not `readBuffer`, which whoever gives a stream up may be reading. */
+const discarded = Buffer.allocUnsafeSlow(64 * 1024)
 
 /** A stream with no more waiting than this goes before those with more. */
 const small = 16 * 1024
@@ -85,10 +94,12 @@ const mostAsked = 32
 
 export const make = ({
   isClosed,
+  onAbandoned,
   onOverflow,
   onRead,
   onStream,
   onStreamsAvailable,
+  onWritten,
   quiche: { Shutdown },
   role,
   schedule,
@@ -132,6 +143,7 @@ export const make = ({
           state.streamCapacity(id)
           return true
         }
+        onWritten(taken)
         left -= taken
         stream.pendingSize -= taken
         unsent -= taken
@@ -268,6 +280,8 @@ export const make = ({
     }
   }
 
+  const maxUnread: Streams["maxUnread"] = (streamWindow) => [...state.readable()].length * streamWindow
+
   const relieve: Streams["relieve"] = (unread, { connectionWindow, streamWindow }) => {
     const ids = [...state.readable()].sort((a, b) => a - b)
     let left = Math.min(unread, ids.length * streamWindow)
@@ -318,8 +332,33 @@ export const make = ({
       return { _tag: "Bytes", bytes: readBuffer.subarray(0, got[0]), fin: got[1] }
     } catch (error) {
       const parsed = StreamError.parse(error)
-      return parsed._tag === "Reset" ? parsed : undefined
+      if (parsed._tag !== "Reset") {
+        return undefined
+      }
+      abandon(id)
+      return parsed
     }
+  }
+
+  const abandon = (id: number) => {
+    if (!isPeers(id)) {
+      onAbandoned()
+    }
+  }
+
+  /** What has come of a stream that is given up is not to be taken for what came for nothing. */
+  const discard = (id: number) => {
+    try {
+      for (let got = state.streamRecv(id, discarded); got !== null; got = state.streamRecv(id, discarded)) {
+        onRead(got[0])
+        if (got[1]) {
+          return
+        }
+      }
+    } catch {
+      // It was reset.
+    }
+    abandon(id)
   }
 
   return {
@@ -378,6 +417,7 @@ export const make = ({
       },
       stop: (id, code) => {
         if (!isClosed() && streams.get(id) !== undefined) {
+          discard(id)
           shutdown(id, Shutdown.Read, code)
         }
       },
@@ -400,6 +440,7 @@ export const make = ({
       }
     },
     readAll,
+    maxUnread,
     relieve,
     advance: () => {
       if (watched.size > 0) {
