@@ -69,6 +69,8 @@ export interface ConnectOptions {
 export interface ListenOptions {
   /** `0.0.0.0` is for each IPv4 address that this machine has or gets, `::` for each of all. */
   readonly local: HostPort
+  /** Further addresses, to be bound to the same port. */
+  readonly otherHosts?: ReadonlyArray<string> | undefined
   /** What the next connection uses. */
   readonly tls: () => TlsSettings
   readonly settings: ConnectionSettings

@@ -1,4 +1,4 @@
-import * as Dns from "node:dns/promises"
+import { promises as Dns } from "node:dns"
 import * as Net from "node:net"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -77,11 +77,11 @@ export const listen = (
         "a listener needs a certificate, and its credentials hold none"
       )
     }
-    const host =
+    const [host = where.host, ...otherHosts] =
       Net.isIP(where.host) !== 0
-        ? where.host
+        ? [where.host]
         : yield* Effect.tryPromise({
-            try: async () => (await Dns.lookup(where.host)).address,
+            try: async () => (await Dns.lookup(where.host, { all: true })).map(({ address }) => address),
             catch: (cause) => Bind.fromSystem(options, cause as NodeJS.ErrnoException)
           })
     const inFlight = yield* InFlight.make
@@ -272,6 +272,7 @@ export const listen = (
         try: () =>
           engine.listen({
             local: { host, port: where.port },
+            otherHosts,
             tls: () => QuicClient.tlsSettings(material, asksCertificate),
             settings: connectionSettings,
             maxConnections: settings.maxConnections,

@@ -1,8 +1,9 @@
 /** A listener on a wildcard address, with loopback addresses for those of the machine (all of 127.0.0.0/8 are there on Linux). */
 import * as Dgram from "node:dgram"
+import { promises as Dns } from "node:dns"
 import { once } from "node:events"
 import * as Os from "node:os"
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect, it, vi } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
 import * as Layer from "effect/Layer"
@@ -210,6 +211,25 @@ it.scopedLive("a listener on a wildcard address is reached at each address of th
           expect((yield* soon(run(client.echo({ message: target })))).message).toBe(target)
         }
       }
+    }
+  })
+)
+
+it.scopedLive("a listener on a name is reached at each of its addresses that this machine has", () =>
+  Effect.gen(function* () {
+    const named = ["127.0.0.1", "203.0.113.7", "127.0.0.2", "::1"].map((address) => ({
+      address,
+      family: address.includes(":") ? 6 : 4
+    }))
+    const lookup = vi.spyOn(Dns, "lookup").mockImplementation((async () => named) as unknown as typeof Dns.lookup)
+    yield* Effect.addFinalizer(() => Effect.sync(() => lookup.mockRestore()))
+    const context = yield* Layer.build(Layer.provide(Quic.layer({ serverName: "localhost" }), Credentials.layerDev()))
+    const run = Effect.provide(context)
+    const { address } = yield* run(Transport.listen([echoHandlers()], { host: "node-a.example" }))
+    expect(address.host).toBe("node-a.example")
+    for (const host of ["127.0.0.1", "127.0.0.2", "[::1]"]) {
+      const client = yield* run(Transport.client(EchoService, `${host}:${address.port}`))
+      expect((yield* soon(client.echo({ message: host }))).message).toBe(host)
     }
   })
 )

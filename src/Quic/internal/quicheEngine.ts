@@ -316,7 +316,12 @@ const listen = async (
     }
   }
 
-  const sockets = await UdpSockets.bind(options.local, { onPacket, onGone, onError: options.onError }, interfaces)
+  const sockets = await UdpSockets.bind(
+    options.local,
+    { onPacket, onGone, onError: options.onError },
+    interfaces,
+    options.otherHosts
+  )
   return {
     local: sockets.local,
     refuse: () => {

@@ -1,6 +1,6 @@
 /**
- * The UDP sockets of a listener: one, or for a wildcard address one for each address of this machine. A socket that is bound
- * to a wildcard answers from an address of the system's choice, which whoever asked another one drops.
+ * The UDP sockets of a listener: one for each of its addresses, for a wildcard address that is each address of this machine. A
+ * socket that is bound to a wildcard answers from an address of the system's choice, which whoever asked another one drops.
  */
 import * as Net from "node:net"
 import * as Os from "node:os"
@@ -53,23 +53,24 @@ const coverage = (host: string): ((address: string) => boolean) | undefined => {
 
 const codeOf = (error: unknown): unknown => (error instanceof Error && "code" in error ? error.code : undefined)
 
-/** Rejects with the error of the system. */
+/** Binds `local`, and the `others` to the same port. Rejects with the error of the system. */
 export const bind = async (
   local: HostPort,
   { onError, onGone, onPacket }: Options,
-  interfaces: Interfaces = system
+  interfaces: Interfaces = system,
+  others: ReadonlyArray<string> = []
 ): Promise<UdpSockets> => {
   const bindOne = async (host: string, port: number): Promise<UdpSocket.UdpSocket> => {
     const socket = await UdpSocket.bind({ host, port }, (packet, from) => onPacket(packet, from, socket), onError)
     return socket
   }
   const covers = coverage(local.host)
-  if (covers === undefined) {
+  if (covers === undefined && others.length === 0) {
     const socket = await bindOne(local.host, local.port)
     return { local: socket.local(), close: socket.close }
   }
 
-  const wanted = () => new Set(interfaces.addresses().filter(covers))
+  const wanted = () => new Set(covers === undefined ? [local.host, ...others] : interfaces.addresses().filter(covers))
   const sockets = new Map<string, UdpSocket.UdpSocket>()
   const closeAll = () => Promise.all([...sockets.values()].map((socket) => socket.close()))
 
@@ -83,8 +84,8 @@ export const bind = async (
         sockets.set(host, socket)
         chosen = socket.local().port
       } catch (error) {
-        // An IPv6 address that is still being checked, or one that has just gone.
-        if (codeOf(error) !== "EADDRNOTAVAIL") {
+        // An IPv6 address that is still being checked, or one that has just gone or never was of this machine.
+        if (codeOf(error) !== "EADDRNOTAVAIL" && codeOf(error) !== "EAFNOSUPPORT") {
           await closeAll()
           sockets.clear()
           throw error
@@ -160,8 +161,8 @@ export const bind = async (
     }
   }
 
-  const timer = setInterval(poll, interfaces.pollMillis)
-  timer.unref()
+  const timer = covers === undefined ? undefined : setInterval(poll, interfaces.pollMillis)
+  timer?.unref()
 
   return {
     local: { host: local.host, port },
