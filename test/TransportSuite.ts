@@ -1581,6 +1581,48 @@ export const transportSuite = <E>(
         expect(answer.payload).toEqual(payloadOf(size))
       })
 
+      test("fifty streams that stand still do not fail, hold up nobody, and go on when they are read", function* () {
+        const [downloads, uploads, each] = [40, 10, 12]
+        const produced = yield* Ref.make(0)
+        const chunk = { payload: payloadOf(64 * 1024) }
+        const chunks = Stream.range(1, each).pipe(
+          Stream.rechunk(1),
+          Stream.mapEffect(() =>
+            Effect.as(
+              Ref.update(produced, (n) => n + 1),
+              chunk
+            )
+          )
+        )
+        const latch = yield* Deferred.make<void>()
+        const slowly = <E>(messages: Stream.Stream<unknown, E>) =>
+          Stream.runCount(Stream.tap(messages, () => Deferred.await(latch)))
+        const { client } = yield* serveEcho(
+          Transport.handlers(EchoService, {
+            ...echo,
+            echoServerStream: () => chunks,
+            echoClientStream: (requests) => Effect.map(slowly(requests), (index) => ({ index }))
+          })
+        )
+        const upload = Effect.map(client.echoClientStream(chunks), ({ index }) => index)
+        const fiber = yield* Effect.forkScoped(
+          Effect.zip(
+            Effect.replicateEffect(slowly(client.echoServerStream({})), downloads, { concurrency: "unbounded" }),
+            Effect.replicateEffect(upload, uploads, { concurrency: "unbounded" }),
+            { concurrent: true }
+          )
+        )
+        // Every stream has begun, and a second has passed since the last of them went on.
+        for (let before = 0, now = 1; now !== before || now < downloads + uploads; ) {
+          yield* Effect.sleep("1 second")
+          ;[before, now] = [now, yield* Ref.get(produced)]
+        }
+        const answer = yield* soon(client.echo({ payload: payloadOf(size) }))
+        expect(answer.payload).toEqual(payloadOf(size))
+        yield* Deferred.succeed(latch, undefined)
+        expect(yield* Fiber.join(fiber)).toEqual([Array(downloads).fill(each), Array(uploads).fill(each)])
+      })
+
       describe("calls that are given up before they were read leave no trace on their connection", () => {
         const chunk = { payload: payloadOf(64 * 1024) }
         /** A MiB, which tells when three quarters of it are under way. */

@@ -23,11 +23,13 @@ export interface QuicOptions extends TransportOptions.TransportOptions {
   /** Unread bytes of one stream that a peer may send before it has to wait. Default 1 MiB. */
   readonly streamWindow?: number | undefined
   /**
-   * Unread messages of all calls together, in bytes with 128 more for each, and what of them is still in packets. Above it
-   * the latest calls that nobody reads are broken off with `ResourceExhausted`. Once more the same is for messages that are
-   * not finished: the call that exceeds it ends with `ResourceExhausted`, unless its message is the only one. Default 8 MiB,
-   * so that a connection costs no more than 16 MiB and one message, whatever its peer does. Peers of this library take it
-   * for no less: they begin messages of 32 KiB and more while those they have begun have no more than 4 MiB.
+   * Unread messages of all calls together, in bytes with 128 more for each; above it the latest calls that nobody reads are
+   * broken off with `ResourceExhausted`. Once more the same is for messages that are not finished: the call that exceeds it
+   * ends with `ResourceExhausted`, unless its message is the only one. Default 8 MiB. Peers of this library take it for no
+   * less: they begin messages of 32 KiB and more while those they have begun have no more than 4 MiB. What is still in
+   * packets counts too where this is given. By default there may be as much of that as `maxConcurrentStreams` (100) calls
+   * can have in their windows, 100 MiB: their senders are held up, whatever else there is, and calls whose readers are slow
+   * are not broken off.
    */
   readonly connectionWindow?: number | undefined
   /**
@@ -112,6 +114,10 @@ export const withDefaults = (options: QuicOptions) => ({
   messageTimeout: TransportOptions.duration("messageTimeout", options.messageTimeout ?? "60 seconds"),
   streamWindow: options.streamWindow ?? 1024 * 1024,
   connectionWindow: options.connectionWindow ?? 8 * 1024 * 1024,
+  /** What may be unread in packets. */
+  unreadWindow:
+    options.connectionWindow ??
+    TransportOptions.withDefaults(options).maxConcurrentStreams * (options.streamWindow ?? 1024 * 1024),
   maxUdpPayload: options.maxUdpPayload ?? 1350,
   maxDatagrams: options.maxDatagrams ?? 1024,
   maxDatagramBytes: options.maxDatagramBytes ?? 1024 * 1024,

@@ -30,7 +30,7 @@ const cryptoError = 0x100
 export const connectionSettings = (settings: Settings): QuicEngine.ConnectionSettings => ({
   alpnProtocol,
   maxUdpPayload: settings.maxUdpPayload,
-  connectionWindow: settings.connectionWindow,
+  connectionWindow: settings.unreadWindow,
   streamWindow: settings.streamWindow,
   // A stream counts until the end of its answer is acknowledged, and the peer hears of that one round trip later: with fewer
   // it could not keep so many calls in flight. The session sees to it that no more run.
