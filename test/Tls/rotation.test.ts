@@ -1,8 +1,8 @@
-import { existsSync, readdirSync, readFileSync } from "node:fs"
+import { existsSync, promises as fs, readdirSync, readFileSync } from "node:fs"
 import { mkdir, mkdtemp, open, rename, rm, symlink, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect, it, vi } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -155,7 +155,10 @@ describe("credentials from files follow", () => {
       }
       const current = join(dir, "current")
       yield* run(() => symlink("one", current))
-      expect([...directoriesOf(join(current, "tls.crt"))]).toEqual([dir, join(dir, "one")])
+      expect([...(yield* Effect.promise(() => directoriesOf(join(current, "tls.crt"))))]).toEqual([
+        dir,
+        join(dir, "one")
+      ])
       const credentials = yield* service({
         cert: join(current, "tls.crt"),
         key: join(current, "tls.key"),
@@ -301,6 +304,52 @@ describe("what can't be used leaves the last good credentials in place", () => {
       }
       expect(lines.map(({ text }) => text).join("\n")).not.toContain("PRIVATE KEY")
     })
+  )
+
+  it.scopedLive(
+    "files that can't be looked at hold neither the event loop nor more than one thread, and are taken when they can",
+    () =>
+      Effect.gen(function* () {
+        const dir = yield* directory
+        const ca = yield* DevCa.make()
+        const issue = ca.issue({ names: ["a"] })
+        const [first, old, next] = [yield* issue, yield* issue, yield* issue]
+        const [cert, key] = [join(dir, "tls.crt"), join(dir, "tls.key")]
+        const write = ({ cert: text, key: secret }: DevCa.Issued) =>
+          run(async () => {
+            await replace(key, Redacted.value(secret))
+            await replace(cert, text)
+          })
+        yield* write(first)
+        const { layer, lines } = yield* captureLog
+        const options = { cert, key, ca: ca.ca, settle: "20 millis", pollInterval: "100 millis" } as const
+        const credentials = yield* Effect.provide(service(options), layer)
+        yield* write(old)
+        yield* becomes(credentials, yield* fingerprint(old, ca.ca))
+        let asked = 0
+        const answers: Array<() => void> = []
+        const real = fs.stat
+        const spy = vi.spyOn(fs, "stat").mockImplementation((async (...args: Parameters<typeof real>) => {
+          asked += 1
+          await new Promise<void>((resolve) => answers.push(resolve))
+          return real(...args)
+        }) as typeof real)
+        yield* Effect.addFinalizer(() => Effect.sync(() => spy.mockRestore()))
+        yield* write(next)
+        yield* eventually(
+          Effect.sync(() =>
+            expect(lines.filter(({ text }) => text.includes("can't be looked at within 5s"))).toHaveLength(1)
+          ),
+          "10 seconds"
+        )
+        expect(asked).toBe(1)
+        spy.mockRestore()
+        for (const answer of answers) {
+          answer()
+        }
+        yield* becomes(credentials, yield* fingerprint(next, ca.ca))
+      }),
+    20_000
   )
 
   it.scopedLive("a certificate that is not valid yet is used when it is", () =>

@@ -11,7 +11,7 @@ import * as Ref from "effect/Ref"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
-import type { CredentialsError } from "../../Transport/TransportError.js"
+import { CredentialsError } from "../../Transport/TransportError.js"
 import * as TransportMetrics from "../../Transport/TransportMetrics.js"
 import type { KeyPair, Tls } from "./material.js"
 import * as Watch from "./watch.js"
@@ -54,7 +54,7 @@ export const make = (
   options: RotationOptions
 ): Effect.Effect<Rotating, CredentialsError, Scope.Scope> =>
   Effect.gen(function* () {
-    const signature = Watch.signatureOf(source.files)
+    const signature = yield* Watch.signatureOf(source.files)
     const first = yield* source.load
     if (source.files.length === 0 || options.watch === false) {
       const rotating = {
@@ -70,15 +70,26 @@ export const make = (
     return { current: Ref.get(ref), changes: ref.changes }
   })
 
-/** Everything that two materials can differ in. */
-const contentOf = ({ ca, certificate, crl, pins, trustDomains }: Tls): string =>
+/** Lists may be long: they are compared as they are. */
+const isSame = (one: Tls, other: Tls): boolean =>
+  contentOf(one) === contentOf(other) &&
+  one.crl?.length === other.crl?.length &&
+  (one.crl ?? []).every((list, index) => list === other.crl?.[index])
+
+/** Everything that two materials can differ in but their lists. */
+const contentOf = ({ ca, certificate, pins, trustDomains }: Tls): string =>
   JSON.stringify([
     ca,
     trustDomains,
-    crl,
     pins === undefined ? undefined : [pins.mode, pins.all, [...pins.byName]],
     Option.match(certificate, { onNone: () => "", onSome: ({ chain, key }) => [chain, Redacted.value(key)] })
   ])
+
+const outOfReach = new CredentialsError({
+  reason: "AccessDenied",
+  part: "credentials",
+  message: `credentials: their files can't be looked at within ${Duration.format(Watch.lookTimeout)}`
+})
 
 /** Events come in bursts, and a file may be written in pieces; who never stops writing is read all the same. */
 const maxSettles = 20
@@ -87,7 +98,7 @@ const keepUp = (
   { files, load }: Source,
   { pollInterval = "1 minute", settle = "100 millis" }: RotationOptions,
   ref: SubscriptionRef.SubscriptionRef<Tls>,
-  initial: string
+  initial: string | undefined
 ): Effect.Effect<never, never, Scope.Scope> =>
   Effect.gen(function* () {
     const events = yield* Queue.sliding<void>(1)
@@ -117,7 +128,7 @@ const keepUp = (
     const onSuccess = (next: Tls) =>
       Effect.gen(function* () {
         failure = undefined
-        if (contentOf(next) === contentOf(yield* Ref.get(ref))) {
+        if (isSame(next, yield* Ref.get(ref))) {
           return
         }
         yield* SubscriptionRef.set(ref, next)
@@ -129,8 +140,10 @@ const keepUp = (
       })
 
     const look = Effect.gen(function* () {
-      watchers.refresh()
-      const now = Watch.signatureOf(files)
+      const now = yield* watchers.look
+      if (now === undefined) {
+        return yield* onFailure(outOfReach, failure === undefined)
+      }
       const isNew = now !== signature
       // A certificate that is not valid yet will be, without anything happening to its file.
       if (!isNew && failure === undefined) {
@@ -141,7 +154,9 @@ const keepUp = (
     })
 
     // What changed between the first reading and the first watcher.
-    yield* look
+    if ((yield* watchers.look) !== signature) {
+      events.unsafeOffer(undefined)
+    }
     return yield* Effect.forever(
       Effect.timeoutOption(Queue.take(events), pollInterval).pipe(
         Effect.flatMap((event) => (Option.isSome(event) ? settled(maxSettles) : Effect.void)),

@@ -1,15 +1,16 @@
 /** Notices when files change, by whatever way they are replaced. */
-import { type FSWatcher, lstatSync, readlinkSync, statSync, watch } from "node:fs"
+import { type FSWatcher, promises as fs, watch } from "node:fs"
 import { dirname, resolve } from "node:path"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 
 /** As many symbolic links as Linux follows. */
 const maxLinks = 40
 
-const linkAt = (path: string): string | undefined => {
+const linkAt = async (path: string): Promise<string | undefined> => {
   try {
-    return lstatSync(path).isSymbolicLink() ? readlinkSync(path) : undefined
+    return (await fs.lstat(path)).isSymbolicLink() ? await fs.readlink(path) : undefined
   } catch {
     return undefined
   }
@@ -19,14 +20,14 @@ const linkAt = (path: string): string | undefined => {
  * The directories in which something changes when the file does: its own, and that of each symbolic link on the way to
  * it. Kubernetes swaps a link next to the files (`..data`), others one of the directories above them.
  */
-export const directoriesOf = (file: string): ReadonlySet<string> => {
+export const directoriesOf = async (file: string): Promise<ReadonlySet<string>> => {
   const directories = new Set<string>()
   let left = maxLinks
   let path = resolve(file)
   for (let end = 1; end > 0; ) {
     const next = path.indexOf("/", end)
     const part = next < 0 ? path : path.slice(0, next)
-    const link = linkAt(part)
+    const link = await linkAt(part)
     if (link !== undefined && left > 0) {
       left -= 1
       directories.add(dirname(part))
@@ -39,24 +40,39 @@ export const directoriesOf = (file: string): ReadonlySet<string> => {
   return directories.add(dirname(path))
 }
 
-/** What tells one state of the files from another without reading them. */
-export const signatureOf = (files: ReadonlyArray<string>): string =>
-  files
-    .map((file) => {
-      try {
-        const { ctimeNs, dev, ino, mtimeNs, size } = statSync(file, { bigint: true })
-        return [dev, ino, size, mtimeNs, ctimeNs].join(" ")
-      } catch {
-        return ""
-      }
-    })
-    .join("\n")
+/** How long a look at the files may take: they may be on a disk of another machine. */
+export const lookTimeout = Duration.seconds(5)
+
+/** Nothing where it takes too long; it goes on then, for nobody can stop it. */
+const soon = <A>(look: () => Promise<A>): Effect.Effect<A | undefined> =>
+  Effect.timeoutTo(Effect.promise(look), {
+    duration: lookTimeout,
+    onSuccess: (value): A | undefined => value,
+    onTimeout: () => undefined
+  })
+
+/** One file after the other: where a file system hangs, each holds one of Node's four threads. */
+const statesOf = async (files: ReadonlyArray<string>): Promise<string> => {
+  const states: Array<string> = []
+  for (const file of files) {
+    states.push(
+      await fs.stat(file, { bigint: true }).then(
+        ({ ctimeNs, dev, ino, mtimeNs, size }) => [dev, ino, size, mtimeNs, ctimeNs].join(" "),
+        () => ""
+      )
+    )
+  }
+  return states.join("\n")
+}
+
+/** What tells one state of the files from another without reading them; nothing where that takes too long. */
+export const signatureOf = (files: ReadonlyArray<string>): Effect.Effect<string | undefined> =>
+  soon(() => statesOf(files))
 
 /** Watchers for the files, until the scope closes. */
 export interface Watchers {
-  /** Watches the directories that the files are in now. */
-  readonly refresh: () => void
-  readonly size: () => number
+  /** Watches the directories that the files are in now, and gives their signature. */
+  readonly look: Effect.Effect<string | undefined>
 }
 
 /**
@@ -64,52 +80,69 @@ export interface Watchers {
  * the file system has none) it never does: whoever needs to know looks from time to time.
  */
 export const make = (files: ReadonlyArray<string>, onChange: () => void): Effect.Effect<Watchers, never, Scope.Scope> =>
-  Effect.map(
-    Effect.acquireRelease(
-      Effect.sync(() => new Map<string, FSWatcher>()),
-      (watchers) =>
-        Effect.sync(() => {
-          for (const watcher of watchers.values()) {
-            watcher.close()
-          }
-        })
-    ),
-    (watchers) => {
-      const open = (directory: string): FSWatcher | undefined => {
-        try {
-          const watcher = watch(directory, { persistent: false }, onChange)
-          watcher.on("error", () => watcher.close())
-          return watcher
-        } catch {
-          return undefined
+  Effect.gen(function* () {
+    const watchers = new Map<string, FSWatcher>()
+    let isClosed = false
+    let current: Promise<string> | undefined
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        isClosed = true
+        for (const watcher of watchers.values()) {
+          watcher.close()
         }
+      })
+    )
+    const open = (directory: string): FSWatcher | undefined => {
+      try {
+        const watcher = watch(directory, { persistent: false }, onChange)
+        watcher.on("error", () => watcher.close())
+        return watcher
+      } catch {
+        return undefined
       }
-      const refresh = () => {
-        // A directory that was replaced has the same name and is another one.
-        const wanted = new Map(
-          files.flatMap((file) => [...directoriesOf(file)]).map((path) => [`${path}\n${identityOf(path)}`, path])
-        )
-        for (const [key, watcher] of watchers) {
-          if (!wanted.has(key)) {
-            watcher.close()
-            watchers.delete(key)
-          }
-        }
-        for (const [key, directory] of wanted) {
-          const watcher = watchers.has(key) ? undefined : open(directory)
-          if (watcher !== undefined) {
-            watchers.set(key, watcher)
-          }
-        }
-      }
-      refresh()
-      return { refresh, size: () => watchers.size }
     }
-  )
+    const refresh = async () => {
+      // A directory that was replaced has the same name and is another one.
+      const wanted = new Map<string, string>()
+      for (const file of files) {
+        for (const path of await directoriesOf(file)) {
+          wanted.set(`${path}\n${await identityOf(path)}`, path)
+        }
+      }
+      if (isClosed) {
+        return
+      }
+      for (const [key, watcher] of watchers) {
+        if (!wanted.has(key)) {
+          watcher.close()
+          watchers.delete(key)
+        }
+      }
+      for (const [key, directory] of wanted) {
+        const watcher = watchers.has(key) ? undefined : open(directory)
+        if (watcher !== undefined) {
+          watchers.set(key, watcher)
+        }
+      }
+    }
+    const look = async () => {
+      await refresh()
+      return statesOf(files)
+    }
+    return {
+      // Not again while the last look hangs.
+      look: soon(() => {
+        current ??= look().finally(() => {
+          current = undefined
+        })
+        return current
+      })
+    }
+  })
 
-const identityOf = (directory: string): string => {
+const identityOf = async (directory: string): Promise<string> => {
   try {
-    const { dev, ino } = statSync(directory)
+    const { dev, ino } = await fs.stat(directory)
     return `${dev} ${ino}`
   } catch {
     return ""
