@@ -59,6 +59,8 @@ export interface Message<Owner> {
   contentLeft: number | undefined
   /** A frame that brings nothing has come. */
   hasUseless: boolean
+  /** What its unfinished section was counted as by who counts that. */
+  counted: number
 }
 
 /** What differs between requests and responses. */
@@ -201,8 +203,12 @@ export const make = <Owner>(kind: Kind<Owner>, owner: Owner): Message<Owner> => 
   decoder: Frames.makeDecoder(),
   phase: "head",
   contentLeft: undefined,
-  hasUseless: false
+  hasUseless: false,
+  counted: 0
 })
+
+/** The room of a section that has begun and not ended. */
+export const unfinishedSize = ({ decoder }: Pick<Message<unknown>, "decoder">): number => decoder.kept?.length ?? 0
 
 /**
  * Takes the bytes of the stream as they come, `fin` with the last. Throws a `Http3Violation` where they break the

@@ -17,6 +17,8 @@ export interface RequestEvents<Owner> {
   readonly onDatagram?: ((payload: Buffer, owner: Owner) => void) | undefined
   /** The connection has ended before the stream. */
   readonly onLost: (why: string, owner: Owner) => void
+  /** Nothing is read or written any more. */
+  readonly onSettled?: ((owner: Owner) => void) | undefined
 }
 
 export interface Options {
@@ -111,9 +113,10 @@ export const make = (
     queueMicrotask(() => read(id))
   }
 
-  const settle = ({ id, isRead, isWritten }: Request) => {
+  const settle = ({ events, id, isRead, isWritten, owner }: Request) => {
     if (isRead && isWritten && requests.remove(id) !== undefined) {
       quic.release(id)
+      events.onSettled?.(owner)
       const next = held.shift()
       if (next !== undefined) {
         quic.watch(next, false)

@@ -10,7 +10,7 @@ import type { Account, MemoryBudget } from "../Transport/internal/memoryBudget.j
 import * as Progress from "../Transport/internal/progress.js"
 import * as Turnstile from "../Transport/internal/turnstile.js"
 import type { Peer } from "../Transport/Peer.js"
-import type { Http3Code } from "./Http3Error.js"
+import { type Http3Code, onStream } from "./Http3Error.js"
 import type { RequestHead } from "./Http3Fields.js"
 import * as Http3Message from "./Http3Message.js"
 import * as Http3Sections from "./Http3Sections.js"
@@ -115,6 +115,13 @@ export const make = (
     { maxFieldSectionSize: maxFieldSectionSize(settings), known: Http3Sections.make() }
   )
 
+  /** Counts a field section that has begun and not ended; tells whether it is one of several. */
+  const count = (message: Http3Message.Message<Request>, size: number): boolean => {
+    kept.unfinished += size - message.counted
+    message.counted = size
+    return size > 0 && kept.unfinished > size
+  }
+
   const onGone = (_: unknown, { owner: { body, id } }: Http3Message.Message<Request>) => {
     session.cancel(id, "H3_REQUEST_CANCELLED")
     body?.onGone()
@@ -142,7 +149,13 @@ export const make = (
       },
       onRequest: (id) => Http3Message.make(requests, { id, body: undefined }),
       requests: {
-        onBytes: Http3Message.receive,
+        onBytes: (bytes, fin, message) => {
+          Http3Message.receive(bytes, fin, message)
+          if (count(message, Http3Message.unfinishedSize(message)) && kept.unfinished > settings.connectionWindow) {
+            throw onStream("H3_EXCESSIVE_LOAD", "the unfinished field sections of the connection are more than allowed")
+          }
+        },
+        onSettled: (message) => void count(message, 0),
         onDatagram: (payload, { owner }) => owner.body?.onDatagram?.(payload),
         onReset: onGone,
         onStopped: onGone,

@@ -175,6 +175,21 @@ describe("a peer that", () => {
       expect(yield* costOf("Echo", frame(0, whole), { connectionWindow: 2 ** 20 })).toBeLessThan(8)
     }))
 
+  test("begins 100 large field sections and ends none keeps no more than the budget", () =>
+    Effect.gen(function* () {
+      const { client, remote } = yield* serve({ connectionWindow: 2 ** 20, maxMetadataSize: 2 ** 19 })
+      yield* isGood(client)
+      const { quic } = yield* attack(remote)
+      const begun = frame(0x01, Buffer.alloc(2 ** 19)).subarray(0, 100)
+      const before = yield* mebibytes
+      for (const _ of hundred) {
+        quic.write(quic.openBidi(silent), begun, false)
+      }
+      yield* flushed(quic)
+      yield* isGood(client)
+      expect((yield* mebibytes) - before).toBeLessThan(8)
+    }))
+
   test("sends messages of no bytes that nobody reads pays what they cost", () =>
     Effect.gen(function* () {
       const empty = Buffer.alloc(120_000)
