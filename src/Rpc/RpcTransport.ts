@@ -55,6 +55,12 @@ export interface ProtocolServerOptions extends ProtocolOptions {
    */
   readonly maxConcurrentRequests?: number | undefined
   /**
+   * Requests that a client may interrupt in a second on its connection, and as many at once. One that interrupts more loses
+   * the connection: a request that is interrupted at once costs the server a fiber, and is no longer in flight. Default
+   * 10,000, as many as it may have in flight.
+   */
+  readonly maxInterruptRate?: number | undefined
+  /**
    * How long requests in flight may take to be answered when the `RpcServer` closes; from then on they fail at the client.
    * Default 5 seconds.
    */
@@ -125,6 +131,7 @@ export const makeProtocolServer = (
   Effect.map(
     ServerProtocol.make(
       options.maxConcurrentRequests ?? 10_000,
+      options.maxInterruptRate ?? Math.max(10_000, options.maxConcurrentRequests ?? 0),
       options.gracePeriod ?? "5 seconds",
       Frames.limitsOf(options)
     ),

@@ -191,6 +191,28 @@ for (const [name, transport] of Object.entries({
       })
     )
 
+    for (const [what, frames] of Object.entries({
+      "interrupts of nothing": [{ _tag: "Interrupt", requestId: "99" }],
+      "requests that are interrupted at once": [request("1", "Never"), { _tag: "Interrupt", requestId: "1" }]
+    })) {
+      test(
+        `more ${what} in a second than it may send end its connection, and no other`,
+        Effect.gen(function* () {
+          const { target } = yield* serve({ format: formats.NDJSON, maxInterruptRate: 20 })
+          const client = yield* connect(target, formats.NDJSON)
+          const honest = yield* dial(target)
+          const hostile = yield* dial(target)
+          const storm = (times: number) => lines(...Array.from({ length: times }, () => frames).flat())
+          yield* honest.send(storm(15))
+          yield* hostile.send(storm(200))
+          expect(yield* hostile.ended).toMatchObject({ _tag: "ResourceExhausted" })
+          yield* honest.send(lines(request("2", "Ping")))
+          yield* eventually(Effect.map(honest.receive, (answer) => expect(answer).toContain("pong")))
+          expect(yield* soon(client.Ping())).toBe("pong")
+        })
+      )
+    }
+
     test(
       "a frame larger than the serialization takes ends its connection",
       Effect.gen(function* () {

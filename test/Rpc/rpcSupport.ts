@@ -133,6 +133,7 @@ interface ServeOptions {
   readonly format?: Format
   readonly disableFatalDefects?: boolean
   readonly maxConcurrentRequests?: number
+  readonly maxInterruptRate?: number
   readonly maxFrameElements?: number
 }
 

@@ -51,6 +51,7 @@ const shorten = (defect: unknown) =>
 
 export const make = (
   maxRequests: number,
+  maxInterruptRate: number,
   gracePeriod: Duration.DurationInput,
   limits: FrameScan.Limits
 ): Effect.Effect<ProtocolServer, never, RpcSerialization.RpcSerialization | Scope.Scope> =>
@@ -85,6 +86,9 @@ export const make = (
             (mailbox) => mailbox.shutdown
           )
           const unanswered = new Set<string>()
+          /** What may be interrupted before the budget of a second is spent, and since when that is known. */
+          let interrupts = maxInterruptRate
+          let interruptsSince = performance.now()
           let isDraining = false
           const settle = Effect.suspend(() => (isDraining && unanswered.size === 0 ? outbox.end : Effect.void))
 
@@ -165,6 +169,20 @@ export const make = (
 
           const take = (request: FromClientEncoded): Effect.Effect<void, ResourceExhausted> => {
             passing = undefined
+            if (request._tag === "Interrupt") {
+              const now = performance.now()
+              interrupts =
+                Math.min(maxInterruptRate, interrupts + ((now - interruptsSince) / 1000) * maxInterruptRate) - 1
+              interruptsSince = now
+              if (interrupts < 0) {
+                boundary.log(
+                  LogLevel.Warning,
+                  "rpc-interrupts",
+                  `ending the RPC connection of ${peer}: too many interrupts`
+                )
+                return new ResourceExhausted({ message: `more than ${maxInterruptRate} interrupts in a second` })
+              }
+            }
             if (request._tag === "Request") {
               if (unanswered.size >= maxRequests) {
                 return new ResourceExhausted({ message: `more than ${maxRequests} requests in flight` })
