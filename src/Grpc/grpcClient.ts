@@ -1,4 +1,4 @@
-import * as Net from "node:net"
+import type * as Net from "node:net"
 import * as Grpc from "@grpc/grpc-js"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -35,6 +35,7 @@ import {
   Unimplemented
 } from "../Transport/TransportError.js"
 import * as Cancellation from "./cancellation.js"
+import * as ChannelTarget from "./channelTarget.js"
 import * as GrpcMetadata from "./GrpcMetadata.js"
 import type { Settings } from "./GrpcOptions.js"
 import * as GrpcStatus from "./GrpcStatus.js"
@@ -70,10 +71,6 @@ const channelOptions = (settings: Settings, target: Peer.Target, keepaliveMillis
 
 /** A silent peer is probed by TCP after so long: below what HTTP/2 may ask for, NATs forget a connection (RFC 5382). */
 const tcpKeepAliveMillis = 30_000
-
-/** Names are looked up before, as on every wire, so that grpc-js is given one address. */
-const channelTarget = (to: Peer.Target): string =>
-  to._tag === "Unix" ? `unix:${to.path}` : `${Net.isIPv6(to.host) ? "ipv6" : "ipv4"}:${Peer.formatTarget(to)}`
 
 /** How often the connections to a peer are pinged: half as often after each that was lost for it (gRFC A8). */
 interface Keepalive {
@@ -156,7 +153,7 @@ const openChannel = (
     const channel: Grpc.Channel = yield* Effect.acquireRelease(
       Effect.map(credentials.current, (material) => {
         const channel = new Grpc.Channel(
-          channelTarget(to),
+          ChannelTarget.format(to),
           new GrpcConnector.OwnedHandshake(material._tag === "Tls", {
             onSocket: (socket) =>
               boundary.guard(
