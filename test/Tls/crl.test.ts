@@ -1,3 +1,4 @@
+import { X509Certificate } from "node:crypto"
 import { mkdtemp, rename, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -9,7 +10,10 @@ import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import * as Credentials from "../../src/Tls/Credentials.js"
 import * as DevCa from "../../src/Tls/DevCa.js"
+import * as Crl from "../../src/Tls/internal/crl.js"
+import * as Extensions from "../../src/Tls/internal/extensions.js"
 import { contextOptions } from "../../src/Tls/internal/secureContext.js"
+import * as Steps from "../../src/Tls/internal/steps.js"
 import * as TlsHandshake from "../../src/Tls/TlsHandshake.js"
 import * as Lists from "../fixtures/crl.js"
 import { within } from "../fixtures/expect.js"
@@ -125,6 +129,42 @@ describe("revocation lists", () => {
       }),
     20_000
   )
+
+  it.effect("count for the CA of their name and key alone, if it may sign lists", () =>
+    Effect.gen(function* () {
+      const [one, other] = [yield* Lists.certificateAuthority, yield* DevCa.make()]
+      const of = (pem: string) => new X509Certificate(pem)
+      const list = Steps.runSync(Crl.read(one.list()))
+      const forged = Steps.runSync(Crl.read(one.forged()))
+      expect([list.isNamed(of(one.ca)), list.isSignedBy(of(one.ca))]).toEqual([true, true])
+      expect([list.isNamed(of(one.mute)), list.isSignedBy(of(one.mute))]).toEqual([true, false])
+      expect([list.isNamed(of(other.ca)), list.isSignedBy(of(other.ca))]).toEqual([false, false])
+      expect([forged.isNamed(of(one.ca)), forged.isSignedBy(of(one.ca))]).toEqual([true, false])
+    })
+  )
+
+  it("names are equal in any encoding and case, and by their words", () => {
+    const name = (tag: number, text: string, encoding: BufferEncoding = "utf8") => {
+      const value = Buffer.from(text, encoding)
+      const content = tag === 0x1e ? value.swap16() : value
+      const tlv = (type: number, inner: Buffer) => Buffer.concat([Buffer.from([type, inner.length]), inner])
+      return tlv(0x31, tlv(0x30, Buffer.concat([Buffer.from("0603550403", "hex"), tlv(tag, content)])))
+    }
+    const [wanted, ...others] = [
+      name(0x0c, "A certificate authority"),
+      name(0x13, "A certificate authority"),
+      name(0x0c, " a  CERTIFICATE Authority "),
+      name(0x1e, "A certificate authority", "utf16le")
+    ].map(Extensions.comparableName)
+    expect(new Set(others)).toEqual(new Set([wanted]))
+    for (const different of [
+      name(0x0c, "A certificateauthority"),
+      name(0x0c, "A certificate authorit"),
+      Buffer.alloc(0)
+    ]) {
+      expect(Extensions.comparableName(different)).not.toBe(wanted)
+    }
+  })
 
   it.scopedLive("in the name of a CA that has not signed them are warned of, with their file", () =>
     Effect.gen(function* () {
