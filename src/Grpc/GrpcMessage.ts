@@ -50,6 +50,10 @@ export const makeDecoder = (limit: number): Decoder => ({
 /** Whether a message has begun and not ended. */
 export const isMidMessage = (decoder: Decoder): boolean => decoder.prefixAt > 0
 
+/** The room that is taken for a message that has begun and not ended. */
+export const pendingSize = (decoder: Decoder): number =>
+  isMidMessage(decoder) ? Math.max(prefixSize, decoder.message.length) : 0
+
 const readPrefix = (decoder: Decoder, chunk: Buffer, start: number): number => {
   let at = start
   for (; decoder.prefixAt < prefixSize && at < chunk.length; decoder.prefixAt++) {
@@ -67,11 +71,11 @@ const readPrefix = (decoder: Decoder, chunk: Buffer, start: number): number => {
 /** Makes room for a message; gives why there shall be none. */
 const begin = (decoder: Decoder): "TooLarge" | "Compressed" | undefined => {
   decoder.messageAt = 0
-  if (decoder.isCompressed) {
-    return "Compressed"
-  }
   if (decoder.length > decoder.limit) {
     return "TooLarge"
+  }
+  if (decoder.isCompressed) {
+    return "Compressed"
   }
   decoder.message = Buffer.allocUnsafe(Math.min(decoder.length, firstRoom))
   return undefined

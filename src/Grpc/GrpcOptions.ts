@@ -36,6 +36,17 @@ export interface GrpcOptions extends TransportOptions.TransportOptions {
   readonly keepaliveWithoutCalls?: boolean | undefined
   /** The memory, in MiB, that one HTTP/2 session may use in Node before new streams are refused. Default 64. */
   readonly maxSessionMemory?: number | undefined
+  /**
+   * Messages of all calls of a connection that a listener has not read, in bytes, and those that are unfinished: above it
+   * streams are read no further, but for the oldest message, until others have ended. Default 8 MiB, so that a connection costs
+   * no more than that, a message (`maxReceiveMessageSize`), and HTTP/2's own windows (64 KiB a call).
+   */
+  readonly connectionWindow?: number | undefined
+  /**
+   * How long a message of a request that has begun may take to end, not counting the time in which this listener does not read
+   * it; with a unary call the request itself. Its call fails with `DeadlineExceeded` then. Default 60 seconds.
+   */
+  readonly messageTimeout?: Duration.DurationInput | undefined
   /** Connections that a listener accepts at a time; further ones are closed at once. Default 10,000. */
   readonly maxConnections?: number | undefined
   /**
@@ -78,6 +89,8 @@ export const withDefaults = (options: GrpcOptions) => ({
   keepaliveTimeout: TransportOptions.duration("keepaliveTimeout", options.keepaliveTimeout ?? "10 seconds"),
   keepaliveWithoutCalls: options.keepaliveWithoutCalls ?? false,
   maxSessionMemory: options.maxSessionMemory ?? 64,
+  connectionWindow: options.connectionWindow ?? 8 * 1024 * 1024,
+  messageTimeout: TransportOptions.duration("messageTimeout", options.messageTimeout ?? "60 seconds"),
   maxConnections: options.maxConnections ?? 10_000,
   maxConnectionAge: TransportOptions.duration("maxConnectionAge", options.maxConnectionAge ?? Number.POSITIVE_INFINITY),
   initialReconnectBackoff: TransportOptions.duration(

@@ -2,11 +2,9 @@
 import * as Http2 from "node:http2"
 import type * as Net from "node:net"
 import { Duplex } from "node:stream"
-import * as Grpc from "@grpc/grpc-js"
+import type * as Grpc from "@grpc/grpc-js"
 import * as Effect from "effect/Effect"
 import * as Timers from "../Transport/internal/timers.js"
-import * as GrpcEncoding from "./GrpcEncoding.js"
-import * as GrpcMessage from "./GrpcMessage.js"
 
 /**
  * Where the timeouts of calls go. grpc-js would count them by the system's clock, wrap at 31 bits of milliseconds, and let a call
@@ -82,7 +80,7 @@ export const pingWhileOpen = (session: Http2.Http2Session): void => {
   }
 }
 
-const onSession = (session: Http2.ServerHttp2Session, pings: Pings) => {
+const watchPings = (session: Http2.ServerHttp2Session, pings: Pings) => {
   let isOver = false
   pingWhileOpen(session)
   session.on("ping", () => {
@@ -106,32 +104,32 @@ const move = (headers: Http2.IncomingHttpHeaders, from: string, to: string) => {
   }
 }
 
-const onStream = (_: unknown, headers: Http2.IncomingHttpHeaders) => {
+const onHeaders = (headers: Http2.IncomingHttpHeaders) => {
   move(headers, "grpc-timeout", timeoutName)
   move(headers, "grpc-encoding", encodingName)
 }
 
-const takePlain = (framed: Buffer): Buffer | Promise<Buffer> =>
-  framed[0] === 0
-    ? framed.subarray(GrpcMessage.prefixSize)
-    : Promise.reject({ code: Grpc.status.INTERNAL, details: GrpcEncoding.compressedRequest })
-
-/** Makes a compressed message an error of its call. grpc-js takes one without an encoding for plain. */
-export const refuseCompressed = (call: Grpc.ServerInterceptingCallInterface): void => {
-  const name = "decompressMessage"
-  if (typeof Reflect.get(call, name) === "function") {
-    Reflect.set(call, name, takePlain)
-  }
+/** Callbacks for what happens on a connection. */
+export interface Observer {
+  readonly onSession: (session: Http2.ServerHttp2Session) => void
+  readonly onRequest: (path: string | undefined) => void
 }
 
 const isStream = (value: unknown): value is Http2.ServerHttp2Stream => value instanceof Duplex && "rstCode" in value
 
-/** Resets the stream of a call, unless it has ended. */
-export const reset = (call: Grpc.ServerInterceptingCallInterface): void => {
+/** The stream of a call. */
+export const streamOf = (call: Grpc.ServerInterceptingCallInterface): Http2.ServerHttp2Stream | undefined => {
   const stream: unknown = Reflect.get(call, "stream")
-  if (isStream(stream)) {
-    stream.close(Http2.constants.NGHTTP2_CANCEL)
-  }
+  return isStream(stream) ? stream : undefined
+}
+
+/**
+ * Gives the content of a call to `onData` instead of to grpc-js, which keeps each piece of a message by itself and inflates
+ * messages. grpc-js then only tells when the content has ended. Returns whether it does.
+ */
+export const takeData = (call: Grpc.ServerInterceptingCallInterface, onData: (data: Buffer) => void): boolean => {
+  const name = "handleDataFrame"
+  return typeof Reflect.get(call, name) === "function" && Reflect.set(call, name, onData)
 }
 
 const maxStreamId = 2 ** 31 - 1
@@ -177,7 +175,12 @@ export interface Injector {
 }
 
 /** Makes an entrance to the server, whose HTTP/2 counts pings and keeps timeouts and encodings of calls from grpc-js. */
-export const createInjector = (server: Grpc.Server, credentials: Grpc.ServerCredentials, pings: Pings): Injector => {
+export const createInjector = (
+  server: Grpc.Server,
+  credentials: Grpc.ServerCredentials,
+  pings: Pings,
+  { onRequest, onSession }: Observer
+): Injector => {
   const name = "createHttp2Server"
   const create: unknown = Reflect.get(server, name)
   let session: Http2.ServerHttp2Session | undefined
@@ -186,9 +189,13 @@ export const createInjector = (server: Grpc.Server, credentials: Grpc.ServerCred
       const http2: Http2.Http2Server = Reflect.apply(create, server, args)
       http2.on("session", (made) => {
         session = made
-        onSession(made, pings)
+        onSession(made)
+        watchPings(made, pings)
       })
-      http2.prependListener("stream", onStream)
+      http2.prependListener("stream", (_, headers) => {
+        onRequest(headers[":path"])
+        onHeaders(headers)
+      })
       return http2
     })
   }

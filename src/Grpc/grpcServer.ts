@@ -12,8 +12,8 @@ import type { Reverification } from "../Tls/internal/reverification.js"
 import * as SecureListener from "../Tls/SecureListener.js"
 import * as Age from "../Transport/internal/age.js"
 import * as Boundary from "../Transport/internal/boundary.js"
-import * as Deadlines from "../Transport/internal/deadlines.js"
 import * as InFlight from "../Transport/internal/inFlight.js"
+import * as MemoryBudget from "../Transport/internal/memoryBudget.js"
 import * as Renew from "../Transport/internal/renew.js"
 import type * as Route from "../Transport/internal/route.js"
 import * as Timers from "../Transport/internal/timers.js"
@@ -22,6 +22,7 @@ import type { BindError } from "../Transport/TransportError.js"
 import type { ListenOptions } from "../Transport.js"
 import type { Settings } from "./GrpcOptions.js"
 import * as GrpcRefusal from "./GrpcRefusal.js"
+import * as GrpcConnection from "./grpcConnection.js"
 import * as GrpcHttp2 from "./grpcHttp2.js"
 import * as GrpcServerCall from "./grpcServerCall.js"
 
@@ -88,7 +89,7 @@ const makeInjector = (
   server: Grpc.Server,
   routes: ReadonlyMap<string, Route.Route>,
   listener: GrpcServerCall.Listener,
-  connection: GrpcServerCall.Connection,
+  connection: GrpcConnection.GrpcConnection,
   pings: GrpcHttp2.Pings
 ) =>
   GrpcHttp2.createInjector(
@@ -100,12 +101,20 @@ const makeInjector = (
           start: () => {
             const route = routes.get(path)
             if (route !== undefined) {
-              GrpcServerCall.serve(call, route, listener, connection)
+              GrpcServerCall.serve(call, route, listener, connection, pings.onSent)
             }
           }
         })
     ]),
-    pings
+    pings,
+    {
+      onSession: connection.onSession,
+      onRequest: (path) => {
+        if (path === undefined || !routes.has(path)) {
+          connection.useless()
+        }
+      }
+    }
   )
 
 /** Listens until the scope closes, and lets the calls in flight end before it does. */
@@ -126,6 +135,7 @@ export const listen = (
     const injectors = new Map<Net.Socket, GrpcHttp2.Injector>()
     const listener: GrpcServerCall.Listener = { settings, inFlight, clock, boundary }
     const server = makeServer(routes, settings)
+    const budget = MemoryBudget.make(settings.maxBufferedBytes)
 
     /** Asks a client to connect again, and hangs up when its calls have ended, or have had the time for that. */
     const replace = (socket: Net.Socket, injector: GrpcHttp2.Injector, within: Duration.Duration) =>
@@ -144,11 +154,8 @@ export const listen = (
 
     const onConnection = (socket: Net.Socket, peer: Peer.Peer) => {
       const pings = GrpcHttp2.makePings(Duration.toMillis(settings.keepaliveTime))
-      const deadlines = Deadlines.make((cause) => {
-        boundary.caught("timer", peer.address, cause)
-        socket.destroy()
-      })
-      const injector = makeInjector(server, routes, listener, { peer, deadlines, onSent: pings.onSent }, pings)
+      const connection = GrpcConnection.make(socket, peer, settings, boundary, budget)
+      const injector = makeInjector(server, routes, listener, connection, pings)
       injectors.set(socket, injector)
       const stopTimer = Timers.after(Duration.toMillis(settings.handshakeTimeout), () => {
         if (socket.bytesRead < prefaceSize) {
@@ -164,7 +171,7 @@ export const listen = (
       socket.once("close", () => {
         stopTimer()
         retiring?.unsafeInterruptAsFork(FiberId.none)
-        deadlines.stop()
+        connection.stop()
         injectors.delete(socket)
         injector.close()
       })

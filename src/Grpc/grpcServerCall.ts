@@ -1,41 +1,47 @@
+import * as Http2 from "node:http2"
 import * as Grpc from "@grpc/grpc-js"
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
-import { constVoid } from "effect/Function"
+import { constFalse, constVoid } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { Boundary } from "../Transport/internal/boundary.js"
 import * as CallDuration from "../Transport/internal/callDuration.js"
 import * as Codec from "../Transport/internal/codec.js"
-import type { Deadline, Deadlines } from "../Transport/internal/deadlines.js"
+import type { Deadline } from "../Transport/internal/deadlines.js"
 import * as IncomingCall from "../Transport/internal/incomingCall.js"
 import type * as InFlight from "../Transport/internal/inFlight.js"
 import * as MetadataLimit from "../Transport/internal/metadataLimit.js"
 import type * as Route from "../Transport/internal/route.js"
 import * as Time from "../Transport/internal/time.js"
+import * as Waiting from "../Transport/internal/waiting.js"
 import * as Metadata from "../Transport/Metadata.js"
 import type * as Method from "../Transport/Method.js"
-import type * as Peer from "../Transport/Peer.js"
 import {
   Cancelled,
   DeadlineExceeded,
   Internal,
+  ResourceExhausted,
   type StatusError,
   Unavailable,
   Unimplemented
 } from "../Transport/TransportError.js"
 import * as GrpcEncoding from "./GrpcEncoding.js"
+import * as GrpcMessage from "./GrpcMessage.js"
 import * as GrpcMetadata from "./GrpcMetadata.js"
 import type { Settings } from "./GrpcOptions.js"
 import * as GrpcStatus from "./GrpcStatus.js"
 import * as GrpcTimeout from "./GrpcTimeout.js"
+import type { GrpcConnection } from "./grpcConnection.js"
 import * as GrpcHttp2 from "./grpcHttp2.js"
 import * as Inbox from "./inbox.js"
+import type * as ReceiveWindow from "./receiveWindow.js"
 
 /** What the calls of one listener have in common. */
 export interface Listener {
@@ -43,14 +49,6 @@ export interface Listener {
   readonly inFlight: InFlight.InFlight
   readonly clock: Clock.Clock
   readonly boundary: Boundary
-}
-
-/** What the calls of one connection have in common. */
-export interface Connection {
-  readonly peer: Peer.Peer
-  readonly deadlines: Deadlines
-  /** Something was sent. */
-  readonly onSent: () => void
 }
 
 /** How long the status of a call whose time is over may take to leave, behind messages that its caller has not read. */
@@ -78,14 +76,21 @@ export const serve = (
   call: Grpc.ServerInterceptingCallInterface,
   route: Route.Route,
   listener: Listener,
-  { deadlines, onSent, peer }: Connection
+  connection: GrpcConnection,
+  onSent: () => void
 ): void => {
   const { boundary, inFlight, settings } = listener
+  const { deadlines, peer, waiting, window } = connection
   const { path } = route.method
   const where = { method: path, peer: peer.address }
   let handler: Fiber.RuntimeFiber<unknown, unknown> | undefined
   let deadline: Deadline | undefined
   let ended = false
+  let isAnswered = false
+  /** Bytes of messages that are on their way. */
+  let pending = 0
+  /** What answers the call when there is room. */
+  let answer: (() => void) | undefined
 
   const start = <A>(
     effect: Effect.Effect<A, StatusError>,
@@ -118,7 +123,24 @@ export const serve = (
     }
   }
 
-  const refuse = (error: StatusError) => call.sendStatus(GrpcStatus.toStatus(error, Metadata.empty))
+  const sendStatus = (status: Parameters<typeof call.sendStatus>[0]) => {
+    isAnswered = true
+    call.sendStatus(status)
+  }
+
+  const refuse = (error: StatusError) => sendStatus(GrpcStatus.toStatus(error, Metadata.empty))
+
+  /** Refuses what was never begun. */
+  const reject = (error: StatusError) => {
+    connection.useless()
+    refuse(error)
+    return undefined
+  }
+
+  const release = (size: number) => {
+    pending -= size
+    connection.unsent(-size)
+  }
 
   const sendError = (cause: Cause.Cause<StatusError>, incoming: IncomingCall.IncomingCall) => {
     const error = Option.getOrElse(Cause.failureOption(cause), () =>
@@ -129,13 +151,13 @@ export const serve = (
     if (incoming.response.headers.entries.length > 0) {
       sendHeaders(incoming.response)
     }
-    call.sendStatus(GrpcStatus.toStatus(error, incoming.response.trailers, settings.maxMetadataSize))
+    sendStatus(GrpcStatus.toStatus(error, incoming.response.trailers, settings.maxMetadataSize))
   }
 
   const sendOk = ({ response }: IncomingCall.IncomingCall) => {
     sendHeaders(response)
     const trailers = fitting(response.trailers)
-    call.sendStatus(trailers.entries.length === 0 ? ok : { ...ok, metadata: GrpcMetadata.toGrpc(trailers) })
+    sendStatus(trailers.entries.length === 0 ? ok : { ...ok, metadata: GrpcMetadata.toGrpc(trailers) })
   }
 
   const fitting = (metadata: Metadata.Metadata) =>
@@ -166,25 +188,144 @@ export const serve = (
       (bytes) => {
         sendHeaders(response)
         onSent()
-        call.sendMessage(GrpcMetadata.asBuffer(bytes), sent)
+        pending += bytes.length
+        connection.unsent(bytes.length)
+        call.sendMessage(GrpcMetadata.asBuffer(bytes), () =>
+          guarded(() => {
+            sent()
+            release(Math.min(pending, bytes.length))
+          })
+        )
       }
     )
+  }
+
+  const http2 = GrpcHttp2.streamOf(call)
+  const decoder = GrpcMessage.makeDecoder(settings.maxReceiveMessageSize)
+  let isAwaited = constFalse
+  let isWanted = false
+  let isReading = false
+  let isReceiving = false
+  let overdue: Deadline | undefined
+
+  /** From when a message has begun until it ends; with a unary call, until the request does. */
+  const arm = () => {
+    overdue ??= deadlines.add(Duration.toMillis(settings.messageTimeout), () =>
+      guarded(() =>
+        pass(
+          new DeadlineExceeded({
+            message: `the message was not finished within ${Duration.format(settings.messageTimeout)}`
+          })
+        )
+      )
+    )
+  }
+
+  const disarm = () => {
+    deadlines.remove(overdue)
+    overdue = undefined
+  }
+
+  const reader: ReceiveWindow.Reader = {
+    unfinished: 0,
+    unread: 0,
+    isHeld: false,
+    isAwaited: () => isAwaited(),
+    onHeld: () => {
+      if (reader.isHeld) {
+        disarm()
+      } else if (reader.unfinished > 0) {
+        arm()
+      }
+      flow()
+    }
+  }
+
+  const flow = () => {
+    const isOn = isWanted && !reader.isHeld
+    if (http2 !== undefined && !isReceiving && isOn !== isReading && !ended) {
+      isReading = isOn
+      if (isOn) {
+        http2.resume()
+      } else {
+        http2.pause()
+      }
+    }
+  }
+
+  const push = (message: Uint8Array) => {
+    isWanted = false
+    window.hold(reader, message.length)
+    requests?.push(message)
+  }
+
+  const messages: GrpcMessage.Events<undefined> = {
+    onMessage: push,
+    onBroken: (why) =>
+      refuse(
+        why === "TooLarge"
+          ? new ResourceExhausted({
+              message: `the received message has more than the ${settings.maxReceiveMessageSize} bytes allowed`
+            })
+          : new Internal({ message: GrpcEncoding.compressedRequest })
+      )
+  }
+
+  const onData = (data: Buffer) =>
+    guarded(() => {
+      if (ended || requests === undefined) {
+        return
+      }
+      isReceiving = true
+      GrpcMessage.receive(decoder, messages, undefined, data)
+      isReceiving = false
+      const size = decoder.isBroken ? 0 : GrpcMessage.pendingSize(decoder)
+      if (size > 0) {
+        arm()
+        window.begin(reader, size)
+      } else if (reader.unfinished > 0) {
+        window.begin(reader, 0)
+        if (route._tag === "Stream") {
+          disarm()
+        }
+      }
+      flow()
+    })
+
+  const takesData = http2 !== undefined && GrpcHttp2.takeData(call, onData)
+
+  const startRead = () => {
+    isWanted = true
+    if (takesData) {
+      flow()
+    } else {
+      call.startRead()
+    }
   }
 
   const decode = (bytes: Uint8Array) => Codec.decode(route.method.input, bytes, settings, where, boundary)
 
   const unary = (route: Route.UnaryRoute, incoming: IncomingCall.IncomingCall) => {
     let request: Uint8Array | undefined
-    call.startRead()
+    const sendReply = (reply: unknown) => {
+      const sent = sendMessage(reply, incoming, () => sendOk(incoming))
+      if (Either.isLeft(sent)) {
+        sendError(Cause.fail(sent.left), incoming)
+      }
+    }
+    startRead()
     return {
       push: (message: Uint8Array) => {
         if (request !== undefined) {
           return refuse(new Unimplemented({ message: `${path} takes one request message, more came` }))
         }
         request = message
-        call.startRead()
+        arm()
+        startRead()
       },
       halfClose: () => {
+        disarm()
+        window.release(reader, reader.unread)
         if (request === undefined) {
           return refuse(new Unimplemented({ message: `${path} takes one request message, none came` }))
         }
@@ -196,9 +337,11 @@ export const serve = (
           if (Exit.isFailure(exit)) {
             return sendError(exit.cause, incoming)
           }
-          const sent = sendMessage(exit.value, incoming, () => sendOk(incoming))
-          if (Either.isLeft(sent)) {
-            sendError(Cause.fail(sent.left), incoming)
+          if (connection.isFull()) {
+            answer = () => guarded(() => sendReply(exit.value))
+            waiting.add(answer)
+          } else {
+            sendReply(exit.value)
           }
         })
       }
@@ -206,15 +349,18 @@ export const serve = (
   }
 
   const stream = (route: Route.StreamRoute, incoming: IncomingCall.IncomingCall) => {
-    const inbox = Inbox.make<never>(() => call.startRead())
+    const inbox = Inbox.make<never>(startRead, (bytes) => window.release(reader, bytes))
+    isAwaited = inbox.isAwaited
+    const send = (message: unknown) =>
+      Effect.async<void, StatusError>((resume) => {
+        const sent = sendMessage(message, incoming, () => resume(Effect.void))
+        if (Either.isLeft(sent)) {
+          resume(sent)
+        }
+      })
     start(
       Stream.runForEach(route.handle(Stream.mapEffect(inbox.stream, decode), incoming), (message) =>
-        Effect.async<void, StatusError>((resume) => {
-          const sent = sendMessage(message, incoming, () => resume(Effect.void))
-          if (Either.isLeft(sent)) {
-            resume(sent)
-          }
-        })
+        connection.isFull() ? Effect.zipRight(Waiting.room(waiting), send(message)) : send(message)
       ),
       incoming,
       (exit) => {
@@ -239,28 +385,24 @@ export const serve = (
   const pass = (error: DeadlineExceeded) => {
     handler?.unsafeInterruptAsFork(FiberId.none)
     refuse(error)
-    deadlines.add(flushMillis, () => guarded(() => GrpcHttp2.reset(call)))
+    deadlines.add(flushMillis, () => guarded(() => http2?.close(Http2.constants.NGHTTP2_CANCEL)))
   }
 
   const accept = (received: Grpc.Metadata) => {
     const [encoding] = received.get(GrpcHttp2.encodingName)
     if (typeof encoding === "string" && encoding !== GrpcEncoding.identity) {
-      refuse(GrpcEncoding.unsupported(encoding))
-      return undefined
+      return reject(GrpcEncoding.unsupported(encoding))
     }
     const metadata = GrpcMetadata.ofRequest(received)
     if (!MetadataLimit.fits(metadata, settings.maxMetadataSize)) {
-      refuse(MetadataLimit.tooLarge(settings.maxMetadataSize))
-      return undefined
+      return reject(MetadataLimit.tooLarge(settings.maxMetadataSize))
     }
     const wanted = timeoutOf(received)
     if (Number.isNaN(wanted)) {
-      refuse(new Internal({ message: "the header grpc-timeout is malformed" }))
-      return undefined
+      return reject(new Internal({ message: "the header grpc-timeout is malformed" }))
     }
     if (wanted <= 0) {
-      refuse(new DeadlineExceeded({ message: "the deadline had passed before the call" }))
-      return undefined
+      return reject(new DeadlineExceeded({ message: "the deadline had passed before the call" }))
     }
     const limit = CallDuration.limitOf(settings.maxCallDuration, route)
     const timeout = Math.min(wanted, limit)
@@ -271,9 +413,17 @@ export const serve = (
       deadline: timeout + Time.now(listener.clock),
       draining: inFlight.draining,
       boundary,
-      endConnection: onThrown
+      endConnection: onThrown,
+      onDenied: connection.useless
     })
-    deadline = deadlines.add(timeout, () => guarded(() => pass(CallDuration.exceeded(wanted, limit))))
+    deadline = deadlines.add(timeout, () =>
+      guarded(() => {
+        if (timeout <= CallDuration.uselessMillis) {
+          connection.useless()
+        }
+        pass(CallDuration.exceeded(wanted, limit))
+      })
+    )
     return route._tag === "Unary" ? unary(route, incoming) : stream(route, incoming)
   }
 
@@ -282,27 +432,50 @@ export const serve = (
    * A reset ends the stream too. Whether it was one is what grpc-js looks at when it is asked to read on; it tells so in
    * the next tick, and a call that was cut off must not look complete.
    */
+  const end = () =>
+    GrpcMessage.isMidMessage(decoder)
+      ? refuse(new Internal({ message: "the request ended within a message" }))
+      : requests?.halfClose()
+
   const halfClose = () => {
     guarded(() => call.startRead())
-    process.nextTick(() => ended || guarded(() => requests?.halfClose()))
+    process.nextTick(() => ended || guarded(end))
   }
   const observer: Parameters<typeof call.start>[0] = {
     onReceiveMetadata: (metadata) =>
       guarded(() => {
         requests = accept(metadata)
+        if (takesData && requests !== undefined) {
+          // It tells of the end of the content only where it was asked to read.
+          call.startRead()
+          isReading = true
+          flow()
+        }
       }),
-    onReceiveMessage: (message: Buffer) => guarded(() => requests?.push(GrpcMetadata.asBytes(message))),
+    onReceiveMessage: (message: Buffer) => guarded(() => push(GrpcMetadata.asBytes(message))),
     // Clients on Node end a stream just before they reset it: the reset is among what was received together with the end.
     onReceiveHalfClose: () => (streamsRequests(route.method.shape) ? setImmediate(halfClose) : halfClose()),
     // Also called after every status, when the handler has ended.
     onCancel: () => {
       ended = true
       deadlines.remove(deadline)
+      disarm()
+      waiting.remove(answer)
+      window.end(reader)
+      if (!isAnswered) {
+        connection.useless()
+      }
+      if (pending > 0) {
+        // It keeps them until it is closed.
+        const releaseAll = () => release(pending)
+        if (http2 === undefined || http2.closed) {
+          releaseAll()
+        } else {
+          http2.once("close", releaseAll)
+        }
+      }
       handler?.unsafeInterruptAsFork(FiberId.none)
     }
   }
-  guarded(() => {
-    GrpcHttp2.refuseCompressed(call)
-    call.start(observer)
-  })
+  guarded(() => call.start(observer))
 }

@@ -1,6 +1,7 @@
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { constVoid } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 
@@ -13,13 +14,16 @@ export interface Inbox<E> {
   /** Ends the stream after what was pushed; the first end counts. */
   readonly end: (exit: Exit.Exit<void, E>) => void
   readonly stream: Stream.Stream<Uint8Array, E>
+  /** Whether somebody waits for the next message. */
+  readonly isAwaited: () => boolean
 }
 
 /** Reading stops at this many messages or bytes that nobody took yet. */
 const maxMessages = 64
 const maxBytes = 256 * 1024
 
-export const make = <E>(startRead: () => void): Inbox<E> => {
+/** `onTaken` is called with the bytes of messages that are taken. */
+export const make = <E>(startRead: () => void, onTaken: (bytes: number) => void = constVoid): Inbox<E> => {
   let messages: Array<Uint8Array> = []
   let bytes = 0
   let reading = false
@@ -42,8 +46,10 @@ export const make = <E>(startRead: () => void): Inbox<E> => {
   const take: Effect.Effect<Chunk.Chunk<Uint8Array>, Option.Option<E>> = Effect.suspend(() => {
     if (messages.length > 0) {
       const chunk = Chunk.unsafeFromArray(messages)
+      const taken = bytes
       messages = []
       bytes = 0
+      onTaken(taken)
       read()
       return Effect.succeed(chunk)
     }
@@ -75,6 +81,7 @@ export const make = <E>(startRead: () => void): Inbox<E> => {
       ended ??= exit
       wake()
     },
-    stream: Stream.repeatEffectChunkOption(take)
+    stream: Stream.repeatEffectChunkOption(take),
+    isAwaited: () => waiting !== undefined
   }
 }

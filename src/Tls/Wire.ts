@@ -55,7 +55,8 @@ export const reasons = [
   "FlowControl",
   "Timeout",
   "Refused",
-  "Overloaded"
+  "Overloaded",
+  "ExcessiveLoad"
 ] as const
 
 export type Reason = (typeof reasons)[number]

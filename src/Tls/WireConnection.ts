@@ -144,6 +144,7 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
   return {
     receive: receiver.receive,
     expire: receiver.expire,
+    useless: receiver.useless,
     isMidFrame: receiver.isMidFrame,
     canOpen: () => state.peer !== undefined && !state.isGoawayReceived && state.mine < state.peer.maxCalls,
     peerSettings: () => state.peer,

@@ -1,6 +1,7 @@
 /**
  * The receiving half of a TlsLive connection: bytes in, checked frame by frame, events out.
  */
+import * as Rate from "../Transport/internal/rate.js"
 import * as Metadata from "../Transport/Metadata.js"
 import * as Wire from "./Wire.js"
 import { Flag, Type, Violation } from "./Wire.js"
@@ -15,6 +16,8 @@ export interface Receiver {
   readonly receive: (chunk: Buffer, now: number, mayKeep?: boolean) => void
   /** Drops the messages that were begun longer ago than `timeout` milliseconds, as far as they lack no credit. */
   readonly expire: (now: number, timeout: number) => void
+  /** Counts a call that cost work and brought nothing. Throws as `receive` does. */
+  readonly useless: (now: number) => void
   /** Whether a frame has begun and not ended. */
   readonly isMidFrame: () => boolean
   /** Lets go of room that nothing is in. */
@@ -36,17 +39,11 @@ const largeFrame = 2048
 const finish = (message: Uint8Array, size: number): Uint8Array =>
   size === message.length ? message : 2 * size > message.length ? message.subarray(0, size) : message.slice(0, size)
 
-/** Counts what happens in a second. */
+/** Counts what happens in a second, and throws where that is too much. */
 const makeRate = (limit: number, reason: Wire.Reason) => {
-  let since = 0
-  let count = 0
+  const isOver = Rate.make(limit)
   return (now: number) => {
-    if (now - since >= 1000) {
-      since = now
-      count = 0
-    }
-    count += 1
-    if (count > limit) {
+    if (isOver(now)) {
       throw new Violation(reason, `more than ${limit} in a second`)
     }
   }
@@ -57,6 +54,12 @@ export const make = (state: State.State): Receiver => {
   const checkCallRate = makeRate(limits.maxCallRate, "CallRate")
   const checkCancelRate = makeRate(limits.maxCancelRate, "CallRate")
   const checkPingRate = makeRate(limits.maxPingRate, "PingRate")
+  const checkUseless = makeRate(limits.maxUselessRate, "ExcessiveLoad")
+
+  /** A frame for a call that has ended, or was not taken. Some may be under way. */
+  const onLate = (now: number): undefined => {
+    checkUseless(now)
+  }
 
   const readResponse = (reader: Wire.Reader) => Wire.readMetadata(reader, limits.maxMetadataSize, Metadata.isOfResponse)
 
@@ -77,7 +80,7 @@ export const make = (state: State.State): Receiver => {
 
   const onOpen = (flags: number, id: number, reader: Wire.Reader, now: number) => {
     if (state.isGoawaySent) {
-      return
+      return onLate(now)
     }
     if (id !== state.nextTheirs) {
       throw State.violation(`call ${id} was opened where ${state.nextTheirs} was due`)
@@ -172,6 +175,11 @@ export const make = (state: State.State): Receiver => {
     state.receiveCredit -= cost
     const call = State.find(state, id)
     if (call === undefined) {
+      state.late -= cost
+      if (state.late < 0) {
+        state.late = 0
+        checkUseless(now)
+      }
       return State.giveBack(state, cost)
     }
     if (call.isRemoteDone) {
@@ -226,10 +234,10 @@ export const make = (state: State.State): Receiver => {
     }
   }
 
-  const onHalfClose = (id: number) => {
+  const onHalfClose = (id: number, now: number) => {
     const call = State.findTheirs(state, id)
     if (call === undefined) {
-      return
+      return onLate(now)
     }
     if (call.isRemoteDone || call.message !== undefined) {
       throw State.violation(`call ${id} was half-closed twice or in the middle of a message`)
@@ -238,11 +246,11 @@ export const make = (state: State.State): Receiver => {
     events.onHalfClose(id)
   }
 
-  const onHeaders = (id: number, reader: Wire.Reader) => {
+  const onHeaders = (id: number, reader: Wire.Reader, now: number) => {
     const headers = readResponse(reader)
     const call = State.findMine(state, id)
     if (call === undefined) {
-      return
+      return onLate(now)
     }
     if (call.hasHeaders) {
       throw State.violation(`second response headers of call ${id}`)
@@ -251,41 +259,50 @@ export const make = (state: State.State): Receiver => {
     events.onHeaders(id, headers)
   }
 
-  const onReply = (flags: number, id: number, reader: Wire.Reader) => {
+  const onReply = (flags: number, id: number, reader: Wire.Reader, now: number) => {
     const headers = (flags & Flag.headers) === 0 ? Metadata.empty : readResponse(reader)
     const trailers = (flags & Flag.trailers) === 0 ? Metadata.empty : readResponse(reader)
     checkPiece(Wire.rest(reader))
     const call = State.findMine(state, id)
-    if (call !== undefined) {
-      const message = Wire.readBytes(reader, Wire.rest(reader))
-      State.finish(state, call)
-      events.onReply(id, { headers, trailers, message })
+    if (call === undefined) {
+      return onLate(now)
     }
+    const message = Wire.readBytes(reader, Wire.rest(reader))
+    State.finish(state, call)
+    events.onReply(id, { headers, trailers, message })
   }
 
-  const onTrailers = (id: number, reader: Wire.Reader) => {
+  const onTrailers = (id: number, reader: Wire.Reader, now: number) => {
     const code = Wire.readUint8(reader)
     const message = Wire.readText(reader, Wire.readUint16(reader), "utf8")
     const details = Wire.readBytes(reader, Wire.readUint16(reader))
     const metadata = readResponse(reader)
     const call = State.findMine(state, id)
-    if (call !== undefined) {
-      State.finish(state, call)
-      events.onTrailers(id, { code, message, details, metadata })
+    if (call === undefined) {
+      return onLate(now)
     }
+    State.finish(state, call)
+    events.onTrailers(id, { code, message, details, metadata })
   }
 
   const onCancel = (id: number, now: number) => {
     const call = State.findTheirs(state, id)
     if (call !== undefined) {
       checkCancelRate(now)
+    }
+    checkUseless(now)
+    if (call !== undefined) {
       State.finish(state, call)
       events.onCancel(id)
     }
   }
 
-  const onCredit = (id: number, reader: Wire.Reader) => {
+  const onCredit = (id: number, reader: Wire.Reader, now: number) => {
     const size = Wire.readUint32(reader)
+    // No message costs less.
+    if (size < Wire.messageOverhead) {
+      checkUseless(now)
+    }
     if (id === 0) {
       state.sendCredit += size
     } else {
@@ -309,13 +326,16 @@ export const make = (state: State.State): Receiver => {
     const low = Wire.readUint32(reader)
     const payload = (BigInt(high) << 32n) | BigInt(low)
     if ((flags & Flag.ack) !== 0) {
+      checkUseless(now)
       return events.onPong(payload)
     }
     checkPingRate(now)
+    checkUseless(now)
     Frames.writePing(state.writer, Flag.ack, payload)
   }
 
-  const onGoaway = (reader: Wire.Reader) => {
+  const onGoaway = (reader: Wire.Reader, now: number) => {
+    checkUseless(now)
     const lastCall = Wire.readUint32(reader)
     const reason = Wire.reasons[Wire.readUint8(reader)] ?? "ProtocolError"
     const text = Wire.readText(reader, Math.min(Wire.rest(reader), Wire.maxGoawayText), "utf8")
@@ -342,21 +362,21 @@ export const make = (state: State.State): Receiver => {
       case Type.message:
         return onMessage(flags, id, reader, now)
       case Type.halfClose:
-        return onHalfClose(id)
+        return onHalfClose(id, now)
       case Type.headers:
-        return onHeaders(id, reader)
+        return onHeaders(id, reader, now)
       case Type.trailers:
-        return onTrailers(id, reader)
+        return onTrailers(id, reader, now)
       case Type.reply:
-        return onReply(flags, id, reader)
+        return onReply(flags, id, reader, now)
       case Type.cancel:
         return onCancel(id, now)
       case Type.credit:
-        return onCredit(id, reader)
+        return onCredit(id, reader, now)
       case Type.ping:
         return onPing(flags, reader, now)
       case Type.goaway:
-        return onGoaway(reader)
+        return onGoaway(reader, now)
     }
   }
 
@@ -431,5 +451,5 @@ export const make = (state: State.State): Receiver => {
     }
   }
 
-  return { receive, expire, isMidFrame: () => filled > 0, trim }
+  return { receive, expire, useless: checkUseless, isMidFrame: () => filled > 0, trim }
 }

@@ -68,6 +68,7 @@ export interface Limits extends Wire.Settings {
   readonly maxCancelRate: number
   /** Pings that the other end may send in a second. */
   readonly maxPingRate: number
+  readonly maxUselessRate: number
 }
 
 /** A message on its way out, of which `offset` bytes have left. */
@@ -136,6 +137,8 @@ export interface State {
   owed: number
   isGoawaySent: boolean
   isGoawayReceived: boolean
+  /** What may still come of messages for calls that have ended, at the most: their windows. */
+  late: number
 }
 
 export const make = (role: "client" | "server", limits: Limits, events: Events): State => ({
@@ -160,7 +163,8 @@ export const make = (role: "client" | "server", limits: Limits, events: Events):
   receiveCredit: limits.connectionWindow,
   owed: 0,
   isGoawaySent: false,
-  isGoawayReceived: false
+  isGoawayReceived: false,
+  late: 0
 })
 
 /** The number after a call's; 0 is the connection's own. */
@@ -202,6 +206,9 @@ export const writerOf = (state: State, call: Call): Writer.Writer =>
 export const finish = (state: State, call: Call): void => {
   state.calls.remove(call.id)
   state.turns.delete(call)
+  if (!call.isRemoteDone) {
+    state.late += call.receiveCredit
+  }
   if (call.isMine) {
     state.mine -= 1
   } else {

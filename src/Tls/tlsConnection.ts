@@ -121,7 +121,8 @@ export const make = (
       connectionWindow: settings.connectionWindow,
       maxCallRate: settings.maxCallRate,
       maxCancelRate: settings.maxCancelRate,
-      maxPingRate: settings.maxPingRate
+      maxPingRate: settings.maxPingRate,
+      maxUselessRate: settings.maxUselessRate
     },
     {
       onSettings: () => {
@@ -263,6 +264,13 @@ export const make = (
       }
     },
     flush,
+    useless: () => {
+      try {
+        wire.useless(performance.now())
+      } catch (cause) {
+        fail("engine", cause)
+      }
+    },
     boundary,
     onThrown: (cause) => fail("engine", cause),
     isClosed: () => end !== undefined

@@ -16,6 +16,7 @@ import type * as InFlight from "../Transport/internal/inFlight.js"
 import * as MetadataLimit from "../Transport/internal/metadataLimit.js"
 import type * as Route from "../Transport/internal/route.js"
 import * as Time from "../Transport/internal/time.js"
+import * as Waiting from "../Transport/internal/waiting.js"
 import * as Metadata from "../Transport/Metadata.js"
 import { Cancelled, type StatusError, Unavailable, Unimplemented } from "../Transport/TransportError.js"
 import type { Link } from "./tlsLink.js"
@@ -36,6 +37,8 @@ interface Call {
   readonly halfClose: () => void
   handler: Fiber.RuntimeFiber<unknown, unknown> | undefined
   deadline: Deadline | undefined
+  /** What answers it when there is room. */
+  answer: (() => void) | undefined
 }
 
 /** The calls that the other end opened on one connection. */
@@ -63,37 +66,12 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
   const forget = (id: number): Call | undefined => {
     const call = calls.remove(id)
     deadlines.remove(call?.deadline)
+    waiting.remove(call?.answer)
     return call
   }
 
-  /** What waits with its answer until fewer bytes are unsent. */
-  let waiting: Array<() => void> = []
-
   const isFull = () => wire.unsent() > settings.maxUnsentBytes
-
-  /** Whether `again` has to wait until the other end has read of what it asked for. */
-  const waits = (again: () => void): boolean => {
-    const isWaiting = isFull()
-    if (isWaiting) {
-      waiting.push(again)
-    }
-    return isWaiting
-  }
-
-  const onRoom = () => {
-    if (waiting.length === 0 || isFull()) {
-      return
-    }
-    const woken = waiting
-    waiting = []
-    for (const [at, again] of woken.entries()) {
-      if (isFull()) {
-        waiting = [...woken.slice(at), ...waiting]
-        return
-      }
-      again()
-    }
-  }
+  const waiting = Waiting.make(isFull)
 
   const interrupt = (id: number) => forget(id)?.handler?.unsafeInterruptAsFork(FiberId.none)
 
@@ -183,6 +161,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
     const route = routes.get(open.path)
     const where = { method: open.path, peer: link.peer.address }
     if (route === undefined) {
+      link.useless()
       return refuse(id, new Unimplemented({ message: `unknown method ${open.path}` }))
     }
     const limit = CallDuration.limitOf(settings.maxCallDuration, route)
@@ -195,7 +174,8 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
         deadline: Time.now(clock) + timeout,
         draining: inFlight.draining,
         boundary: link.boundary,
-        endConnection: link.onThrown
+        endConnection: link.onThrown,
+        onDenied: link.useless
       },
       link.connection
     )
@@ -215,6 +195,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
       const call: Call = {
         handler: undefined,
         deadline: undefined,
+        answer: undefined,
         push: (message, cost, costOnConnection) => {
           costs = [cost, costOnConnection]
           if (request !== undefined) {
@@ -238,7 +219,8 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
               return sendCause(id, exit.cause, incoming.response)
             }
             if (isFull()) {
-              waiting.push(() => calls.get(id) === call && answer(id, encode, exit.value, incoming.response))
+              call.answer = () => answer(id, encode, exit.value, incoming.response)
+              waiting.add(call.answer)
             } else {
               answer(id, encode, exit.value, incoming.response)
             }
@@ -263,12 +245,13 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
       const call: Call = {
         handler: undefined,
         deadline: undefined,
+        answer: undefined,
         push: (message, cost, costOnConnection) => inbox.push([message, cost, costOnConnection]),
         halfClose: () => inbox.end(Exit.void)
       }
       calls.add(id, call)
       call.handler = inFlight.fork(
-        TlsStream.sendAll(link, () => id, route.handle(inbox.stream, incoming), encodeNext, waits),
+        TlsStream.sendAll(link, () => id, route.handle(inbox.stream, incoming), encodeNext, { isFull, waiting }),
         route.context,
         incoming,
         (exit) => {
@@ -293,7 +276,12 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
       call.halfClose()
     }
     if (calls.get(id) !== undefined) {
-      call.deadline = deadlines.add(timeout, () => refuse(id, CallDuration.exceeded(open.timeout, limit)))
+      call.deadline = deadlines.add(timeout, () => {
+        if (timeout <= CallDuration.uselessMillis) {
+          link.useless()
+        }
+        refuse(id, CallDuration.exceeded(open.timeout, limit))
+      })
     }
   }
 
@@ -309,6 +297,6 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
       }
     },
     size: calls.size,
-    onRoom
+    onRoom: waiting.onRoom
   }
 }

@@ -23,6 +23,8 @@ export interface Link {
   readonly probe: (timeout: number) => void
   /** Sends what was written, together with all else of this turn of the event loop. */
   readonly flush: () => void
+  /** A call of the peer's cost work and brought nothing. */
+  readonly useless: () => void
   readonly boundary: Boundary
   /** Ends the connection for what was thrown on it. */
   readonly onThrown: (cause: unknown) => void

@@ -5,10 +5,10 @@ import * as Chunk from "effect/Chunk"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import { constFalse } from "effect/Function"
 import * as Stream from "effect/Stream"
 import * as Inbox from "../Transport/internal/inbox.js"
 import * as Turns from "../Transport/internal/turns.js"
+import type { Waiting } from "../Transport/internal/waiting.js"
 import { DeadlineExceeded, ResourceExhausted } from "../Transport/TransportError.js"
 import type { Settings } from "./TlsOptions.js"
 import type { Link } from "./tlsLink.js"
@@ -73,7 +73,7 @@ export const sendAll = <A, E, E2>(
   id: () => number,
   messages: Stream.Stream<A, E>,
   encode: (message: A) => Either.Either<Uint8Array, E2>,
-  waits: (again: () => void) => boolean = constFalse
+  room?: { readonly isFull: () => boolean; readonly waiting: Waiting }
 ): Effect.Effect<void, E | E2> =>
   Stream.runForEachChunk(messages, (chunk) =>
     Effect.async<void, E2>((resume) => {
@@ -94,7 +94,8 @@ export const sendAll = <A, E, E2>(
             link.flush()
             return setImmediate(send)
           }
-          if (waits(send)) {
+          if (room?.isFull() === true) {
+            room.waiting.add(send)
             return link.flush()
           }
           const bytes = encode(Chunk.unsafeGet(chunk, next))
@@ -125,6 +126,7 @@ export const sendAll = <A, E, E2>(
       send()
       return Effect.sync(() => {
         isStopped = true
+        room?.waiting.remove(send)
       })
     })
   )

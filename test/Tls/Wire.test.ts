@@ -448,6 +448,36 @@ describe("limits: what a peer must not do ends the connection with a reason", ()
     expect(rate({ maxPingRate: 50 }, ping, () => 0)).toBe("PingRate")
     expect(rate({ maxCallRate: 50, maxCancelRate: 50 }, calls, (i) => i * 25)).toBe(undefined)
     expect(rate({ maxPingRate: 50 }, ping, (i) => i * 25)).toBe(undefined)
+    const shutdown = frame(Type.goaway, 0, 0, new Uint8Array(5))
+    const useless: ReadonlyArray<readonly [title: string, next: (i: number) => ReadonlyArray<Buffer>]> = [
+      ["pings", ping],
+      ["answers to no ping", () => [frame(Type.ping, Flag.ack, 0, new Uint8Array(8))]],
+      ["no credit", () => [frame(Type.credit, 0, 0, new Uint8Array(4))]],
+      ["GOAWAYs", () => [shutdown]],
+      ["calls that are cancelled", calls],
+      ["cancels of what has ended", (i) => [...(i === 0 ? calls(0) : []), frame(Type.cancel, 0, 1)]],
+      ["ends of what has ended", (i) => [...(i === 0 ? calls(0) : []), frame(Type.halfClose, 0, 1)]]
+    ]
+    for (const [title, next] of useless) {
+      expect([title, rate({ maxUselessRate: 50 }, next, () => 0)]).toEqual([title, "ExcessiveLoad"])
+      expect([title, rate({ maxUselessRate: 50 }, next, (i) => i * 25)]).toEqual([title, undefined])
+    }
+  })
+
+  it("messages that were under way when their call ended are no offence, more of them are", () => {
+    const run = (count: number) => {
+      const end = makeEnd("server", { callWindow: 100 * 129, maxUselessRate: 50 })
+      carry(makeEnd("client"), end)
+      return reasonFor(() => {
+        end.wire.receive(open(0, 1), 0)
+        end.wire.sendTrailers(1, { code: 0, message: "", details: new Uint8Array(0), metadata: Metadata.empty })
+        for (let i = 0; i < count; i++) {
+          end.wire.receive(frame(Type.message, 0, 1, Buffer.of(1)), 0)
+        }
+      })
+    }
+    expect(run(140)).toBe(undefined)
+    expect(run(200)).toBe("ExcessiveLoad")
   })
 
   it("a message larger than allowed ends its call only", () => {

@@ -11,7 +11,8 @@ export const limits: WireConnection.Limits = {
   connectionWindow: 120_000,
   maxCallRate: 1_000_000,
   maxCancelRate: 1_000_000,
-  maxPingRate: 1_000_000
+  maxPingRate: 1_000_000,
+  maxUselessRate: 1_000_000
 }
 
 /** What one end was told, as readable lines; messages are told apart by size and sum. */
