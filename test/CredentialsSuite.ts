@@ -1035,6 +1035,24 @@ export const credentialsSuite = <E>(
         )
       }
 
+      for (const by of ["listener", "client"] as const) {
+        test(
+          `a ${by} closes the connection of a peer when its list of those that are revoked gets out of date`,
+          Effect.gen(function* () {
+            const made = yield* Lists.certificateAuthority
+            const [server, client] = yield* Effect.promise(() => Promise.all([made.issue("77"), made.issue("78")]))
+            const crl = [Lists.pem(made.list({ nextUpdate: (yield* inTwoSeconds).getTime() }))]
+            const judging = (side: "listener" | "client") => (side === by ? { crl } : {})
+            const meeting = yield* opened(
+              { ...rawMaterial(server, made.ca), ...judging("listener") },
+              { ...rawMaterial(client, made.ca), ...judging("client") }
+            )
+            const before = yield* rejections("BadCertificate")
+            yield* meeting.isClosed("BadCertificate", by, before)
+          })
+        )
+      }
+
       test(
         "a listener closes the connection of a peer whose intermediate CA expires",
         Effect.gen(function* () {

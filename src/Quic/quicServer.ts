@@ -171,16 +171,21 @@ export const listen = (
         const presented = shown()
         const verified = yield* verify(presented)
         const accepted = accept({ address, identity: Option.map(verified, ({ identity }) => identity) })
-        const open = Option.map(verified, ({ validUntil }) =>
-          Reverification.client({ ...presented, validUntil }, address, authorize, {
-            leave: () => accepted.goaway(true),
-            close: (error) => QuicClient.reject(quic, error)
-          })
-        )
+        const ending: Reverification.Ending = {
+          leave: () => accepted.goaway(true),
+          close: (error) => QuicClient.reject(quic, error)
+        }
+        const open = Option.match(verified, {
+          onNone: () => Reverification.unknownClient(used, address, authorize, ending),
+          onSome: ({ validUntil }) => Reverification.client({ ...presented, validUntil }, address, authorize, ending)
+        })
         connections.add(accepted)
         yield* Effect.ensuring(
           Effect.scoped(
-            Effect.zipRight(Reverification.whileOpen(reverification, open), Effect.raceFirst(ended, retire(accepted)))
+            Effect.zipRight(
+              Reverification.whileOpen(reverification, Option.some(open)),
+              Effect.raceFirst(ended, retire(accepted))
+            )
           ),
           Effect.sync(() => connections.delete(accepted))
         )

@@ -98,11 +98,11 @@ const judge = (
       if (typeof found === "string") {
         return yield* fail({ reason: found })
       }
-      trusted = found
-      const objection = Revocation.check(chain, material)
-      if (objection !== undefined) {
-        return yield* fail(objection)
+      const revocation = Revocation.check(found.certificates, material)
+      if (typeof revocation === "object") {
+        return yield* fail(revocation)
       }
+      trusted = { ...found, notAfter: Math.min(found.notAfter, revocation) }
     }
     const pinned = Pinning.identityOf(material.pins, leaf, wanted)
     return Option.isNone(pinned)

@@ -1,7 +1,15 @@
-import { describe, expect, it } from "@effect/vitest"
+import { randomBytes, X509Certificate } from "node:crypto"
+import { describe, expect, it, vi } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Chain from "../../src/Tls/internal/chain.js"
 import { fingerprint, type Holder, holder, type MintOptions, mint, read } from "./mint.js"
+
+const odd = (bits: number) => {
+  const bytes = randomBytes(bits / 8)
+  bytes[0] = (bytes[0] ?? 0) | 0x80
+  bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) | 1
+  return bytes
+}
 
 const leafNames = { names: ["localhost", "127.0.0.1", "spiffe://a.example/x"] }
 
@@ -184,5 +192,32 @@ describe("the path of a chain", () => {
       expect(find([leafCert], [rootCert], others(Chain.maxSignatures - 2))).toHaveProperty("anchor")
       expect(find([leafCert], [rootCert], others(Chain.maxSignatures))).toBe("UntrustedIssuer")
     })
+  )
+
+  it.live("is not led through keys that a peer has made so that each signature costs much", () =>
+    Effect.gen(function* () {
+      const { leaf, root, rootCert } = yield* pki
+      const rsa = { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256" }
+      const options = { ...rsa, modulusLength: 2048, publicExponent: Uint8Array.of(1, 0, 1) }
+      const keys = yield* Effect.promise(() => crypto.subtle.generateKey(options, true, ["sign", "verify"]))
+      const middle: Holder = { name: "middle", keys }
+      const [leafCert, middleCert] = [yield* mint(leaf, middle, leafNames), yield* mint(middle, root)]
+      // As an exponent takes its time: this modulus is nobody's.
+      const costly = yield* Effect.promise(() =>
+        crypto.subtle.importKey(
+          "jwk",
+          { kty: "RSA", n: odd(3072).toString("base64url"), e: odd(3064).toString("base64url"), alg: "RS256" },
+          rsa,
+          true,
+          ["verify"]
+        )
+      )
+      const forged = yield* mint({ ...middle, keys: { ...keys, publicKey: costly } }, middle)
+      const chain = [leafCert, forged, middleCert]
+      const verify = vi.spyOn(X509Certificate.prototype, "verify")
+      yield* Effect.addFinalizer(() => Effect.sync(() => verify.mockRestore()))
+      expect(anchorOf(find(chain, [rootCert]))).toBe(fingerprint(rootCert))
+      expect(verify.mock.calls.map(([key]) => key.asymmetricKeyType)).toEqual(["rsa", "ec"])
+    }).pipe(Effect.scoped)
   )
 })

@@ -42,7 +42,7 @@ export const mint = (subject: Holder, issuer: Holder, options: MintOptions = {})
       issuer: `CN=${issuer.name}`,
       publicKey: subject.keys.publicKey,
       signingKey: issuer.keys.privateKey,
-      signingAlgorithm: algorithm,
+      signingAlgorithm: { ...issuer.keys.privateKey.algorithm, hash: "SHA-256" },
       notBefore: options.notBefore ?? new Date(Date.now() - 60_000),
       notAfter: options.notAfter ?? new Date(Date.now() + 3600_000),
       extensions: [

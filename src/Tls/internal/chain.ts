@@ -4,7 +4,7 @@
  *
  * Source: RFC 5280, section 6.1, without policies.
  */
-import type { X509Certificate } from "node:crypto"
+import type { KeyObject, X509Certificate } from "node:crypto"
 import type { HandshakeReason } from "../../Transport/TransportError.js"
 import { fingerprintOf } from "./certificate.js"
 import * as Extensions from "./extensions.js"
@@ -26,6 +26,8 @@ export interface Search {
 
 /** A path that was found. */
 export interface Path {
+  /** From the leaf to the anchor. */
+  readonly certificates: ReadonlyArray<X509Certificate>
   /** SHA-256 of the anchor's DER, lower case hex without colons. */
   readonly anchor: string
   /** When the first of its certificates expires, in milliseconds since 1970. */
@@ -35,8 +37,28 @@ export interface Path {
 /** A path has the leaf, a few intermediates and the anchor: more is for those who have time. */
 export const maxLength = 8
 
-/** Certificates of the same name may be many, and each costs a signature to find out that it is not the one. */
-export const maxSignatures = 24
+/**
+ * Certificates of the same name may be many, and each costs a signature to find out that it is not the one. With the keys
+ * below that is 1.1 ms at the most (RSA of 8192 bits with an exponent of 64), in which the event loop stands still.
+ */
+export const maxSignatures = 16
+
+/** The longest moduli of keys that a peer can choose. */
+const maxModulusBits: Readonly<Record<string, number>> = { rsa: 8192, "rsa-pss": 8192, dsa: 3072 }
+
+/** OpenSSL has this limit for RSA of more than 3072 bits; below that an exponent as long as the modulus costs 6 ms. */
+const maxExponent = 2n ** 64n
+
+/** Curves over prime fields: those over binary ones cost 3 ms. */
+const primeCurve = /^(prime|secp|brainpool)/
+
+/** Whether a signature by the key costs no more than its length needs. */
+const isCheap = ({ asymmetricKeyDetails, asymmetricKeyType }: KeyObject): boolean => {
+  const { modulusLength = 0, namedCurve, publicExponent = 0n } = asymmetricKeyDetails ?? {}
+  return asymmetricKeyType === "ec"
+    ? primeCurve.test(namedCurve ?? "")
+    : publicExponent < maxExponent && modulusLength <= (maxModulusBits[asymmetricKeyType ?? ""] ?? modulusLength)
+}
 
 /** extKeyUsage, and what old CAs have for servers (Netscape's and Microsoft's). */
 const usages = {
@@ -73,8 +95,12 @@ export const find = (search: Search): Path | HandshakeReason => {
   }
 
   const isSignedBy = (subject: X509Certificate, issuer: X509Certificate): boolean => {
+    const { publicKey } = issuer
+    if (chain.includes(issuer) && !isCheap(publicKey)) {
+      return false
+    }
     signatures += 1
-    return signatures <= maxSignatures && subject.verify(issuer.publicKey)
+    return signatures <= maxSignatures && subject.verify(publicKey)
   }
 
   const mayIssue = (issuer: X509Certificate, below: ReadonlyArray<X509Certificate>): boolean => {
@@ -91,6 +117,7 @@ export const find = (search: Search): Path | HandshakeReason => {
   }
 
   const ended = (path: ReadonlyArray<X509Certificate>, last: X509Certificate): Path => ({
+    certificates: path,
     anchor: fingerprintOf(last),
     notAfter: Math.min(...path.map(({ validTo }) => Date.parse(validTo)))
   })

@@ -55,6 +55,21 @@ export const client = (
     Effect.map(PeerVerification.ofClient({ material, chain, peer }, authorize, "open"), ({ validUntil }) => validUntil)
 })
 
+/** A connection of a client that was asked for no certificate, so that only the authorizer can change its mind. */
+export const unknownClient = (
+  material: Tls,
+  peer: string,
+  authorize: Authorizer | undefined,
+  ending: Ending
+): Open => ({
+  ...ending,
+  peer,
+  material,
+  validUntil: Number.POSITIVE_INFINITY,
+  judge: (material) =>
+    Effect.as(PeerVerification.unknownClient({ material, chain: [], peer }, authorize), Number.POSITIVE_INFINITY)
+})
+
 /** A connection to a server. */
 export const server = (
   { chain, material, validUntil }: Evidence,
@@ -158,7 +173,7 @@ export const make = (credentials: CredentialsService): Effect.Effect<Reverificat
     )
 
     const arm = (at: number) => {
-      if (at < next || timer === undefined) {
+      if (at < next || (timer === undefined && at < Number.POSITIVE_INFINITY)) {
         next = Math.min(next, at)
         clearTimeout(timer)
         timer = setTimeout(onTimer, Math.min(Math.max(0, next - Date.now() + 1), maxPauseMillis)).unref()

@@ -92,11 +92,11 @@ export const judge = (
     if (typeof found === "string") {
       return Either.left({ reason: found })
     }
-    const objection = Revocation.check(chain, material)
-    if (objection !== undefined) {
-      return Either.left({ reason: objection.reason, error: { code: objection.code } })
+    const revocation = Revocation.check(found.certificates, material)
+    if (typeof revocation === "object") {
+      return Either.left({ reason: revocation.reason, error: { code: revocation.code } })
     }
-    trusted = found
+    trusted = { ...found, notAfter: Math.min(found.notAfter, revocation) }
   }
   return Option.match(Pinning.identityOf(pins, certificate, wanted), {
     onNone: () => Either.left({ reason: "PinMismatch", error: { code: Pinning.seen(certificate) } }),
