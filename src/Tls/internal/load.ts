@@ -35,7 +35,10 @@ export interface TrustDomains {
 export interface PemOptions {
   /** The certificate chain, leaf first. Without `cert` and `key` a client shows no certificate. */
   readonly cert?: PemSource | undefined
-  /** The private key of the leaf: EC, RSA or Ed25519, as PKCS#8, PKCS#1 or SEC 1, encrypted or not. */
+  /**
+   * The private key of the leaf: EC, RSA or Ed25519, as PKCS#8, PKCS#1 or SEC 1, encrypted or not. Encrypted PKCS#8 may
+   * ask for 5,000,000 iterations of PBKDF2, or 64 MiB of memory for scrypt, at most.
+   */
   readonly key?: PemSource | undefined
   /**
    * The CAs whose certificates are accepted from peers: one bundle or several. Nobody else is trusted. Not needed, and not
@@ -55,7 +58,7 @@ export interface PemOptions {
   readonly pins?: Pins.PinsOptions | undefined
   /**
    * Certificate revocation lists, as PEM or DER. Where one is given, each CA in the chain of a peer needs one that is
-   * current, or the peer is refused. Not together with `pins` of the mode `instead`, which look at no chain.
+   * current and speaks of its certificates (RFC 5280, section 5.2.5), or the peer is refused. Not together with `pins` of the mode `instead`, which look at no chain.
    */
   readonly crl?: PemSource | ReadonlyArray<PemSource> | undefined
   /** For an encrypted key. */
