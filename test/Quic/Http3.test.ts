@@ -235,6 +235,23 @@ describe("plain HTTP/3", () => {
   )
 
   test(
+    "an answer that breaks off fails its request alone, and is logged",
+    Effect.gen(function* () {
+      const { layer, lines } = yield* captureLog
+      const { run, target } = yield* Effect.provide(meet(), layer)
+      const broken = Stream.concat(Stream.make(numbered(10)), Stream.die(new Error("thrown\nby a test")))
+      const both = HttpRouter.get(app, "/broken", Effect.succeed(HttpServerResponse.stream(broken)))
+      yield* run(Http3.mount(both))
+      const http = yield* run(Http3.client(target))
+      yield* soon(Effect.flip(Effect.flatMap(http.get("/broken"), ({ arrayBuffer }) => arrayBuffer)))
+      expect((yield* http.get("/who")).status).toBe(200)
+      const line = lines.find(({ text }) => text.includes("caught at the boundary (handler)"))
+      expect(line?.level).toBe("ERROR")
+      expect(line?.text).toContain("thrown\\u000aby a test")
+    })
+  )
+
+  test(
     "interrupting a request interrupts its handler",
     Effect.gen(function* () {
       const { run, target } = yield* meet()
