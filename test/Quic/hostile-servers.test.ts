@@ -1,3 +1,4 @@
+import { X509Certificate } from "node:crypto"
 import * as Dgram from "node:dgram"
 import * as Dns from "node:dns"
 import { once } from "node:events"
@@ -6,6 +7,7 @@ import { describe, expect, it, vi } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import { Credentials, DevCa, Quic, Transport } from "effect-transport"
@@ -16,7 +18,7 @@ import * as Quiche from "../../src/Quic/internal/quiche.js"
 import * as QuicheEngine from "../../src/Quic/internal/quicheEngine.js"
 import type * as QuicEngine from "../../src/Quic/QuicEngine.js"
 import { EchoService } from "../fixtures/echo.js"
-import { leavesNothing, within } from "../fixtures/expect.js"
+import { leavesNothing, soon, within } from "../fixtures/expect.js"
 import { echoHandlers } from "../fixtures/grpc.js"
 import { rawMaterial } from "../Tls/support.js"
 import { control, data, frame, headers, integers, message } from "./http3Support.js"
@@ -446,6 +448,33 @@ describe("credentials that the engine can't use", () => {
       const target = yield* listen((connection) => ({ ...quiet, onEstablished: connection.accept }))
       const error = yield* Effect.flip(onBroken(Transport.client(EchoService, target)))
       expect(error).toMatchObject({ _tag: "HandshakeFailed", reason: "BadCertificate", refusedBy: "local" })
+    })
+  )
+
+  it.scopedLive("a client whose chain is too large for a session ticket is told so; a listener may have it", () =>
+    Effect.gen(function* () {
+      const longer = (chain: string) => ({
+        ...material,
+        certificate: Option.map(material.certificate, (pair) => ({ ...pair, chain }))
+      })
+      const one = Option.getOrThrow(material.certificate).chain
+      const size = new X509Certificate(one).raw.length
+      const on =
+        (count: number) =>
+        <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+          Layer.provide(
+            Quic.layer({ serverName: "localhost" }),
+            Layer.succeed(Credentials.Credentials, Credentials.make(longer(one.repeat(count))))
+          ).pipe(
+            Layer.build,
+            Effect.flatMap((context) => Effect.provide(effect, context))
+          )
+      const { target } = yield* on(Math.ceil(30_000 / size))(Transport.listen([echoHandlers()]))
+      const fits = yield* on(Math.floor(15_000 / size))(Transport.client(EchoService, target))
+      expect((yield* soon(fits.echo({ message: "hello" }))).message).toBe("hello")
+      const error = yield* Effect.flip(on(Math.ceil(30_000 / size))(Transport.client(EchoService, target)))
+      expect(error).toMatchObject({ _tag: "HandshakeFailed", reason: "BadCertificate", refusedBy: "local" })
+      expect(error.message).toContain("15000 bytes")
     })
   )
 })

@@ -105,6 +105,18 @@ export interface Paths {
   readonly remote: HostPort
 }
 
+/**
+ * Bytes of certificates that a client may present. A listener of quiche sends a session ticket, with the client's chain in
+ * it, and a client of quiche takes messages of up to 16 KiB after the handshake: with more it would end right behind that.
+ */
+const maxClientChainBytes = 15_000
+
+const chainBytes = (pems: string): number =>
+  Array.from(
+    pems.matchAll(/-----BEGIN CERTIFICATE-----([^-]*)/g),
+    ([, text = ""]) => Buffer.from(text, "base64").length
+  ).reduce((sum, each) => sum + each, 0)
+
 /** The engine knows no zones (RFC 4007): they are the socket's. */
 export const unzoned = ({ host, port }: HostPort): HostPort => ({ host: host.replace(/%.*$/, ""), port })
 
@@ -114,14 +126,18 @@ export const connect = (
   { local, remote }: Paths,
   tls: TlsSettings,
   settings: ConnectionSettings
-): State =>
-  quiche.Connection.connect(
+): State => {
+  if (chainBytes(tls.certificate?.chain ?? "") > maxClientChainBytes) {
+    throw new Error(`a client's certificates may have ${maxClientChainBytes} bytes together`)
+  }
+  return quiche.Connection.connect(
     serverName ?? null,
     newId(),
     unzoned(local),
     unzoned(remote),
     configOf(quiche, tls, settings)
   )
+}
 
 /** The server's state for a client that has sent the token of a Retry back. */
 export const accept = (
