@@ -47,7 +47,8 @@ export const handshakesRefused = Metric.counter("effect_transport_handshakes_ref
 })
 
 /**
- * Open connections that this process closed because their peer may not connect any more, tagged with `reason`.
+ * Open connections that this process closed because their peer may not connect any more, or sends too much without content
+ * (`TooMuch`, QuicLive), tagged with `reason`.
  *
  * @since 0.1.0
  * @category metrics

@@ -121,6 +121,33 @@ test(
 
 describe("plain HTTP/3", () => {
   test(
+    "content that nobody reads, of requests and of responses, leaves no trace on the connection",
+    Effect.gen(function* () {
+      const { run, target } = yield* meet()
+      yield* run(
+        Http3.mount(
+          HttpRouter.empty.pipe(
+            HttpRouter.post("/unread", HttpServerResponse.text("done")),
+            HttpRouter.get("/large", HttpServerResponse.uint8Array(numbered(size))),
+            Effect.orDie
+          )
+        )
+      )
+      const http = yield* run(Http3.client(target))
+      const body = HttpBody.uint8Array(numbered(1_000_000))
+      // More than may be unread on any connection.
+      for (let n = 0; n < 20; n++) {
+        const response = yield* http.post("/unread", { body })
+        expect(yield* response.text).toBe("done")
+        // The head is read and the content dropped.
+        expect((yield* Effect.scoped(http.get("/large"))).status).toBe(200)
+      }
+      const bytes = yield* Effect.flatMap(http.get("/large"), ({ arrayBuffer }) => arrayBuffer)
+      expect(bytes.byteLength).toBe(size)
+    })
+  )
+
+  test(
     "content is read in the runtime of whoever asks: with its references and logger",
     Effect.gen(function* () {
       const { run, target } = yield* meet()

@@ -4,14 +4,14 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
 import * as QuicEngine from "../../src/Quic/QuicEngine.js"
-import { within } from "../fixtures/expect.js"
+import { eventually, within } from "../fixtures/expect.js"
 import * as OneRtt from "./oneRtt.js"
 import { connecting, settings as defaults, open, quiet, silent } from "./quicSupport.js"
 
 const settings = { ...defaults, maxIdlePacketRate: 1000, maxIdleBytes: 256 * 1024 }
 
-/** A listener that takes what comes and reads all, and what it says of its connections. */
-const listening = (options: Partial<QuicEngine.ConnectionSettings> = {}) =>
+/** A listener that stops streams below an id and reads all others, and what it says of its connections. */
+const listening = (options: Partial<QuicEngine.ConnectionSettings> = {}, stopped = 0) =>
   Effect.gen(function* () {
     const { engine, tls } = yield* open
     const closes: Array<QuicEngine.Close> = []
@@ -38,6 +38,11 @@ const listening = (options: Partial<QuicEngine.ConnectionSettings> = {}) =>
             onStream: (id) => ({
               ...silent,
               onReadable: () => {
+                if (id < stopped) {
+                  connection.stop(id, 1)
+                  connection.reset(id, 1)
+                  return connection.release(id)
+                }
                 for (let got = connection.read(id); got?._tag === "Bytes"; got = connection.read(id)) {
                   read += got.bytes.length
                   if (got.fin) {
@@ -169,6 +174,35 @@ describe("packets without content", () => {
       yield* sendUntil(() => closes.length > 0, "1 millis")
       expect(closes).toMatchObject([cutOff])
       expect(worn()).toBe(1)
+    })
+  )
+
+  it.scopedLive("what a peer sends on streams that it was asked to stop counts, and its other streams go on", () =>
+    Effect.gen(function* () {
+      const streams = 5
+      const { closes, read, remote, tls } = yield* listening(
+        { maxIdlePacketRate: 10_000, maxIdleBytes: 1024 * 1024 },
+        4 * streams
+      )
+      const client = yield* OneRtt.connect(tls, settings, remote)
+      const stream = (id: number, at: number, size: number) =>
+        client.inject(Buffer.concat([Buffer.of(0x0c), varints(id, at), Buffer.alloc(size, 1)]))
+      for (let id = 0; id < 4 * streams; id += 4) {
+        // What the window of a stream allows, and nobody reads.
+        for (let at = 0; at < settings.streamWindow; at += 1024) {
+          stream(id, at, 1024)
+          if (at % 16_384 === 0) {
+            yield* Effect.sleep("1 millis")
+          }
+        }
+      }
+      yield* eventually(
+        Effect.sync(() => {
+          // Again where it is lost, as a sender would.
+          stream(4 * streams, 0, 1000)
+          expect([closes, read()]).toEqual([[], 1000])
+        })
+      )
     })
   )
 
