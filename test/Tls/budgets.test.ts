@@ -120,7 +120,8 @@ describe("a peer that", () => {
           yield* write(socket, Buffer.concat(calls.map((call) => pieceOf(call, Flag.more))))
         }
         expect((yield* client.echo({ message: "good" })).message).toBe("good")
-        expect(mebibytes() - before).toBeLessThan(10)
+        // V8 frees buffers a little after the collection.
+        yield* eventually(Effect.sync(() => expect(mebibytes() - before).toBeLessThan(10)))
       })
     )
   )
@@ -148,7 +149,8 @@ describe("a peer that", () => {
         }
         yield* eventually(Effect.sync(() => expect(handled).toBe(100)))
         expect((yield* client.echo({ message: "good" })).message).toBe("good")
-        expect(mebibytes() - before).toBeLessThan(40)
+        // V8 frees buffers a little after the collection.
+        yield* eventually(Effect.sync(() => expect(mebibytes() - before).toBeLessThan(40)))
       })
     )
   })
@@ -171,7 +173,8 @@ describe("a peer that", () => {
         }
         yield* eventually(Effect.sync(() => expect(pulled).toBeGreaterThanOrEqual(100)))
         expect((yield* client.echo({ message: "good" })).message).toBe("good")
-        expect(mebibytes() - before).toBeLessThan(40)
+        // V8 frees buffers a little after the collection.
+        yield* eventually(Effect.sync(() => expect(mebibytes() - before).toBeLessThan(40)))
       })
     )
   })
