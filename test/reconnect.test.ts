@@ -10,6 +10,7 @@ import * as Frames3 from "../src/Quic/Http3Frames.js"
 import * as Quiche from "../src/Quic/internal/quiche.js"
 import * as QuicheEngine from "../src/Quic/internal/quicheEngine.js"
 import * as Wire from "../src/Tls/Wire.js"
+import { admission } from "./fixtures/admission.js"
 import { EchoService } from "./fixtures/echo.js"
 import { eventually, leavesNothing, within } from "./fixtures/expect.js"
 import { ack, frame, type as frameType, onFrames, preface, settings as settingsFrame } from "./fixtures/http2.js"
@@ -129,9 +130,8 @@ const quic: Wired = {
             }),
             settings: { ...quicSettings, alpnProtocol: "h3" },
             maxConnections: 1000,
-            maxHandshakes: 1000,
+            admission: admission(),
             maxTotalHandshakeBytes: 1024 * 1024,
-            maxHandshakeRate: 1000,
             onConnection: (connection) => ({
               ...quiet,
               onEstablished: () => {

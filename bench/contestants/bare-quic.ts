@@ -6,6 +6,7 @@ import { constVoid } from "effect/Function"
 import * as Quiche from "../../src/Quic/internal/quiche.js"
 import * as QuicheEngine from "../../src/Quic/internal/quicheEngine.js"
 import type * as QuicEngine from "../../src/Quic/QuicEngine.js"
+import { admission } from "../../test/fixtures/admission.js"
 import type { Certificates, Connection, Consumer, Contestant, Work } from "../contestant.js"
 import { bindHost, host, request, response } from "../echo.js"
 
@@ -156,9 +157,8 @@ export default {
       tls: () => tls(certificates),
       settings,
       maxConnections: 10_000,
-      maxHandshakes: 1_000,
+      admission: admission({ maxHandshakeRate: 10_000, maxTotalHandshakeRate: 10_000 }),
       maxTotalHandshakeBytes: 64 * 1024 * 1024,
-      maxHandshakeRate: 10_000,
       onConnection: serve,
       onError: constVoid
     })

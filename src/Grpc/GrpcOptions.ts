@@ -9,13 +9,16 @@ import * as GrpcMetadata from "./GrpcMetadata.js"
  * @since 0.1.0
  * @category models
  */
-export interface GrpcOptions extends TransportOptions.TransportOptions {
+export interface GrpcOptions extends TransportOptions.TransportOptions, TransportOptions.HandshakeOptions {
   /**
    * How long a connection may take until HTTP/2 is spoken: name, TCP, TLS, SETTINGS. Default 5 seconds. A peer that
    * accepts and then says nothing would hold a client for ever.
    */
   readonly connectTimeout?: Duration.DurationInput | undefined
-  /** The same for the listener, which closes a peer that says nothing, or too slowly. Default 5 seconds. */
+  /**
+   * The same for the listener, from accept to the peer's SETTINGS. It closes a peer that says nothing, or too slowly.
+   * Default 5 seconds.
+   */
   readonly handshakeTimeout?: Duration.DurationInput | undefined
   /**
    * The pause between HTTP/2 PINGs, sent by both sides. Default 5 minutes: servers that follow gRPC take what comes more
@@ -47,8 +50,22 @@ export interface GrpcOptions extends TransportOptions.TransportOptions {
    * it; with a unary call the request itself. Its call fails with `DeadlineExceeded` then. Default 60 seconds.
    */
   readonly messageTimeout?: Duration.DurationInput | undefined
-  /** Connections that a listener accepts at a time; further ones are closed at once. Default 10,000. */
+  /**
+   * Connections of a listener at a time whose peers have proved who they are; further ones are closed at once. Default
+   * 10,000.
+   */
   readonly maxConnections?: number | undefined
+  /**
+   * Connections of a listener at a time whose peers have not proved who they are. Default 1,024, twice what the system lets
+   * come at once. A further one takes the place of the oldest that has sent nothing, or else of the oldest of the source
+   * that has the most.
+   */
+  readonly maxHandshakes?: number | undefined
+  /**
+   * Bytes that a client may send before its handshake is over, looked at ten times a second. Default 128 KiB: a chain of
+   * many large certificates fits. OpenSSL takes no more than 100 KB of certificates, but any padding (RFC 8446, section 5.4).
+   */
+  readonly maxHandshakeBytes?: number | undefined
   /**
    * How long a connection of a listener lives before its client is asked to make another, give or take a tenth; calls on it
    * have `gracePeriod` to end then. Default: unlimited. `Infinity` is unlimited too.
@@ -83,6 +100,7 @@ const common = (options: GrpcOptions) => {
 
 export const withDefaults = (options: GrpcOptions) => ({
   ...common(options),
+  ...TransportOptions.handshakeDefaults(options),
   connectTimeout: TransportOptions.duration("connectTimeout", options.connectTimeout ?? "5 seconds"),
   handshakeTimeout: TransportOptions.duration("handshakeTimeout", options.handshakeTimeout ?? "5 seconds"),
   keepaliveTime: TransportOptions.duration("keepaliveTime", options.keepaliveTime ?? "5 minutes"),
@@ -92,6 +110,8 @@ export const withDefaults = (options: GrpcOptions) => ({
   connectionWindow: options.connectionWindow ?? 8 * 1024 * 1024,
   messageTimeout: TransportOptions.duration("messageTimeout", options.messageTimeout ?? "60 seconds"),
   maxConnections: options.maxConnections ?? 10_000,
+  maxHandshakes: options.maxHandshakes ?? 1024,
+  maxHandshakeBytes: options.maxHandshakeBytes ?? 128 * 1024,
   maxConnectionAge: TransportOptions.duration("maxConnectionAge", options.maxConnectionAge ?? Number.POSITIVE_INFINITY),
   initialReconnectBackoff: TransportOptions.duration(
     "initialReconnectBackoff",

@@ -111,6 +111,8 @@ const onHeaders = (headers: Http2.IncomingHttpHeaders) => {
 
 /** Callbacks for what happens on a connection. */
 export interface Observer {
+  /** The client\'s SETTINGS have come. */
+  readonly onReady: () => void
   readonly onSession: (session: Http2.ServerHttp2Session) => void
   readonly onRequest: (path: string | undefined) => void
 }
@@ -179,7 +181,7 @@ export const createInjector = (
   server: Grpc.Server,
   credentials: Grpc.ServerCredentials,
   pings: Pings,
-  { onRequest, onSession }: Observer
+  { onReady, onRequest, onSession }: Observer
 ): Injector => {
   const name = "createHttp2Server"
   const create: unknown = Reflect.get(server, name)
@@ -191,6 +193,7 @@ export const createInjector = (
         session = made
         onSession(made)
         watchPings(made, pings)
+        made.once("remoteSettings", onReady)
       })
       http2.prependListener("stream", (_, headers) => {
         onRequest(headers[":path"])
@@ -198,6 +201,8 @@ export const createInjector = (
       })
       return http2
     })
+  } else {
+    onReady()
   }
   const injector = server.createConnectionInjector(credentials)
   Reflect.deleteProperty(server, name)

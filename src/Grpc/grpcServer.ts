@@ -5,7 +5,6 @@ import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 import * as FiberSet from "effect/FiberSet"
 import { constVoid } from "effect/Function"
-import * as LogLevel from "effect/LogLevel"
 import type * as Scope from "effect/Scope"
 import type * as Credentials from "../Tls/Credentials.js"
 import type { Reverification } from "../Tls/internal/reverification.js"
@@ -25,9 +24,6 @@ import * as GrpcRefusal from "./GrpcRefusal.js"
 import * as GrpcConnection from "./grpcConnection.js"
 import * as GrpcHttp2 from "./grpcHttp2.js"
 import * as GrpcServerCall from "./grpcServerCall.js"
-
-/** The client's preface and the header of its SETTINGS frame: what a peer that speaks HTTP/2 has sent at the least. */
-const prefaceSize = 24 + 9
 
 /** How long the last answers may take to leave after the handlers have ended. */
 const flushPeriod = Duration.seconds(1)
@@ -90,7 +86,8 @@ const makeInjector = (
   routes: ReadonlyMap<string, Route.Route>,
   listener: GrpcServerCall.Listener,
   connection: GrpcConnection.GrpcConnection,
-  pings: GrpcHttp2.Pings
+  pings: GrpcHttp2.Pings,
+  onReady: () => void
 ) =>
   GrpcHttp2.createInjector(
     server,
@@ -108,6 +105,7 @@ const makeInjector = (
     ]),
     pings,
     {
+      onReady,
       onSession: connection.onSession,
       onRequest: (path) => {
         if (path === undefined || !routes.has(path)) {
@@ -152,24 +150,13 @@ export const listen = (
     const retire = (socket: Net.Socket, injector: GrpcHttp2.Injector) =>
       Effect.zipRight(Age.reached(settings.maxConnectionAge), replace(socket, injector, gracePeriod))
 
-    const onConnection = (socket: Net.Socket, peer: Peer.Peer) => {
+    const onConnection = (socket: Net.Socket, peer: Peer.Peer, onReady: () => void) => {
       const pings = GrpcHttp2.makePings(Duration.toMillis(settings.keepaliveTime))
       const connection = GrpcConnection.make(socket, peer, settings, boundary, budget)
-      const injector = makeInjector(server, routes, listener, connection, pings)
+      const injector = makeInjector(server, routes, listener, connection, pings, onReady)
       injectors.set(socket, injector)
-      const stopTimer = Timers.after(Duration.toMillis(settings.handshakeTimeout), () => {
-        if (socket.bytesRead < prefaceSize) {
-          boundary.log(
-            LogLevel.Warning,
-            "no preface in time",
-            `closed ${peer.address}: it sent no HTTP/2 preface in time`
-          )
-          socket.destroy()
-        }
-      })
       const retiring = Duration.isFinite(settings.maxConnectionAge) ? run(retire(socket, injector)) : undefined
       socket.once("close", () => {
-        stopTimer()
         retiring?.unsafeInterruptAsFork(FiberId.none)
         connection.stop()
         injectors.delete(socket)
@@ -183,6 +170,9 @@ export const listen = (
           socket.once("close", () => clearTimeout(leaving))
         },
         close: () => {
+          socket.destroy()
+        },
+        giveUp: () => {
           socket.destroy()
         }
       }
@@ -216,8 +206,7 @@ export const listen = (
         credentials,
         reverification,
         alpnProtocols: ["h2"],
-        handshakeTimeout: settings.handshakeTimeout,
-        maxConnections: settings.maxConnections,
+        limits: settings,
         farewell: GrpcRefusal.encode,
         goingAway: GrpcRefusal.goingAway,
         onConnection,

@@ -3,6 +3,8 @@
  * callbacks, from within one turn of the event loop, and nothing here waits.
  */
 
+import type { Admission } from "../Transport/internal/admission.js"
+
 /** An IP address and a port. */
 export interface HostPort {
   readonly host: string
@@ -74,14 +76,12 @@ export interface ListenOptions {
   /** What the next connection uses. */
   readonly tls: () => TlsSettings
   readonly settings: ConnectionSettings
-  /** Connections at a time, those in their handshake included; further ones are refused. */
+  /** Connections at a time whose handshake is over; further ones are refused. */
   readonly maxConnections: number
-  /** Handshakes in progress at a time; further ones are refused. */
-  readonly maxHandshakes: number
+  /** Which handshakes may begin, and go on. */
+  readonly admission: Admission
   /** Bytes of all handshakes in progress; above it the one that has the most is given up. */
   readonly maxTotalHandshakeBytes: number
-  /** Handshakes that one source address may begin in a second; further ones are not answered. */
-  readonly maxHandshakeRate: number
   readonly onConnection: (connection: Connection) => Events
   /** The socket itself has failed. */
   readonly onError: (error: Error) => void

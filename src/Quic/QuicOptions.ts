@@ -8,7 +8,7 @@ import * as TransportOptions from "../Transport/TransportOptions.js"
  * @since 0.1.0
  * @category models
  */
-export interface QuicOptions extends TransportOptions.TransportOptions {
+export interface QuicOptions extends TransportOptions.TransportOptions, TransportOptions.HandshakeOptions {
   /** How long a client may take to connect: name, handshake, and the peer's first frame. Default 5 seconds. */
   readonly connectTimeout?: Duration.DurationInput | undefined
   /** The same for a listener, which gives up on who takes longer. Default 5 seconds. */
@@ -49,9 +49,12 @@ export interface QuicOptions extends TransportOptions.TransportOptions {
    * ones are dropped. Nothing is kept where the program has not asked for the channel. Default 1 MiB.
    */
   readonly maxDatagramBytes?: number | undefined
-  /** Connections that a listener has at a time, those in their handshake included. Default 10,000. */
+  /** Connections of a listener at a time whose peers have proved who they are; further ones are refused. Default 10,000. */
   readonly maxConnections?: number | undefined
-  /** Handshakes that a listener is in at a time: each costs a signature. Default 200. */
+  /**
+   * Handshakes that a listener is in at a time. Default 200: each has cost a signature. A further one takes the place of the
+   * oldest whose client has sent but one packet, or else of the oldest of the source that has the most.
+   */
   readonly maxHandshakes?: number | undefined
   /**
    * Bytes that a peer may send before its handshake is over, in packets of 512 bytes or more on average. Default 128 KiB: a
@@ -60,8 +63,6 @@ export interface QuicOptions extends TransportOptions.TransportOptions {
   readonly maxHandshakeBytes?: number | undefined
   /** The same for all handshakes of a listener. Above it, the one that has sent the most is refused. Default 4 MiB. */
   readonly maxTotalHandshakeBytes?: number | undefined
-  /** Handshakes that one source address may begin in a second, after it has proved the address. Default 100. */
-  readonly maxHandshakeRate?: number | undefined
   /**
    * How long a connection of a listener lives before its client is asked to make another, give or take a tenth; calls on it
    * have `gracePeriod` to end then. Default 24 hours: what a connection makes quiche keep goes with it. `Infinity` is
@@ -107,6 +108,7 @@ export interface QuicOptions extends TransportOptions.TransportOptions {
 
 export const withDefaults = (options: QuicOptions) => ({
   ...TransportOptions.withDefaults(options),
+  ...TransportOptions.handshakeDefaults(options),
   connectTimeout: TransportOptions.duration("connectTimeout", options.connectTimeout ?? "5 seconds"),
   handshakeTimeout: TransportOptions.duration("handshakeTimeout", options.handshakeTimeout ?? "5 seconds"),
   keepaliveTime: TransportOptions.duration("keepaliveTime", options.keepaliveTime ?? "25 seconds"),
@@ -125,7 +127,6 @@ export const withDefaults = (options: QuicOptions) => ({
   maxHandshakes: options.maxHandshakes ?? 200,
   maxHandshakeBytes: options.maxHandshakeBytes ?? 128 * 1024,
   maxTotalHandshakeBytes: options.maxTotalHandshakeBytes ?? 4 * 1024 * 1024,
-  maxHandshakeRate: options.maxHandshakeRate ?? 100,
   maxConnectionAge: TransportOptions.duration("maxConnectionAge", options.maxConnectionAge ?? "24 hours"),
   maxPacketRate: options.maxPacketRate ?? 500_000,
   maxIdlePacketRate: options.maxIdlePacketRate ?? 10_000,

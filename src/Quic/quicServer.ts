@@ -12,6 +12,7 @@ import * as Stream from "effect/Stream"
 import type { CredentialsService, Tls } from "../Tls/Credentials.js"
 import * as Reverification from "../Tls/internal/reverification.js"
 import * as PeerVerification from "../Tls/PeerVerification.js"
+import * as Admission from "../Transport/internal/admission.js"
 import * as Age from "../Transport/internal/age.js"
 import * as Bind from "../Transport/internal/bind.js"
 import * as Boundary from "../Transport/internal/boundary.js"
@@ -87,6 +88,7 @@ export const listen = (
     const inFlight = yield* InFlight.make
     const boundary = yield* Boundary.make
     const budget = MemoryBudget.make(settings.maxBufferedBytes)
+    const admission = Admission.make(settings, boundary)
     const authorize = Boundary.authorizer(boundary, options.authorize)
     const clock = yield* Effect.clock
     const run = yield* FiberSet.makeRuntime()
@@ -112,8 +114,11 @@ export const listen = (
       Effect.forkScoped
     )
 
-    const onRefused = (address: string, error: HandshakeFailed) =>
+    const onRefused = (address: string, source: string, error: HandshakeFailed) =>
       Effect.sync(() => {
+        if (error.refusedBy === "local") {
+          admission.refused(source, 0)
+        }
         Metric.tagged(TransportMetrics.handshakesRefused, "reason", error.reason).unsafeUpdate(1, [])
         boundary.log(
           LogLevel.Warning,
@@ -145,11 +150,15 @@ export const listen = (
     /** A connection from its first packet to its end. */
     const attend = ({ accept, ended, established, quic }: QuicConnection.QuicConnection, used: Tls) => {
       const address = Peer.formatAddress(quic.remote)
+      const source = Admission.sourceOf(quic.remote.host)
       const shown = () => ({ material: used, chain: quic.peerCertificates(), peer: address })
       const refusedByEngine = (close: QuicEngine.Close) => {
         const alert = QuicClient.alertOf(close)
         if (close._tag === "Closed" && close.by === "local" && close.text === QuicEngine.tooMuch) {
-          return Metric.increment(Metric.tagged(TransportMetrics.handshakesRefused, "reason", "TooMuch"))
+          return Effect.sync(() => {
+            admission.report("TooMuch", address)
+            admission.refused(source, Number.POSITIVE_INFINITY)
+          })
         }
         return alert === undefined || !isRefusal(close)
           ? Effect.sync(() =>
@@ -161,6 +170,7 @@ export const listen = (
             )
           : onRefused(
               address,
+              source,
               close.by === "local"
                 ? PeerVerification.refusedHere(shown(), alert)
                 : PeerVerification.refusedThere(used, address, alert, close.text)
@@ -170,6 +180,7 @@ export const listen = (
         yield* established
         const presented = shown()
         const verified = yield* verify(presented)
+        admission.succeeded(source)
         const accepted = accept({ address, identity: Option.map(verified, ({ identity }) => identity) })
         const ending: Reverification.Ending = {
           leave: () => accepted.goaway(true),
@@ -195,7 +206,7 @@ export const listen = (
           failure._tag === "HandshakeFailed"
             ? Effect.zipRight(
                 Effect.sync(() => QuicClient.reject(quic, failure)),
-                onRefused(address, failure)
+                onRefused(address, source, failure)
               )
             : refusedByEngine(failure),
         onSuccess: () =>
@@ -281,9 +292,8 @@ export const listen = (
             tls: () => QuicClient.tlsSettings(material, asksCertificate),
             settings: connectionSettings,
             maxConnections: settings.maxConnections,
-            maxHandshakes: settings.maxHandshakes,
+            admission,
             maxTotalHandshakeBytes: settings.maxTotalHandshakeBytes,
-            maxHandshakeRate: settings.maxHandshakeRate,
             onConnection: (quic) => {
               const address = Peer.formatAddress(quic.remote)
               const connection = QuicConnection.make(quic, "server", address, settings, makeServe, boundary, budget)

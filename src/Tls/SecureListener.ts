@@ -7,6 +7,7 @@ import * as LogLevel from "effect/LogLevel"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import * as Admission from "../Transport/internal/admission.js"
 import * as Bind from "../Transport/internal/bind.js"
 import * as Boundary from "../Transport/internal/boundary.js"
 import * as Count from "../Transport/internal/count.js"
@@ -35,19 +36,33 @@ const refusalPeriod = Duration.seconds(1)
 /** A silent peer is probed by TCP after so long; Linux gives it up after ten more probes, one a second. */
 const tcpKeepAliveMillis = 30_000
 
+/** What a listener allows those who connect. */
+export interface Limits extends Admission.Limits {
+  /** From accept to `onReady`. */
+  readonly handshakeTimeout: Duration.Duration
+  readonly maxHandshakeBytes: number
+  /** Connections at a time, without those whose handshakes are not over. */
+  readonly maxConnections: number
+}
+
+/** A connection that a transport speaks its protocol on. */
+export interface Connected extends Reverification.Ending {
+  /** Ends it because the peer's first frame has not come in time. */
+  readonly giveUp: () => void
+}
+
 /** What a transport does with the connections of its listener. */
 export interface Options {
   readonly boundary: Boundary.Boundary
   readonly credentials: Credentials.CredentialsService
   readonly alpnProtocols: ReadonlyArray<string>
-  readonly handshakeTimeout: Duration.Duration
-  readonly maxConnections: number
+  readonly limits: Limits
   readonly reverification: Reverification.Reverification
   /**
-   * A connection whose peer is who it should be; anyone's where the material is insecure. Gives what ends the connection
-   * when the peer may not connect any more.
+   * A connection whose peer is who it should be; anyone's where the material is insecure. Calls `onReady` when the peer's
+   * first frame has come. Gives what ends the connection.
    */
-  readonly onConnection: (socket: Net.Socket, peer: Peer.Peer) => Reverification.Ending
+  readonly onConnection: (socket: Net.Socket, peer: Peer.Peer, onReady: () => void) => Connected
   /** What tells a refused peer why, in the transport's own protocol. The socket is closed behind it. */
   readonly farewell: (reason: HandshakeReason) => Uint8Array
   /** What turns away a peer that comes when the listener closes already. It may come again. */
@@ -57,6 +72,24 @@ export interface Options {
    * when all have ended before that.
    */
   readonly drain: (closed: Effect.Effect<void>) => Effect.Effect<void>
+}
+
+/** How often the bytes are counted of those whose handshakes go on, in milliseconds. */
+const countingPeriod = 100
+
+/** A connection from accept to the peer's first frame. */
+interface Arrival {
+  readonly socket: Net.Socket
+  readonly address: string
+  readonly source: string
+  readonly place: Admission.Place
+  /** How much longer it may take, in milliseconds. */
+  readonly left: () => number
+  readonly stopTimer: () => void
+  isSilent: boolean
+  /** While it waits until its handshake may begin. */
+  waiting: NodeJS.Timeout | undefined
+  connected: Connected | undefined
 }
 
 /** Says a last word to a peer, and waits a little for it to hang up. Unread bytes would turn the end into a reset. */
@@ -86,29 +119,97 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
     const { boundary } = options
     const authorize = Boundary.authorizer(boundary, where.authorize)
     const sockets = new Set<Net.Socket>()
-    /** Those that have not said a byte yet. */
-    const silent = new Set<Net.Socket>()
+    const { limits } = options
+    const admission = Admission.make(limits, boundary)
+    const arrivals = new WeakMap<Net.Socket, Arrival>()
+    /** Those whose peers have not proved who they are. */
+    const strangers = new Set<Arrival>()
+    /** Those that have been turned away, and said to be. */
+    const turnedAway = new WeakSet<Net.Socket>()
+    let connections = 0
     let unixPeers = 0
     let closing = false
+    let counting: NodeJS.Timeout | undefined
 
+    /** Nothing more is expected of the handshake. */
+    const settle = (arrival: Arrival) => {
+      clearTimeout(arrival.waiting)
+      arrival.place.leave()
+      strangers.delete(arrival)
+    }
+
+    const turnAway = (reason: Admission.Reason, { address, socket }: Pick<Arrival, "address" | "socket">) => {
+      turnedAway.add(socket)
+      admission.report(reason, address)
+      socket.destroy()
+    }
+
+    const onLate = (arrival: Arrival) => {
+      if (arrival.connected === undefined) {
+        settle(arrival)
+        return turnAway("HandshakeTimeout", arrival)
+      }
+      admission.report("HandshakeTimeout", arrival.address)
+      arrival.connected.giveUp()
+    }
+
+    const isFull = () => connections >= limits.maxConnections
+
+    const countConnection = ({ socket }: Arrival) => {
+      connections += 1
+      socket.once("close", () => {
+        connections -= 1
+      })
+    }
+
+    /** Hands a connection to the transport. `isProven`: the peer has proved who it is. */
     const open = (
+      arrival: Arrival,
       socket: Net.Socket,
+      isProven: boolean,
       identity: Peer.Peer["identity"],
       evidence: Option.Option<TlsHandshake.Evidence> = Option.none()
     ) => {
-      if (closing) {
+      if (isProven) {
+        settle(arrival)
+        admission.succeeded(arrival.source)
+      }
+      if (closing || isFull()) {
+        settle(arrival)
+        arrival.stopTimer()
+        if (!closing) {
+          turnedAway.add(arrival.socket)
+          admission.report("TooManyConnections", arrival.address)
+        }
         return bid(socket, options.goingAway)
       }
+      if (isProven) {
+        countConnection(arrival)
+      }
+      const onReady = () => {
+        arrival.stopTimer()
+        if (isProven) {
+          return
+        }
+        settle(arrival)
+        if (isFull()) {
+          return turnAway("TooManyConnections", arrival)
+        }
+        countConnection(arrival)
+      }
       // The peers of a unix socket have no address: a number tells them apart.
-      const address = socket.remoteAddress === undefined ? `unix:${++unixPeers}` : addressOf(socket)
-      const ending = options.onConnection(socket, { address, identity })
+      const address = arrival.source === Admission.exempt ? `unix:${++unixPeers}` : arrival.address
+      const connected = options.onConnection(socket, { address, identity }, onReady)
+      arrival.connected = connected
       if (Option.isSome(evidence) && !socket.destroyed) {
-        const client = Reverification.client(evidence.value, address, authorize, ending)
+        const client = Reverification.client(evidence.value, address, authorize, connected)
         socket.once("close", options.reverification.add(client))
       }
     }
 
-    const onRefused = ({ address, error, socket }: TlsHandshake.Refusal) => {
+    const onRefused = (arrival: Arrival, { address, error, socket }: TlsHandshake.Refusal) => {
+      settle(arrival)
+      arrival.stopTimer()
       Metric.tagged(TransportMetrics.handshakesRefused, "reason", error.reason).unsafeUpdate(1, [])
       boundary.log(
         LogLevel.Warning,
@@ -116,9 +217,21 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
         `refused ${address}: ${Boundary.escapeText(error.message, 250)}`,
         { reason: error.reason }
       )
+      if (error.refusedBy === "local") {
+        admission.refused(arrival.source, arrival.socket.bytesRead)
+      }
       if (socket !== undefined) {
         bid(socket, options.farewell(error.reason))
       }
+    }
+
+    /** What to do with what comes of a handshake, unless it was turned away before. */
+    const ifWanted = (accepted: Net.Socket, f: (arrival: Arrival) => void) => {
+      const arrival = arrivals.get(accepted)
+      if (arrival === undefined || turnedAway.has(accepted)) {
+        return accepted.destroy()
+      }
+      f(arrival)
     }
 
     const acceptor =
@@ -127,12 +240,13 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
         : TlsHandshake.makeAcceptor({
             material,
             alpnProtocols: options.alpnProtocols,
-            handshakeTimeoutMillis: Duration.toMillis(options.handshakeTimeout),
+            handshakeTimeoutMillis: Duration.toMillis(limits.handshakeTimeout),
             clientCertificate: "require",
             authorize,
             boundary,
-            onSecure: ({ evidence, identity, socket }) => open(socket, identity, evidence),
-            onRefused
+            onSecure: ({ evidence, identity, socket }, accepted) =>
+              ifWanted(accepted, (arrival) => open(arrival, socket, true, identity, evidence)),
+            onRefused: (refusal, accepted) => ifWanted(accepted, (arrival) => onRefused(arrival, refusal))
           })
 
     if (acceptor !== undefined) {
@@ -140,53 +254,112 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
     }
 
     /** Nobody proves an identity without TLS. */
-    const openInsecure = (socket: Net.Socket) => {
+    const openInsecure = (arrival: Arrival) => {
+      const { address, socket } = arrival
       if (authorize === undefined || authorize(Option.none())) {
-        return open(socket, Option.none())
+        return open(arrival, socket, false, Option.none())
       }
-      const address = addressOf(socket)
       const message = `${address} may not connect`
       const error = new HandshakeFailed({ message, reason: "NotAuthorized", refusedBy: "local", peer: address })
-      onRefused({ error, address, socket })
+      onRefused(arrival, { error, address, socket })
+    }
+
+    /** Goes on when the rate of handshakes lets it. */
+    const wait = (arrival: Arrival, delay: number | undefined, reason: Admission.Reason, then: () => void) => {
+      if (delay === undefined) {
+        settle(arrival)
+        turnAway(reason, arrival)
+      } else if (delay === 0) {
+        then()
+      } else {
+        const onTimer = () =>
+          boundary.guard("timer", arrival.address, then, () => {
+            arrival.socket.destroy()
+          })
+        arrival.waiting = setTimeout(onTimer, Timers.clamp(delay))
+      }
+    }
+
+    const countBytes = () => {
+      if (strangers.size === 0) {
+        clearInterval(counting)
+        counting = undefined
+      }
+      for (const arrival of strangers) {
+        if (arrival.socket.bytesRead > limits.maxHandshakeBytes) {
+          settle(arrival)
+          turnAway("TooMuch", arrival)
+          admission.refused(arrival.source, Number.POSITIVE_INFINITY)
+        }
+      }
     }
 
     /**
      * OpenSSL hangs up on what is no TLS without an alert, and a client without TLS would take that for a peer that goes
      * away. So the first byte is looked at before.
      */
-    const shake = (socket: Net.Socket, accept: (socket: Net.Socket) => void) => {
-      const address = addressOf(socket)
-      const onTimeout = () => {
-        boundary.log(LogLevel.Warning, "nothing in time", `closed ${address}: it said nothing in time`)
-        socket.destroy()
-      }
-      const stopTimer = Timers.after(Duration.toMillis(options.handshakeTimeout), () =>
-        boundary.guard("timer", address, onTimeout, () => socket.destroy())
-      )
-      const stop = () => {
-        stopTimer()
-        silent.delete(socket)
-      }
+    const shake = (arrival: Arrival, accept: (socket: Net.Socket) => void) => {
+      const { address, place, socket, source } = arrival
       const onReadable = () => boundary.guard("socket", address, readFirst, () => socket.destroy())
       const readFirst = () => {
         const bytes: unknown = socket.read()
         if (!Buffer.isBuffer(bytes)) {
           return
         }
-        stop()
         socket.off("readable", onReadable)
         if (bytes[0] === handshakeRecord) {
+          arrival.isSilent = false
+          place.speak()
           socket.unshift(bytes)
-          return accept(socket)
+          return wait(arrival, admission.delay(source, arrival.left()), "HandshakeRate", () =>
+            wait(arrival, admission.totalDelay(arrival.left()), "TotalHandshakeRate", () => accept(socket))
+          )
         }
         const message = `${address} does not speak TLS`
         const error = new HandshakeFailed({ message, reason: "NoCommonProtocol", refusedBy: "local", peer: address })
-        onRefused({ error, address, socket: undefined })
+        onRefused(arrival, { error, address, socket: undefined })
         bid(socket, protocolVersionAlert)
       }
-      silent.add(socket)
+      counting ??= setInterval(
+        () => boundary.guard("timer", "a listener", countBytes, constVoid),
+        countingPeriod
+      ).unref()
       socket.on("readable", onReadable)
-      socket.once("close", stop)
+    }
+
+    const arrive = (socket: Net.Socket): Arrival => {
+      const since = performance.now()
+      const limit = Duration.toMillis(limits.handshakeTimeout)
+      const address = addressOf(socket)
+      const source = Admission.sourceOf(socket.remoteAddress)
+      const arrival: Arrival = {
+        socket,
+        address,
+        source,
+        place: admission.enter(source, (reason) => {
+          settle(arrival)
+          turnAway(reason, arrival)
+        }),
+        left: () => limit - (performance.now() - since),
+        stopTimer: Timers.after(limit, () =>
+          boundary.guard(
+            "timer",
+            address,
+            () => onLate(arrival),
+            () => socket.destroy()
+          )
+        ),
+        isSilent: true,
+        waiting: undefined,
+        connected: undefined
+      }
+      socket.once("close", () => {
+        settle(arrival)
+        arrival.stopTimer()
+      })
+      arrivals.set(socket, arrival)
+      strangers.add(arrival)
+      return arrival
     }
 
     const accept = (socket: Net.Socket) => {
@@ -197,10 +370,17 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
         Count.add(TransportMetrics.connectionsAccepted, -1)
       })
       socket.on("error", constVoid)
+      if (admission.isBoxed(Admission.sourceOf(socket.remoteAddress))) {
+        return turnAway("PenaltyBox", { address: addressOf(socket), socket })
+      }
+      if (isFull()) {
+        return turnAway("TooManyConnections", { address: addressOf(socket), socket })
+      }
+      const arrival = arrive(socket)
       if (acceptor === undefined) {
-        openInsecure(socket)
+        openInsecure(arrival)
       } else {
-        shake(socket, acceptor.accept)
+        shake(arrival, acceptor.accept)
       }
     }
 
@@ -216,10 +396,6 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
               () => socket.destroy()
             )
         )
-        server.maxConnections = options.maxConnections
-        server.on("drop", () =>
-          boundary.log(LogLevel.Warning, "too many connections", `more than ${options.maxConnections} connections`)
-        )
         return server
       }),
       (server) =>
@@ -227,10 +403,13 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
           const closed = yield* Deferred.make<void>()
           server.close(() => Deferred.unsafeDone(closed, Effect.void))
           closing = true
-          for (const socket of silent) {
-            socket.destroy()
+          for (const { isSilent, socket } of strangers) {
+            if (isSilent && acceptor !== undefined) {
+              socket.destroy()
+            }
           }
           yield* options.drain(Deferred.await(closed))
+          clearInterval(counting)
           for (const socket of sockets) {
             socket.destroy()
           }

@@ -314,14 +314,14 @@ export interface AcceptorOptions {
   readonly authorize?: Authorizer.Authorizer | undefined
   /** Counts and logs what is thrown while a handshake goes on; it is counted in any case. */
   readonly boundary?: Boundary.Boundary | undefined
-  /** A client that may talk. */
-  readonly onSecure: (secure: SecureSocket) => void
+  /** A client that may talk, and the socket that was accepted. */
+  readonly onSecure: (secure: SecureSocket, accepted: net.Socket) => void
   /**
    * A client that was refused. Where its handshake went through (its certificate is what is wrong), `socket` is the TLS
    * socket, open for a word of farewell: what the client sends is discarded, and the socket is destroyed after
    * `handshakeTimeoutMillis` if it is still open. Else it is closed already.
    */
-  readonly onRefused: (refusal: Refusal) => void
+  readonly onRefused: (refusal: Refusal, accepted: net.Socket) => void
 }
 
 /** A client that was refused. */
@@ -330,6 +330,12 @@ export interface Refusal {
   /** Where the client is, as text for logs. */
   readonly address: string
   readonly socket: net.Socket | undefined
+}
+
+interface Known {
+  readonly accepted: net.Socket
+  readonly address: string
+  readonly material: Tls
 }
 
 /** The server side of TLS for sockets that others accept. */
@@ -350,7 +356,7 @@ export interface Acceptor {
 export const makeAcceptor = (options: AcceptorOptions): Acceptor => {
   const requestCert = options.clientCertificate === "require"
   /** What is known of a socket since its handshake began. */
-  const begun = new WeakMap<object, { readonly address: string; readonly material: Tls }>()
+  const begun = new WeakMap<object, Known>()
   let material = options.material
 
   const server = tls.createServer({
@@ -376,7 +382,7 @@ export const makeAcceptor = (options: AcceptorOptions): Acceptor => {
     }
 
   const onSecureConnection = (socket: tls.TLSSocket) => {
-    const { address, material } = knownOf(socket)
+    const { accepted, address, material } = knownOf(socket)
     const judged = Either.filterOrLeft(
       requestCert ? judgeClient(socket, material) : Either.right(Option.none<Verified>()),
       mayTalk,
@@ -386,7 +392,7 @@ export const makeAcceptor = (options: AcceptorOptions): Acceptor => {
       ? Option.getOrUndefined(Either.getLeft(judged))
       : ({ reason: "NoCommonProtocol" } as const)
     if (Either.isRight(judged) && objection === undefined) {
-      return options.onSecure(secureSocket(socket, material, address, judged.right, options.boundary))
+      return options.onSecure(secureSocket(socket, material, address, judged.right, options.boundary), accepted)
     }
     const error = handshakeFailed({
       reason: "BadCertificate",
@@ -398,13 +404,13 @@ export const makeAcceptor = (options: AcceptorOptions): Acceptor => {
     socket.on("error", ignore)
     if (error.reason === "NoCommonProtocol") {
       socket.destroy()
-      return options.onRefused({ error, address, socket: undefined })
+      return options.onRefused({ error, address, socket: undefined }, accepted)
     }
     const timer = setTimeout(() => socket.destroy(), Timers.clamp(options.handshakeTimeoutMillis))
     socket.once("close", () => clearTimeout(timer))
     // Unread bytes would turn the close into a reset, which can overtake the farewell.
     socket.resume()
-    options.onRefused({ error, address, socket })
+    options.onRefused({ error, address, socket }, accepted)
   }
 
   const judgeClient = (socket: tls.TLSSocket, material: Tls): Either.Either<Option.Option<Verified>, Objection> =>
@@ -421,9 +427,9 @@ export const makeAcceptor = (options: AcceptorOptions): Acceptor => {
     )
 
   const onClientError = (error: Error, socket: tls.TLSSocket) => {
-    const { address, material } = knownOf(socket)
+    const { accepted, address, material } = knownOf(socket)
     socket.destroy()
-    options.onRefused({
+    const refusal = {
       address,
       socket: undefined,
       error: Option.match(TlsAlert.fromError(error), {
@@ -433,14 +439,15 @@ export const makeAcceptor = (options: AcceptorOptions): Acceptor => {
             ? handshakeFailed({ reason, refusedBy, peer: address, error })
             : refusedByPeer(material, address, reason, error)
       })
-    })
+    }
+    options.onRefused(refusal, accepted)
   }
 
   /** A TLS socket forgets its address when it is closed; the socket below (`_parent`, not documented) is known here. */
-  const knownOf = (socket: tls.TLSSocket): { readonly address: string; readonly material: Tls } => {
+  const knownOf = (socket: tls.TLSSocket): Known => {
     const parent = get(socket, "_parent")
     const known = typeof parent === "object" && parent !== null ? begun.get(parent) : undefined
-    return known ?? { address: format(socket), material }
+    return known ?? { accepted: socket, address: format(socket), material }
   }
 
   server.on(
@@ -454,7 +461,7 @@ export const makeAcceptor = (options: AcceptorOptions): Acceptor => {
 
   return {
     accept: (socket) => {
-      begun.set(socket, { address: format(socket), material })
+      begun.set(socket, { accepted: socket, address: format(socket), material })
       server.emit("connection", socket)
     },
     setMaterial: (next) => {

@@ -9,10 +9,13 @@ import * as Wire from "./Wire.js"
  * @since 0.1.0
  * @category models
  */
-export interface TlsOptions extends TransportOptions.TransportOptions {
+export interface TlsOptions extends TransportOptions.TransportOptions, TransportOptions.HandshakeOptions {
   /** How long a client may take to connect: name, TCP, TLS, and the peer's first frame. Default 5 seconds. */
   readonly connectTimeout?: Duration.DurationInput | undefined
-  /** The same for a listener, which closes a peer that says nothing, or too slowly. Default 5 seconds. */
+  /**
+   * The same for a listener, from accept to the peer's first frame. It closes a peer that says nothing, or too slowly.
+   * Default 5 seconds.
+   */
   readonly handshakeTimeout?: Duration.DurationInput | undefined
   /** How long a frame that has begun may take to end. Default 10 seconds. */
   readonly frameTimeout?: Duration.DurationInput | undefined
@@ -38,8 +41,22 @@ export interface TlsOptions extends TransportOptions.TransportOptions {
   readonly maxCancelRate?: number | undefined
   /** Pings that a peer may send in a second before it is cut off. Default 10. */
   readonly maxPingRate?: number | undefined
-  /** Connections that a listener accepts at a time; further ones are closed at once. Default 10,000. */
+  /**
+   * Connections of a listener at a time whose peers have proved who they are; further ones are closed at once. Default
+   * 10,000.
+   */
   readonly maxConnections?: number | undefined
+  /**
+   * Connections of a listener at a time whose peers have not proved who they are. Default 1,024, twice what the system lets
+   * come at once. A further one takes the place of the oldest that has sent nothing, or else of the oldest of the source
+   * that has the most.
+   */
+  readonly maxHandshakes?: number | undefined
+  /**
+   * Bytes that a client may send before its handshake is over, looked at ten times a second. Default 128 KiB: a chain of
+   * many large certificates fits. OpenSSL takes no more than 100 KB of certificates, but any padding (RFC 8446, section 5.4).
+   */
+  readonly maxHandshakeBytes?: number | undefined
   /**
    * How long a connection of a listener lives before its client is asked to make another, give or take a tenth; calls on it
    * have `gracePeriod` to end then. Default: unlimited. `Infinity` is unlimited too.
@@ -65,6 +82,7 @@ export const withDefaults = (options: TlsOptions) => {
   const common = TransportOptions.withDefaults(options)
   return {
     ...common,
+    ...TransportOptions.handshakeDefaults(options),
     maxMetadataSize: Math.min(common.maxMetadataSize, Wire.maxMetadata),
     connectTimeout: TransportOptions.duration("connectTimeout", options.connectTimeout ?? "5 seconds"),
     handshakeTimeout: TransportOptions.duration("handshakeTimeout", options.handshakeTimeout ?? "5 seconds"),
@@ -78,6 +96,8 @@ export const withDefaults = (options: TlsOptions) => {
     maxCancelRate: options.maxCancelRate ?? 10_000,
     maxPingRate: options.maxPingRate ?? 10,
     maxConnections: options.maxConnections ?? 10_000,
+    maxHandshakes: options.maxHandshakes ?? 1024,
+    maxHandshakeBytes: options.maxHandshakeBytes ?? 128 * 1024,
     maxConnectionAge: TransportOptions.duration(
       "maxConnectionAge",
       options.maxConnectionAge ?? Number.POSITIVE_INFINITY

@@ -98,12 +98,11 @@ export const listen = (
         credentials,
         reverification,
         alpnProtocols: [Wire.alpnProtocol],
-        handshakeTimeout: settings.handshakeTimeout,
-        maxConnections: settings.maxConnections,
+        limits: settings,
         farewell: (reason) => farewell("Refused", reason),
         goingAway: farewell("Shutdown", ""),
         drain: () => drain,
-        onConnection: (socket, peer) => {
+        onConnection: (socket, peer, onReady) => {
           const connection = TlsConnection.make(
             { socket },
             "server",
@@ -122,13 +121,7 @@ export const listen = (
           onConnection(connection)
           run(
             Effect.gen(function* () {
-              yield* Effect.timeoutOption(connection.ready, settings.handshakeTimeout).pipe(
-                Effect.filterOrElse(
-                  (ready) => ready._tag === "Some",
-                  () => Effect.sync(() => connection.close("Timeout", "no SETTINGS in time"))
-                ),
-                Effect.ignore
-              )
+              yield* Effect.ignore(Effect.map(connection.ready, onReady))
               const end = yield* endOf(connection)
               connections.delete(connection)
               TlsConnection.logEnd(boundary, end, peer.address)
@@ -138,7 +131,8 @@ export const listen = (
             leave: () => {
               run(connection.retire)
             },
-            close: ({ reason }) => connection.close("Refused", reason)
+            close: ({ reason }) => connection.close("Refused", reason),
+            giveUp: () => connection.close("Timeout", "no SETTINGS in time")
           }
         }
       },

@@ -60,6 +60,33 @@ export interface TransportOptions {
 }
 
 /**
+ * What listeners allow peers that have not proved who they are. A source is an IPv4 address or the /64 of an IPv6 address;
+ * unix sockets have none, and only the number of handshakes limits them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface HandshakeOptions {
+  /**
+   * Handshakes that a source may begin in a second. Default 100: each costs a signature. What is allowed in a second may
+   * come at once. `GrpcLive` and `TlsLive` let further ones wait as long as `handshakeTimeout` allows, `QuicLive` does not
+   * answer them and their clients try again by themselves.
+   */
+  readonly maxHandshakeRate?: number | undefined
+  /** The same for all sources of a listener. Default 500: more than half of what one core can do would leave no time for calls. */
+  readonly maxTotalHandshakeRate?: number | undefined
+  /**
+   * Handshakes of a source that are refused here within 10 seconds (an untrusted certificate, no authorization, no TLS)
+   * before it has to wait in the penalty box, where its connections are closed at once. Default 100, so that some tens of
+   * misconfigured peers behind one NAT don't keep out the others. A handshake counts for more the more bytes it took beyond
+   * 4 KiB: each 512 of them as another one. One that took more than `maxHandshakeBytes` is enough. A success clears the count.
+   */
+  readonly maxRefusals?: number | undefined
+  /** How long a source waits in the penalty box. Default 10 seconds; each time soon after another is twice as long, up to 32 times. */
+  readonly refusalPenalty?: Duration.DurationInput | undefined
+}
+
+/**
  * The duration of an option, which may be infinite. One that is negative or no number is a mistake in the program.
  *
  * @since 0.1.0
@@ -96,4 +123,17 @@ export const withDefaults = (options: TransportOptions) => ({
   maxBufferedBytes: options.maxBufferedBytes ?? 512 * 1024 * 1024,
   maxUselessRate: options.maxUselessRate ?? 10_000,
   maxConcurrentStreams: options.maxConcurrentStreams ?? 100
+})
+
+/**
+ * The options with their defaults filled in.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const handshakeDefaults = (options: HandshakeOptions) => ({
+  maxHandshakeRate: options.maxHandshakeRate ?? 100,
+  maxTotalHandshakeRate: options.maxTotalHandshakeRate ?? 500,
+  maxRefusals: options.maxRefusals ?? 100,
+  refusalPenalty: duration("refusalPenalty", options.refusalPenalty ?? "10 seconds")
 })

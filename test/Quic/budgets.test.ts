@@ -19,6 +19,7 @@ import * as Http3Message from "../../src/Quic/Http3Message.js"
 import * as Quiche from "../../src/Quic/internal/quiche.js"
 import * as QuicheEngine from "../../src/Quic/internal/quicheEngine.js"
 import type * as QuicEngine from "../../src/Quic/QuicEngine.js"
+import { admission } from "../fixtures/admission.js"
 import { EchoService, echo } from "../fixtures/echo.js"
 import { eventually, leavesNothing } from "../fixtures/expect.js"
 import { echoHandlers } from "../fixtures/grpc.js"
@@ -375,9 +376,8 @@ const costOfAnswers = (answer: Buffer, options: Quic.QuicOptions) =>
           tls: () => tls,
           settings: http3,
           maxConnections: 100,
-          maxHandshakes: 100,
+          admission: admission(),
           maxTotalHandshakeBytes: 1024 * 1024,
-          maxHandshakeRate: 100,
           onConnection: (quic) => ({
             ...quiet,
             onEstablished: () => {

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
 import * as Refusal from "../../src/Quic/internal/refusal.js"
 import * as QuicEngine from "../../src/Quic/QuicEngine.js"
+import { admission } from "../fixtures/admission.js"
 import { eventually, soon, within } from "../fixtures/expect.js"
 import { connecting, open, quiet, settings, silent } from "./quicSupport.js"
 
@@ -47,9 +48,8 @@ const listening = (
         tls: () => tls,
         settings,
         maxConnections: 100,
-        maxHandshakes: 100,
+        admission: admission(),
         maxTotalHandshakeBytes: 1024 * 1024,
-        maxHandshakeRate: 100,
         onError: constVoid,
         ...options,
         onConnection: (connection) => ({

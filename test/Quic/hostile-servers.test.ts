@@ -17,6 +17,7 @@ import type { Fields } from "../../src/Quic/Http3Fields.js"
 import * as Quiche from "../../src/Quic/internal/quiche.js"
 import * as QuicheEngine from "../../src/Quic/internal/quicheEngine.js"
 import type * as QuicEngine from "../../src/Quic/QuicEngine.js"
+import { admission } from "../fixtures/admission.js"
 import { EchoService } from "../fixtures/echo.js"
 import { leavesNothing, soon, within } from "../fixtures/expect.js"
 import { echoHandlers } from "../fixtures/grpc.js"
@@ -56,9 +57,8 @@ const listen = (onConnection: QuicEngine.ListenOptions["onConnection"]) =>
           }),
           settings: { ...settings, alpnProtocol: "h3" },
           maxConnections: 100,
-          maxHandshakes: 100,
+          admission: admission(),
           maxTotalHandshakeBytes: 1024 * 1024,
-          maxHandshakeRate: 100,
           onConnection,
           onError: () => {}
         })

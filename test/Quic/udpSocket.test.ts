@@ -5,6 +5,7 @@ import { constVoid } from "effect/Function"
 import { vi } from "vitest"
 import { Transport } from "../../src/index.js"
 import * as UdpSocket from "../../src/Quic/internal/udpSocket.js"
+import { admission } from "../fixtures/admission.js"
 import { EchoService } from "../fixtures/echo.js"
 import { eventually, soon } from "../fixtures/expect.js"
 import { echoHandlers } from "../fixtures/grpc.js"
@@ -101,9 +102,8 @@ it.scopedLive("a packet from port 0 that Node hands over is not answered", () =>
           tls: () => tls,
           settings,
           maxConnections: 10,
-          maxHandshakes: 10,
+          admission: admission(),
           maxTotalHandshakeBytes: 1024 * 1024,
-          maxHandshakeRate: 10,
           onConnection: () => {
             throw new Error("no connection comes from port 0")
           },

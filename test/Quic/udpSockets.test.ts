@@ -12,6 +12,7 @@ import * as Quiche from "../../src/Quic/internal/quiche.js"
 import * as QuicheEngine from "../../src/Quic/internal/quicheEngine.js"
 import * as UdpSockets from "../../src/Quic/internal/udpSockets.js"
 import type * as QuicEngine from "../../src/Quic/QuicEngine.js"
+import { admission } from "../fixtures/admission.js"
 import { EchoService } from "../fixtures/echo.js"
 import { eventually, soon } from "../fixtures/expect.js"
 import { echoHandlers } from "../fixtures/grpc.js"
@@ -175,9 +176,8 @@ describe("a wildcard address", () => {
             tls: () => tls,
             settings,
             maxConnections: 10,
-            maxHandshakes: 10,
+            admission: admission(),
             maxTotalHandshakeBytes: 1024 * 1024,
-            maxHandshakeRate: 10,
             onConnection: (connection) => ({
               ...quiet,
               onEstablished: connection.accept,

@@ -1,5 +1,7 @@
 /** The engine on quiche: sockets, and which packet belongs to which connection. */
 import { hkdfSync, randomBytes } from "node:crypto"
+import * as Admission from "../../Transport/internal/admission.js"
+import * as Peer from "../../Transport/Peer.js"
 import {
   type Connection,
   type ConnectOptions,
@@ -24,8 +26,8 @@ const minInitialSize = 1200
 const minResettable = 43
 const resetSize = 42
 
-/** Source addresses that are counted at a time; a crowd of them is one that was made up. */
-const maxSources = 65_536
+/** Ids of handshakes that were refused, for as long as they could come again. */
+const maxRefused = 65_536
 
 /** Retries and resets that go out in a second, whoever asks for them: whoever forges addresses gets no more of them. */
 const maxStatelessRate = 20_000
@@ -36,22 +38,22 @@ const version1 = 1
 const noError = 0x0
 const connectionRefused = 0x2
 
+/** What a client is told that finds no place, or has to make way. */
+const tooMany = "too many connections"
+
 /** Counts events by key and second. */
 const makeRate = (most: number) => {
   let since = 0
   const counts = new Map<string, number>()
-  return (key: string): boolean => {
+  return (key: "version" | "retry" | "reset"): boolean => {
     const now = performance.now()
     if (now - since >= 1000) {
       since = now
       counts.clear()
     }
     const count = (counts.get(key) ?? 0) + 1
-    if (count > most || (count === 1 && counts.size >= maxSources)) {
-      return false
-    }
     counts.set(key, count)
-    return true
+    return count <= most
   }
 }
 
@@ -113,6 +115,12 @@ const connect = (
 /** How long a peer from whose address a refusal came may be silent. */
 const unreachablePeriod = 500
 
+interface Handshake {
+  readonly place: Admission.Place
+  /** What has come for it. */
+  bytes: number
+}
+
 /** A connection of a listener, which stays on the socket that it began on. */
 interface Accepted {
   readonly driven: QuicheConnection.Driven
@@ -124,7 +132,7 @@ const listen = async (
   interfaces: UdpSockets.Interfaces,
   options: ListenOptions
 ): Promise<Listener> => {
-  const { settings } = options
+  const { admission, settings } = options
   const retryKey = randomBytes(32)
   const { certificate } = options.tls()
   // A listener that comes back with the same key can tell the peers of the one before that it knows them no more.
@@ -132,12 +140,11 @@ const listen = async (
     hkdfSync("sha256", certificate?.key ?? retryKey, "", "effect-transport stateless reset", 32)
   )
   const connections = new Map<string, Accepted>()
-  /** Bytes that came for those that have not ended. */
-  const handshakes = new Map<string, number>()
+  /** Those that have not ended. */
+  const handshakes = new Map<string, Handshake>()
   let handshakeBytes = 0
   /** Ids whose handshakes took too much: what else comes for them, as long as the Retry's token is good, begins none. */
   const refused = new Set<string>()
-  const mayBegin = makeRate(options.maxHandshakeRate)
   const mayAnswer = makeRate(maxStatelessRate)
   const out = Buffer.allocUnsafeSlow(1500)
   let isRefusing = false
@@ -181,6 +188,10 @@ const listen = async (
     if (header.ty !== quiche.Type.Initial) {
       return
     }
+    const source = Admission.sourceOf(from.host)
+    if (admission.isBoxed(source)) {
+      return admission.report("PenaltyBox", Peer.formatAddress(from))
+    }
     const token = header.token ?? new Uint8Array(0)
     if (token.length === 0) {
       if (mayAnswer("retry")) {
@@ -192,39 +203,52 @@ const listen = async (
     }
     const id = Buffer.from(header.dcid)
     const original = RetryToken.read(retryKey, from, id, token, Date.now())
-    if (
-      original === undefined ||
-      id.length !== Quiche.idLength ||
-      refused.has(id.toString("latin1")) ||
-      !mayBegin(from.host)
-    ) {
+    if (original === undefined || id.length !== Quiche.idLength || refused.has(id.toString("latin1"))) {
       return
     }
-    if (isRefusing || connections.size >= options.maxConnections || handshakes.size >= options.maxHandshakes) {
-      const why = isRefusing ? "going away" : "too many connections"
+    if (admission.delay(source, 0) === undefined) {
+      return admission.report("HandshakeRate", Peer.formatAddress(from))
+    }
+    if (admission.totalDelay(0) === undefined) {
+      return admission.report("TotalHandshakeRate", Peer.formatAddress(from))
+    }
+    if (isRefusing || isFull()) {
+      if (!isRefusing) {
+        admission.report("TooManyConnections", Peer.formatAddress(from))
+      }
+      const why = isRefusing ? "going away" : tooMany
       return reply(Refusal.make(id, header.scid, connectionRefused, why), from, socket)
     }
     begin(packet, from, id, original, socket)
   }
 
+  const isFull = () => connections.size - handshakes.size >= options.maxConnections
+
   const endHandshake = (key: string) => {
-    handshakeBytes -= handshakes.get(key) ?? 0
-    handshakes.delete(key)
+    const handshake = handshakes.get(key)
+    if (handshake !== undefined) {
+      handshakeBytes -= handshake.bytes
+      handshakes.delete(key)
+      handshake.place.leave()
+    }
   }
 
   /** Counts what comes before the end of a handshake, and makes room where that is too much for all of them. */
   const countHandshake = (key: string, size: number) => {
-    const before = handshakes.get(key)
-    if (before === undefined) {
+    const handshake = handshakes.get(key)
+    if (handshake === undefined) {
       return
     }
-    handshakes.set(key, before + size)
+    if (handshake.bytes > 0) {
+      handshake.place.speak()
+    }
+    handshake.bytes += size
     handshakeBytes += size
     if (handshakeBytes > options.maxTotalHandshakeBytes) {
       let [most, bytes] = [key, 0]
-      for (const [each, size] of handshakes) {
-        if (size > bytes) {
-          ;[most, bytes] = [each, size]
+      for (const [each, handshake] of handshakes) {
+        if (handshake.bytes > bytes) {
+          ;[most, bytes] = [each, handshake.bytes]
         }
       }
       endHandshake(most)
@@ -253,12 +277,16 @@ const listen = async (
         return {
           ...events,
           onEstablished: () => {
+            if (isFull()) {
+              admission.report("TooManyConnections", Peer.formatAddress(from))
+              return connection.close(false, connectionRefused, tooMany)
+            }
             endHandshake(key)
             events.onEstablished()
           },
           onClosed: (close) => {
             if (close._tag === "Closed" && close.text === tooMuch) {
-              if (refused.size >= maxSources) {
+              if (refused.size >= maxRefused) {
                 refused.clear()
               }
               refused.add(key)
@@ -274,7 +302,12 @@ const listen = async (
       }
     })
     connections.set(key, { driven, socket })
-    handshakes.set(key, 0)
+    const place = admission.enter(Admission.sourceOf(from.host), (reason) => {
+      admission.report(reason, Peer.formatAddress(from))
+      endHandshake(key)
+      driven.connection.close(false, connectionRefused, tooMany)
+    })
+    handshakes.set(key, { place, bytes: 0 })
     countHandshake(key, packet.length)
     driven.receive(packet)
   }
