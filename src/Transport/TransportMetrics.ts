@@ -36,7 +36,9 @@ export const connectionsOpened = Metric.gauge("effect_transport_connections_open
 })
 
 /**
- * Handshakes that listeners of this process refused, tagged with `reason`.
+ * Handshakes that listeners of this process refused, tagged with `reason`: that of a `HandshakeFailed`, or
+ * `HandshakeTimeout`, `TooManyHandshakes`, `TooMuch`, `HandshakeRate`, `TotalHandshakeRate`, `PenaltyBox` or
+ * `TooManyConnections`.
  *
  * @since 0.1.0
  * @category metrics
