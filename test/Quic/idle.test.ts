@@ -4,6 +4,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
 import * as QuicEngine from "../../src/Quic/QuicEngine.js"
+import { admission } from "../fixtures/admission.js"
 import { eventually, within } from "../fixtures/expect.js"
 import * as OneRtt from "./oneRtt.js"
 import { connecting, settings as defaults, open, quiet, silent } from "./quicSupport.js"
@@ -24,9 +25,8 @@ const listening = (options: Partial<QuicEngine.ConnectionSettings> = {}, stopped
           tls: () => tls,
           settings: { ...settings, ...options },
           maxConnections: 100,
-          maxHandshakes: 100,
+          admission: admission(),
           maxTotalHandshakeBytes: 1024 * 1024,
-          maxHandshakeRate: 100,
           onError: constVoid,
           onConnection: (connection) => ({
             ...quiet,
