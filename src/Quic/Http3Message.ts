@@ -17,12 +17,9 @@ export interface Events<Head, Owner> {
   readonly onTrailers: (trailers: Fields.Fields, owner: Owner) => void
   /** The message is whole. */
   readonly onEnd: (owner: Owner) => void
-  /** A frame that brings nothing, or next to nothing. The first of a message is not told: it may be its end. */
+  /** A frame that brings nothing. The first of a message is not told: it may be its end. */
   readonly onUseless?: ((owner: Owner) => void) | undefined
 }
-
-/** Content in smaller frames, smaller than the prefix of a gRPC message, costs more than it brings. */
-const minData = 5
 
 export interface ResponseEvents<Owner> extends Events<Fields.ResponseHead, Owner> {
   /** A response before the response: 100, 102, 103. */
@@ -113,7 +110,8 @@ const makeKind = <Head, Owner>(
           if (message.phase !== "content") {
             throw onConnection("H3_FRAME_UNEXPECTED", "a DATA frame before the header section or after the trailers")
           }
-          if (length < minData) {
+          // Those of a few bytes are how some programs write what they stream.
+          if (length === 0) {
             onUseless(message)
           }
           if (message.contentLeft !== undefined) {

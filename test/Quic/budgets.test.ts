@@ -449,7 +449,6 @@ describe("what brings nothing is limited in a second:", () => {
     readonly [title: string, attack: (quic: QuicEngine.Connection, controlId: number) => void]
   > = [
     ["empty DATA frames", onStream(80, begun, frame(0))],
-    ["DATA frames of one byte", onStream(80, begun, frame(0, Buffer.of(0)))],
     ["frames of unknown types", onStream(80, begun, frame(0x21, Buffer.of(1)))],
     ["frames of unknown types before a head", onStream(80, Buffer.alloc(0), frame(0x40))],
     ["frames of unknown types on the control stream", (quic, id) => void quic.write(id, times(80, frame(0x21)), false)],
