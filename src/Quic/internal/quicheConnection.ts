@@ -63,6 +63,10 @@ const idlePacketsPerUse = 2
 const bytesPerIdlePacket = 512
 const idleBytesPerByteRead = 3
 
+/** After so much it is time to look what of it was content. */
+const bytesToLook = 16 * 1024
+const packetsToLook = 64
+
 /** How long more than `maxIdleBytes` must have come for nothing. */
 const minWornMillis = 1000
 
@@ -340,7 +344,8 @@ export const make = (options: Options): Driven => {
     if (closed === undefined && isAccepted && state.isReadable()) {
       streams.readAll()
       readDatagrams()
-      if (closed === undefined && unread > 0) {
+      // To ask quiche once more costs a small call some microseconds.
+      if (closed === undefined && (unread > bytesToLook || unseenPackets >= packetsToLook)) {
         lookForOverflow()
       }
     } else if (closed === undefined && isAccepted && unread > 0) {
