@@ -32,9 +32,9 @@ export interface ProtocolOptions {
   /** Letters and digits; the path of the call that carries the requests ends with it. Default `Connect`. */
   readonly name?: string | undefined
   /**
-   * The largest frame (a request or a response) that is taken from the other end, in bytes. Default 4 MiB, as a message of
-   * the transport: to decode it, or to say what is wrong with it, takes up to 50 ms, and one that never ends costs as much
-   * memory. A serialization with a limit of its own, as `layerNdjsonWith` makes, keeps that too.
+   * The largest frame (a request or a response) that is taken from the other end, in bytes. Default 8 MiB: to decode it takes
+   * up to 50 ms (`@effect/rpc` quotes a payload of the wrong type, which takes up to 150), and one that never ends costs as
+   * much memory. A serialization with a limit of its own, as `layerNdjsonWith` makes, keeps that too.
    */
   readonly maxFrameSize?: number | undefined
   /**

@@ -18,7 +18,7 @@ export const limitsOf = (options: {
   readonly maxFrameSize?: number | undefined
   readonly maxFrameElements?: number | undefined
 }): FrameScan.Limits => ({
-  maxFrameSize: options.maxFrameSize ?? 4 * 1024 * 1024,
+  maxFrameSize: options.maxFrameSize ?? 8 * 1024 * 1024,
   maxFrameElements: options.maxFrameElements ?? 65_536
 })
 
