@@ -11,9 +11,10 @@ import * as State from "./WireState.js"
 export interface Receiver {
   /**
    * Takes bytes as they come. Throws a `Violation` when the other end broke the rules; nothing may be received then. A chunk
-   * that it may not keep is copied where messages lie in it.
+   * that it may not keep is copied where messages lie in it. Returns how many bytes it has taken: all, or as far as the frame
+   * with which the other end has begun `maxCalls` calls.
    */
-  readonly receive: (chunk: Buffer, now: number, mayKeep?: boolean) => void
+  readonly receive: (chunk: Buffer, now: number, mayKeep?: boolean, maxCalls?: number) => number
   /** Drops the messages that were begun longer ago than `timeout` milliseconds, as far as they lack no credit. */
   readonly expire: (now: number, timeout: number) => void
   /** Counts a call that cost work and brought nothing. Throws as `receive` does. */
@@ -414,7 +415,8 @@ export const make = (state: State.State): Receiver => {
     return taken
   }
 
-  const receive = (chunk: Buffer, now: number, mayKeep = true) => {
+  const receive = (chunk: Buffer, now: number, mayKeep = true, maxCalls = Number.POSITIVE_INFINITY): number => {
+    const before = state.nextTheirs
     let at = 0
     if (filled > 0) {
       at += fill(chunk, at)
@@ -424,7 +426,7 @@ export const make = (state: State.State): Receiver => {
         at += fill(chunk, at)
       }
       if (filled < pending.length) {
-        return
+        return at
       }
       const whole = pending
       pending = header
@@ -439,10 +441,11 @@ export const make = (state: State.State): Receiver => {
       }
       onBytes(chunk, at, size, mayKeep && size >= largeFrame && 4 * size > 3 * chunk.buffer.byteLength, now)
       at += size
+      if ((state.nextTheirs - before) >>> 1 >= maxCalls) {
+        return at
+      }
     }
-    if (at < chunk.length) {
-      fill(chunk, at)
-    }
+    return at < chunk.length ? at + fill(chunk, at) : at
   }
 
   const trim = () => {

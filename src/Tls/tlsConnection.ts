@@ -74,6 +74,9 @@ export interface TlsConnection {
   readonly close: (reason: Wire.Reason, text: string) => void
 }
 
+/** Calls of a peer that begin in one turn of the event loop: a flood of them must not keep other connections waiting. */
+const maxCallsPerTurn = 64
+
 /** Large messages are handed to the socket in portions of this size, so that small ones written later are not far behind. */
 const writeBytes = 128 * 1024
 
@@ -96,11 +99,16 @@ export const make = (
   const lost = Deferred.unsafeMake<void>(FiberId.none)
   const ended = Deferred.unsafeMake<End>(FiberId.none)
   const retired = Deferred.unsafeMake<void>(FiberId.none)
+  /** Each chunk of a socket that emits data is this end's own. */
+  const mayKeep = read === undefined
   let end: End | undefined
   let isLost = false
   /** Another connection has taken the place of this one. */
   let isLeaving = false
   let isScheduled = false
+  /** Calls of the peer that have begun in this turn of the event loop, and what was too much for it of what came. */
+  let begun = 0
+  let rest: Buffer | undefined
   /** What is sent while output is collected goes out with it. */
   let isWriting = false
   let lastReceived = performance.now()
@@ -130,6 +138,12 @@ export const make = (
       },
       onOpen: (id, open) => {
         link.progress.answered()
+        if (mayKeep) {
+          if (begun === 0) {
+            setImmediate(onTurn)
+          }
+          begun += 1
+        }
         incoming.onOpen(id, open)
       },
       onMessage: (id, message, cost, costOnConnection) =>
@@ -312,19 +326,47 @@ export const make = (
     close("Overloaded", "the listener keeps more than it may, and most of it for this connection")
   )
 
-  const mayKeep = read === undefined
   const onData = (chunk: Buffer) => {
     if (end !== undefined) {
       return
     }
+    if (rest === undefined) {
+      take(chunk)
+    } else {
+      rest = Buffer.concat([rest, chunk])
+    }
+  }
+
+  /** Takes what the peer has sent; where that begins many calls, the rest of it in the next turns. */
+  const take = (chunk: Buffer) => {
     lastReceived = performance.now()
     try {
-      wire.receive(chunk, lastReceived, mayKeep)
+      const maxCalls = mayKeep ? maxCallsPerTurn - begun : Number.POSITIVE_INFINITY
+      const taken = wire.receive(chunk, lastReceived, mayKeep, maxCalls)
       account?.set(wire.held() + socket.writableLength)
       frameSince = wire.isMidFrame() ? (frameSince ?? lastReceived) : undefined
       flush()
+      if (begun >= maxCallsPerTurn && end === undefined) {
+        socket.pause()
+        rest = chunk.subarray(taken)
+      }
     } catch (cause) {
       fail("socket", cause)
+    }
+  }
+
+  const onTurn = () => {
+    const left = rest
+    begun = 0
+    rest = undefined
+    if (left === undefined || end !== undefined) {
+      return
+    }
+    if (left.length > 0) {
+      take(left)
+    }
+    if (rest === undefined) {
+      socket.resume()
     }
   }
 

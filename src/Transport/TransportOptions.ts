@@ -52,7 +52,7 @@ export interface TransportOptions {
   /**
    * What a peer may send in a second on one connection that costs work and brings nothing, before it is cut off: calls that are
    * denied, refused or cancelled, or whose deadline passes within 10 ms, and with TlsLive frames that say nothing too. Default
-   * 10,000: enough for whoever cancels much, and little work.
+   * 2,000: one costs a listener up to half a millisecond, and honest callers come to some hundreds.
    */
   readonly maxUselessRate?: number | undefined
   /** Calls that a peer may have in flight on one connection; more wait, with QUIC some of them at the listener. Default 100. */
@@ -121,7 +121,7 @@ export const withDefaults = (options: TransportOptions) => ({
   maxMetadataSize: Math.min(options.maxMetadataSize ?? 16 * 1024, Metadata.maxSize),
   maxUnsentBytes: options.maxUnsentBytes ?? 8 * 1024 * 1024,
   maxBufferedBytes: options.maxBufferedBytes ?? 512 * 1024 * 1024,
-  maxUselessRate: options.maxUselessRate ?? 10_000,
+  maxUselessRate: options.maxUselessRate ?? 2000,
   maxConcurrentStreams: options.maxConcurrentStreams ?? 100
 })
 

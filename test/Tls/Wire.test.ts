@@ -217,6 +217,23 @@ describe("flow control", () => {
     return frames
   }
 
+  it("of many calls at once no more are begun than are asked for, and the rest is left", () => {
+    const client = makeEnd("client")
+    const server = makeEnd("server")
+    settle(client, server)
+    for (let i = 0; i < 8; i++) {
+      client.wire.open(request(), bytes(100), true)
+    }
+    const all = Buffer.concat(client.wire.output(0))
+    let rest = all
+    const begun: Array<number> = []
+    while (rest.length > 0) {
+      rest = rest.subarray(server.wire.receive(rest, 0, true, 3))
+      begun.push(server.log.length)
+    }
+    expect(begun).toEqual([3, 6, 8])
+  })
+
   it("unfinished messages of all calls share a budget, and that which exceeds it ends its call", () => {
     const server = opened()
     for (const each of beginAll(8, 16_000, 1)) {
