@@ -279,7 +279,8 @@ describe("a server that speaks HTTP/3 but answers", () => {
           more()
         })
         const error = yield* Effect.flip(client.echo({}, { timeout: "500 millis" }))
-        expect(error).toMatchObject({ _tag: "DeadlineExceeded" })
+        // As fast as most machines are, more than `maxUselessRate` have come by then.
+        expect(["Unavailable", "DeadlineExceeded"]).toContain(error._tag)
         yield* goesOn(client)
       })
     )
