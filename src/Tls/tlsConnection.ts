@@ -366,7 +366,11 @@ export const make = (
       take(left)
     }
     if (rest === undefined) {
-      socket.resume()
+      try {
+        socket.resume()
+      } catch (cause) {
+        fail("socket", cause)
+      }
     }
   }
 
