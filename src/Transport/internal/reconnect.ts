@@ -1,8 +1,10 @@
+import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
-import { constVoid } from "effect/Function"
+import * as Fiber from "effect/Fiber"
+import { constTrue, constVoid } from "effect/Function"
 import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
 
@@ -54,6 +56,10 @@ const livedMillis = 5000
 const maxHurryMillis = 1000
 const minHurryMillis = 10
 
+/** Where somebody waits, another attempt begins beside one that takes so long: the path may have come back since it began. */
+const staggerMillis = 1500
+const maxAttempts = 3
+
 const pause = ({ initial, max }: Backoff, failures: number) =>
   Effect.map(Random.nextRange(1 - jitter, 1 + jitter), (factor) =>
     Duration.times(Duration.min(max, Duration.times(initial, multiplier ** Math.min(failures, 64))), factor)
@@ -89,53 +95,97 @@ export const make = <L extends Live, E>(
       }
     }
 
-    /** A connection in a scope of its own, which closes as soon as the connection has ended. */
-    const connectOnce = Effect.uninterruptibleMask((restore) =>
-      Effect.gen(function* () {
-        attemptedAt = performance.now()
-        const own = yield* Scope.fork(scope, ExecutionStrategy.sequential)
-        const live = yield* restore(Scope.extend(connect, own)).pipe(
-          Effect.onError((cause) => Scope.close(own, Exit.failCause(cause)))
-        )
-        // A fiber forked in here could not be interrupted otherwise, and the scope would wait for it for ever.
-        yield* Effect.forkIn(Effect.zipRight(Effect.interruptible(live.ended), Scope.close(own, Exit.void)), scope)
-        return live
-      })
-    )
-
-    const hurried = Effect.zipRight(
-      Effect.async<void>((resume) => {
-        onHurry = () => resume(Effect.void)
-        return Effect.sync(() => {
-          onHurry = constVoid
+    /** A connection in a scope of its own, which closes as soon as the connection has ended, or at once where it isn't taken. */
+    const connectOnce = (take: (live: L) => boolean): Effect.Effect<L, E> =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.gen(function* () {
+          attemptedAt = performance.now()
+          const own = yield* Scope.fork(scope, ExecutionStrategy.sequential)
+          const live = yield* restore(Scope.extend(connect, own)).pipe(
+            Effect.onError((cause) => Scope.close(own, Exit.failCause(cause)))
+          )
+          // A fiber forked in here could not be interrupted otherwise, and the scope would wait for it for ever.
+          const ended = take(live) ? Effect.interruptible(live.ended) : Effect.void
+          yield* Effect.forkIn(Effect.zipRight(ended, Scope.close(own, Exit.void)), scope)
+          return live
         })
-      }),
-      Effect.suspend(() => Effect.sleep(Math.max(0, attemptedAt + hurryMillis - performance.now())))
-    )
+      )
+
+    const asked = Effect.async<void>((resume) => {
+      if (waiting.size > 0) {
+        resume(Effect.void)
+        return
+      }
+      onHurry = () => resume(Effect.void)
+      return Effect.sync(() => {
+        onHurry = constVoid
+      })
+    })
+
+    /** Somebody waits, and the latest attempt is so old. */
+    const hurried = (millis: number) =>
+      Effect.zipRight(
+        asked,
+        Effect.suspend(() => Effect.sleep(Math.max(0, attemptedAt + millis - performance.now())))
+      )
 
     /** The pause after so many failures in a row, cut short where somebody waits. */
     const backOff = (failures: number) =>
       failures === 0
         ? Effect.void
-        : Effect.flatMap(pause(backoff, failures - 1), (delay) => Effect.raceFirst(Effect.sleep(delay), hurried))
+        : Effect.flatMap(pause(backoff, failures - 1), (delay) =>
+            Effect.raceFirst(Effect.sleep(delay), hurried(hurryMillis))
+          )
 
+    /** Attempts until one succeeds, several beside each other where somebody waits. */
     const reconnect = (failures: number): Effect.Effect<L> =>
-      Effect.zipRight(
-        backOff(failures),
-        Effect.matchEffect(connectOnce, {
-          onSuccess: Effect.succeed,
-          onFailure: (error) => {
-            set(Exit.fail(error))
-            return reconnect(failures + 1)
+      Effect.gen(function* () {
+        const attempts = new Set<Fiber.RuntimeFiber<unknown>>()
+        const over = Effect.unsafeMakeLatch()
+        let failed = failures
+        let winner: L | undefined
+        const attempt = Effect.catchAllCause(
+          connectOnce((live) => {
+            const isFirst = winner === undefined
+            winner ??= live
+            return isFirst
+          }),
+          (cause) =>
+            Effect.sync(() => {
+              if (winner === undefined && !Cause.isInterruptedOnly(cause)) {
+                set(Exit.failCause(cause))
+              }
+            })
+        )
+        while (winner === undefined) {
+          over.unsafeClose()
+          const next =
+            attempts.size === 0
+              ? backOff(failed)
+              : attempts.size < maxAttempts
+                ? hurried(Math.max(staggerMillis, hurryMillis))
+                : Effect.never
+          if (yield* Effect.raceFirst(Effect.as(next, true), Effect.as(over.await, false))) {
+            const fiber = yield* Effect.forkIn(attempt, scope)
+            attempts.add(fiber)
+            fiber.addObserver(() => {
+              attempts.delete(fiber)
+              failed += attempts.size === 0 ? 1 : 0
+              over.unsafeOpen()
+            })
           }
-        })
-      )
+        }
+        for (const fiber of attempts) {
+          yield* Fiber.interruptFork(fiber)
+        }
+        return winner
+      })
 
     /** A connection that only lets calls time out stays until there is another: its peer may just be slow. */
     const replace = (live: L, failures: number): Effect.Effect<L> =>
       Effect.zipRight(
         Effect.raceFirst(backOff(failures), live.lost),
-        Effect.match(connectOnce, {
+        Effect.match(connectOnce(constTrue), {
           onSuccess: (next) => {
             set(Exit.succeed(next))
             live.leave()
