@@ -4,7 +4,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
-import * as DevCa from "../src/Tls/DevCa.js"
+import * as DevCa from "../src/Credentials/DevCa.js"
 import type { Commands } from "./child.js"
 import type { Certificates } from "./contestant.js"
 

@@ -1,8 +1,8 @@
 /** `@effect/rpc` over the transports of this library. */
 import * as Context from "effect/Context"
 import * as Layer from "effect/Layer"
+import * as Credentials from "../src/Credentials/Credentials.js"
 import * as RpcTransport from "../src/Rpc/RpcTransport.js"
-import * as Credentials from "../src/Tls/Credentials.js"
 import * as Transport from "../src/Transport.js"
 import type { Certificates, Contestant } from "./contestant.js"
 import { host } from "./echo.js"

@@ -3,9 +3,9 @@
  * one message each way.
  */
 import { constVoid } from "effect/Function"
-import * as Quiche from "../../src/Quic/internal/quiche.js"
-import * as QuicheEngine from "../../src/Quic/internal/quicheEngine.js"
-import type * as QuicEngine from "../../src/Quic/QuicEngine.js"
+import type * as QuicEngine from "../../src/Quic/engine/QuicEngine.js"
+import * as Quiche from "../../src/Quic/engine/quiche.js"
+import * as QuicheEngine from "../../src/Quic/engine/quicheEngine.js"
 import type { Certificates, Connection, Consumer, Contestant, Work } from "../contestant.js"
 import { bindHost, host, request, response } from "../echo.js"
 

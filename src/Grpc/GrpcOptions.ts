@@ -1,7 +1,7 @@
 import type * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
-import * as TransportOptions from "../Transport/TransportOptions.js"
-import * as GrpcMetadata from "./GrpcMetadata.js"
+import * as TransportOptions from "../Connections/TransportOptions.js"
+import * as GrpcMetadata from "./internal/grpcJs/GrpcMetadata.js"
 
 /**
  * The options of the gRPC transport.

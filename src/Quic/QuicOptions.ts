@@ -1,6 +1,6 @@
 import type * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
-import * as TransportOptions from "../Transport/TransportOptions.js"
+import * as TransportOptions from "../Connections/TransportOptions.js"
 
 /**
  * The options of the QUIC transport.

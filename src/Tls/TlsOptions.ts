@@ -1,7 +1,7 @@
 import type * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
-import * as TransportOptions from "../Transport/TransportOptions.js"
-import * as Wire from "./Wire.js"
+import * as TransportOptions from "../Connections/TransportOptions.js"
+import * as Wire from "../protocol/wire/Wire.js"
 
 /**
  * The options of the TLS transport.

@@ -16,7 +16,7 @@ import {
 import { AnySchema } from "@bufbuild/protobuf/wkt"
 import * as Option from "effect/Option"
 import { StatusSchema } from "../gen/google/rpc/status_pb.js"
-import * as Text from "./internal/text.js"
+import * as Text from "../protocol/Text.js"
 import type { Detail, StatusError } from "./TransportError.js"
 
 /**

@@ -12,7 +12,7 @@ import * as ParseResult from "effect/ParseResult"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
-import * as Bytes from "./internal/bytes.js"
+import * as Bytes from "../protocol/Bytes.js"
 
 /**
  * @since 0.1.0

@@ -9,9 +9,9 @@ import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { CallConnection } from "./Call.js"
-import type { Connection } from "./internal/connection.js"
-import type { Route } from "./internal/route.js"
+import type { Connection } from "./Connection.js"
 import type { Target } from "./Peer.js"
+import type { Route } from "./Route.js"
 import type { ConnectError } from "./TransportError.js"
 
 /**

@@ -15,7 +15,7 @@ import {
 } from "@bufbuild/protobuf"
 import type { GenService, GenServiceMethods } from "@bufbuild/protobuf/codegenv2"
 import * as Predicate from "effect/Predicate"
-import * as ProtobufScan from "./internal/protobufScan.js"
+import * as ProtobufScan from "../protocol/protobuf/ProtobufScan.js"
 import type * as Method from "./Method.js"
 
 /**

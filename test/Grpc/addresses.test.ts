@@ -14,7 +14,7 @@ import { EchoService } from "../fixtures/echo.js"
 import { leavesNothing } from "../fixtures/expect.js"
 import * as Foreign from "../fixtures/foreign.js"
 import { echoHandlers, insecure, on } from "../fixtures/grpc.js"
-import { rawMaterial } from "../Tls/support.js"
+import { rawMaterial } from "../fixtures/tls.js"
 
 const ca = await Effect.runPromise(DevCa.make())
 const names = ["localhost", "127.0.0.1", "::1"]

@@ -12,7 +12,7 @@ import { echo } from "../fixtures/echo.js"
 import { eventually, leavesNothing, within } from "../fixtures/expect.js"
 import * as H2 from "../fixtures/http2.js"
 import { captureLog } from "../fixtures/observe.js"
-import { connect } from "../Tls/support.js"
+import { connect } from "../fixtures/tls.js"
 
 const serve = (
   options: Grpc.GrpcOptions = {},

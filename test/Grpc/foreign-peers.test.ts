@@ -15,7 +15,7 @@ import { leavesNothing, soon } from "../fixtures/expect.js"
 import * as Foreign from "../fixtures/foreign.js"
 import { echoHandlers, insecure, on } from "../fixtures/grpc.js"
 import { follow } from "../fixtures/observe.js"
-import { rawMaterial } from "../Tls/support.js"
+import { rawMaterial } from "../fixtures/tls.js"
 
 const names = ["localhost", "127.0.0.1"]
 const ca = await Effect.runPromise(DevCa.make())

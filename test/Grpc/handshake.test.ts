@@ -13,7 +13,7 @@ import { eventually, leavesNothing, within } from "../fixtures/expect.js"
 import * as Foreign from "../fixtures/foreign.js"
 import { echoHandlers, insecure, on } from "../fixtures/grpc.js"
 import { captureLog } from "../fixtures/observe.js"
-import { authority, event, listen, rawMaterial } from "../Tls/support.js"
+import { authority, event, listen, rawMaterial } from "../fixtures/tls.js"
 
 const certificates = await Effect.runPromise(authority)
 const { trusted, other, good } = certificates

@@ -15,7 +15,7 @@ import { eventually, leavesNothing, within } from "../fixtures/expect.js"
 import { echoHandlers, insecure, on } from "../fixtures/grpc.js"
 import * as H2 from "../fixtures/http2.js"
 import { follow } from "../fixtures/observe.js"
-import { connect, event, rawMaterial } from "../Tls/support.js"
+import { connect, event, rawMaterial } from "../fixtures/tls.js"
 
 const ca = await Effect.runPromise(DevCa.make())
 const issued = await Effect.runPromise(ca.issue({ names: ["127.0.0.1"] }))

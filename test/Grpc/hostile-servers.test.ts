@@ -15,7 +15,7 @@ import { EchoService } from "../fixtures/echo.js"
 import { eventually, leavesNothing, soon } from "../fixtures/expect.js"
 import { insecure, on } from "../fixtures/grpc.js"
 import * as H2 from "../fixtures/http2.js"
-import { listen } from "../Tls/support.js"
+import { listen } from "../fixtures/tls.js"
 
 const hello = H2.message(toBinary(EchoResponseSchema, create(EchoResponseSchema, { message: "hello" })))
 const grpc = { ":status": 200, "content-type": "application/grpc" }

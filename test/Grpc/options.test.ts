@@ -17,7 +17,7 @@ import { eventually, leavesNothing } from "../fixtures/expect.js"
 import { echoHandlers, insecure, on } from "../fixtures/grpc.js"
 import * as H2 from "../fixtures/http2.js"
 import { captureLog } from "../fixtures/observe.js"
-import { listen, rawMaterial } from "../Tls/support.js"
+import { listen, rawMaterial } from "../fixtures/tls.js"
 
 const ca = await Effect.runPromise(DevCa.make())
 const issued = await Effect.runPromise(ca.issue({ names: ["localhost", "127.0.0.1"] }))

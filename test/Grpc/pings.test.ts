@@ -10,7 +10,7 @@ import { EchoService } from "../fixtures/echo.js"
 import { eventually, leavesNothing, within } from "../fixtures/expect.js"
 import { echoHandlers, insecure, on } from "../fixtures/grpc.js"
 import { ack, frame, message, onFrames, preface, request, session, settings, type } from "../fixtures/http2.js"
-import { listen } from "../Tls/support.js"
+import { listen } from "../fixtures/tls.js"
 
 const tooManyPings = Buffer.concat([Buffer.from([0, 0, 0, 0, 0, 0, 0, 11]), Buffer.from("too_many_pings")])
 

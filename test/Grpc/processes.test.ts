@@ -12,7 +12,7 @@ import { EchoService } from "../fixtures/echo.js"
 import { eventually, leavesNothing, soon } from "../fixtures/expect.js"
 import { echoHandlers, on } from "../fixtures/grpc.js"
 import { follow } from "../fixtures/observe.js"
-import { listen, rawMaterial } from "../Tls/support.js"
+import { listen, rawMaterial } from "../fixtures/tls.js"
 
 const ca = await Effect.runPromise(DevCa.make())
 const issued = await Effect.runPromise(ca.issue({ names: ["127.0.0.1"] }))

@@ -10,7 +10,7 @@ import { eventually, leavesNothing, within } from "../fixtures/expect.js"
 import { echoHandlers, insecure, on } from "../fixtures/grpc.js"
 import { follow } from "../fixtures/observe.js"
 import { proxy } from "../fixtures/proxy.js"
-import { rawMaterial } from "../Tls/support.js"
+import { rawMaterial } from "../fixtures/tls.js"
 
 const ca = await Effect.runPromise(DevCa.make())
 const issued = await Effect.runPromise(ca.issue({ names: ["127.0.0.1"] }))

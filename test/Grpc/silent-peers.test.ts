@@ -13,7 +13,7 @@ import { DevCa, Transport, TransportMetrics } from "effect-transport"
 import { EchoService } from "../fixtures/echo.js"
 import { eventually, leavesNothing, within } from "../fixtures/expect.js"
 import { echoHandlers, insecure, on } from "../fixtures/grpc.js"
-import { connect, listen, rawMaterial } from "../Tls/support.js"
+import { connect, listen, rawMaterial } from "../fixtures/tls.js"
 
 const hasIpv6 = Object.values(Os.networkInterfaces()).some((all) => all?.some(({ address }) => address === "::1"))
 

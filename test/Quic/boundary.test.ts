@@ -1,6 +1,6 @@
 import * as Layer from "effect/Layer"
 import { Credentials, Quic } from "effect-transport"
-import * as Quiche from "../../src/Quic/internal/quiche.js"
+import * as Quiche from "../../src/Quic/engine/quiche.js"
 import { boundarySuite, throwing } from "../boundarySuite.js"
 
 /** One layer, so that all that a test opens trusts one CA. */

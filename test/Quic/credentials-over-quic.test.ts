@@ -7,7 +7,7 @@ import { Credentials, Quic, Transport } from "effect-transport"
 import { credentialsSuite } from "../CredentialsSuite.js"
 import { EchoService, echo } from "../fixtures/echo.js"
 import { eventually, leavesNothing } from "../fixtures/expect.js"
-import { authority, rawMaterial } from "../Tls/support.js"
+import { authority, rawMaterial } from "../fixtures/tls.js"
 
 credentialsSuite("QuicLive", Quic.layer, Quic.layerConfig(Config.succeed({})))
 

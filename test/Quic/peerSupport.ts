@@ -10,7 +10,7 @@ import * as Redacted from "effect/Redacted"
 import { Credentials, DevCa, Http3, Quic, Transport } from "effect-transport"
 import { EchoService, echo } from "../fixtures/echo.js"
 import { captureLog } from "../fixtures/observe.js"
-import { rawMaterial } from "../Tls/support.js"
+import { rawMaterial } from "../fixtures/tls.js"
 
 export const names = ["localhost", "127.0.0.1"]
 

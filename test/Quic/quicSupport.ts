@@ -1,10 +1,10 @@
 import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
 import * as Redacted from "effect/Redacted"
-import * as Quiche from "../../src/Quic/internal/quiche.js"
-import * as QuicheEngine from "../../src/Quic/internal/quicheEngine.js"
-import type * as QuicEngine from "../../src/Quic/QuicEngine.js"
-import * as DevCa from "../../src/Tls/DevCa.js"
+import * as DevCa from "../../src/Credentials/DevCa.js"
+import type * as QuicEngine from "../../src/Quic/engine/QuicEngine.js"
+import * as Quiche from "../../src/Quic/engine/quiche.js"
+import * as QuicheEngine from "../../src/Quic/engine/quicheEngine.js"
 
 export const settings: QuicEngine.ConnectionSettings = {
   alpnProtocol: "test",

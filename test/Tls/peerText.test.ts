@@ -5,12 +5,12 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import { Credentials, DevCa, Tls, Transport } from "effect-transport"
-import * as Wire from "../../src/Tls/Wire.js"
+import * as Wire from "../../src/protocol/wire/Wire.js"
 import { EchoService, echo } from "../fixtures/echo.js"
 import { eventually, leavesNothing } from "../fixtures/expect.js"
 import { captureLog } from "../fixtures/observe.js"
-import { rawMaterial } from "./support.js"
-import { limits, makeEnd } from "./wireSupport.js"
+import { rawMaterial } from "../fixtures/tls.js"
+import { limits, makeEnd } from "../protocol/wire/wireSupport.js"
 
 const evil = `\u001b[31m\r\nlevel=ERROR forged\u0000${"x".repeat(10_000)}`
 

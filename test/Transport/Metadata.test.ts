@@ -5,9 +5,9 @@ import * as FastCheck from "effect/FastCheck"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { Metadata } from "effect-transport"
-import * as GrpcFields from "../../src/Grpc/GrpcFields.js"
-import * as GrpcMetadata from "../../src/Grpc/GrpcMetadata.js"
-import * as Wire from "../../src/Tls/Wire.js"
+import * as GrpcMetadata from "../../src/Grpc/internal/grpcJs/GrpcMetadata.js"
+import * as GrpcFields from "../../src/protocol/grpc/GrpcFields.js"
+import * as Wire from "../../src/protocol/wire/Wire.js"
 
 const key = FastCheck.oneof(
   FastCheck.string(),

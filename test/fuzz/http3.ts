@@ -3,7 +3,7 @@
  * responses, the streams of a connection, field sections and datagrams. Each gives what it says or a `Http3Violation`,
  * and messages the same however they are cut; anything else, and memory that grows, ends this with an error.
  */
-import { fuzz } from "../Quic/http3Fuzz.js"
+import { fuzz } from "../protocol/http3/http3Fuzz.js"
 
 const runs = Number(process.argv[2] ?? 1_000_000)
 const seed = Number(process.argv[3] ?? Date.now() % 1_000_000)

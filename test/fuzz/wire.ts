@@ -4,7 +4,7 @@
  */
 import { constVoid } from "effect/Function"
 import * as Metadata from "../../src/Transport/Metadata.js"
-import { carry, makeEnd, reasonFor, request } from "../Tls/wireSupport.js"
+import { carry, makeEnd, reasonFor, request } from "../protocol/wire/wireSupport.js"
 
 const runs = Number(process.argv[2] ?? 1_000_000)
 let seed = Number(process.argv[3] ?? Date.now() % 1_000_000)

@@ -12,8 +12,8 @@ import { Credentials, DevCa, Grpc, Tls, Transport } from "effect-transport"
 import { EchoService } from "../fixtures/echo.js"
 import { eventually } from "../fixtures/expect.js"
 import { echoHandlers } from "../fixtures/grpc.js"
-import { chainOfLargeExponents } from "../Tls/largeExponents.js"
-import { rawMaterial } from "../Tls/support.js"
+import { chainOfLargeExponents } from "../fixtures/largeExponents.js"
+import { rawMaterial } from "../fixtures/tls.js"
 
 const ca = await Effect.runPromise(DevCa.make())
 const material = rawMaterial(await Effect.runPromise(ca.issue({ names: ["127.0.0.1"] })), ca.ca)

@@ -17,7 +17,7 @@ import { EchoRequestSchema } from "../../examples/gen/echo/v1/echo_pb.js"
 import * as Attackers from "../fixtures/attackers.js"
 import { child } from "../fixtures/child.js"
 import { EchoService } from "../fixtures/echo.js"
-import { rawMaterial } from "../Tls/support.js"
+import { rawMaterial } from "../fixtures/tls.js"
 
 const ca = await Effect.runPromise(DevCa.make())
 const issued = await Effect.runPromise(ca.issue({ names: ["127.0.0.1", "localhost"] }))

@@ -7,11 +7,11 @@ import { expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import * as Credentials from "../../src/Tls/Credentials.js"
-import * as DevCa from "../../src/Tls/DevCa.js"
+import * as Credentials from "../../src/Credentials/Credentials.js"
+import * as DevCa from "../../src/Credentials/DevCa.js"
 import { describeWith, directory } from "../fixtures/command.js"
 import { heldDuring } from "../fixtures/observe.js"
-import { tlsOf } from "../Tls/support.js"
+import { tlsOf } from "../fixtures/tls.js"
 
 describeWith(["certtool"], "PKCS#12 of GnuTLS", () => {
   it.scopedLive.each<readonly [string, string]>([

@@ -2,9 +2,9 @@
 import { X509Certificate } from "node:crypto"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { Tls } from "../../Tls/Credentials.js"
-import { blocks } from "../../Tls/internal/pem.js"
-import { issuersOf } from "../../Tls/internal/trust.js"
+import type { Tls } from "../../Credentials/Credentials.js"
+import { blocks } from "../../Credentials/Pem.js"
+import { issuersOf } from "../../Credentials/Trust.js"
 import { CredentialsError } from "../../Transport/TransportError.js"
 
 const isUnknown = (pem: string): boolean => {

@@ -3,8 +3,8 @@ import type * as RpcSerialization from "@effect/rpc/RpcSerialization"
 import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
 import type * as Mailbox from "effect/Mailbox"
-import * as Deadlines from "../../Transport/internal/deadlines.js"
-import * as Turnstile from "../../Transport/internal/turnstile.js"
+import * as Deadlines from "../../Calls/Deadlines.js"
+import * as Turnstile from "../../Calls/StreamQuota.js"
 import * as Carrier from "./carrier.js"
 
 /** The requests on one call. */

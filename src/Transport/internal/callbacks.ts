@@ -4,10 +4,10 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
 import * as Stream from "effect/Stream"
+import type { OutgoingCall } from "../Connection.js"
 import type * as Metadata from "../Metadata.js"
 import { Internal } from "../TransportError.js"
 import * as Boundary from "./boundary.js"
-import type { OutgoingCall } from "./connection.js"
 
 interface Where {
   readonly peer: string

@@ -1,8 +1,8 @@
 import * as Either from "effect/Either"
+import * as Text from "../../protocol/Text.js"
 import * as ErrorDetails from "../ErrorDetails.js"
 import * as Metadata from "../Metadata.js"
 import { fromCode, HandshakeFailed, type StatusError, Unavailable } from "../TransportError.js"
-import * as Text from "./text.js"
 
 /**
  * A status as the peer gets it: with the trailers that fit, and without what is only known on this side (cause, peer,

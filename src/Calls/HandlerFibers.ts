@@ -1,0 +1,171 @@
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import * as FiberRef from "effect/FiberRef"
+import * as FiberRefs from "effect/FiberRefs"
+import { constVoid } from "effect/Function"
+import * as Option from "effect/Option"
+import * as Runtime from "effect/Runtime"
+import * as Scope from "effect/Scope"
+import { CurrentCall } from "../Transport/Call.js"
+import type { IncomingCall } from "../Transport/IncomingCall.js"
+import * as Count from "../Transport/internal/gauge.js"
+import * as Metadata from "../Transport/Metadata.js"
+import { Internal, type StatusError } from "../Transport/TransportError.js"
+import * as TransportMetrics from "../Transport/TransportMetrics.js"
+import * as CallScope from "./CallScope.js"
+
+/** The handler fibers of one listener. They run in the listener's runtime, not in that of whoever made the call. */
+export interface InFlight {
+  /**
+   * Starts the handler of a call at once, up to where it first waits, and tells how it ended: with a defect as
+   * `Internal`. It has a scope of its own, or what it acquires would be held for as long as the listener. Where `onExit`
+   * throws it is called once more, with `Internal` and without response metadata; where it throws again the connection
+   * ends.
+   */
+  readonly fork: <A>(
+    handler: Effect.Effect<A, StatusError>,
+    context: Context.Context<never>,
+    call: IncomingCall,
+    onExit: (exit: Exit.Exit<A, StatusError>) => void
+  ) => Fiber.RuntimeFiber<A, StatusError>
+  /** Completes when `drain` begins. */
+  readonly draining: Effect.Effect<void>
+  readonly isDraining: () => boolean
+  /** Lets the handlers go on for the grace period, interrupts those left, and waits for them a little. */
+  readonly drain: (gracePeriod: Duration.DurationInput) => Effect.Effect<void>
+}
+
+/** How long an interrupted handler may take to clean up before its connection is closed under it. */
+const cleanupPeriod = Duration.seconds(1)
+
+const internal = Exit.fail(new Internal({ message: "internal error" }))
+
+/** How a handler ended. What is thrown around it, as by a tracer, did not go through the route. */
+export const settled = <A>(
+  exit: Exit.Exit<A, StatusError>,
+  { boundary, method }: IncomingCall
+): Exit.Exit<A, StatusError> => {
+  if (Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause) || Option.isSome(Cause.failureOption(exit.cause))) {
+    return exit
+  }
+  boundary.caught("handler", method, Cause.squash(exit.cause))
+  return internal
+}
+
+const tell = <A>(
+  call: IncomingCall,
+  exit: Exit.Exit<A, StatusError>,
+  onExit: (exit: Exit.Exit<A, StatusError>) => void
+): void => {
+  const { boundary, method, response } = call
+  try {
+    onExit(settled(exit, call))
+    return
+  } catch (cause) {
+    boundary.caught("handler", method, cause)
+  }
+  try {
+    response.headers = Metadata.empty
+    response.trailers = Metadata.empty
+    onExit(internal)
+  } catch (cause) {
+    boundary.guard("handler", method, () => call.endConnection(cause), constVoid)
+  }
+}
+
+export const make: Effect.Effect<InFlight> = Effect.gen(function* () {
+  const runtime = yield* Effect.runtime()
+  const draining = yield* Deferred.make<void>()
+  const idle = yield* Deferred.make<void>()
+  const fibers = new Set<Fiber.RuntimeFiber<unknown, unknown>>()
+  let isDraining = false
+
+  const settle = () => {
+    if (isDraining && fibers.size === 0) {
+      Deferred.unsafeDone(idle, Effect.void)
+    }
+  }
+
+  // `runFork` by itself forks and compares all of the refs for each handler. From an array a `Map` is made several times as
+  // fast as from another one.
+  const refs = [...FiberRefs.forkAs(runtime.fiberRefs, FiberId.unsafeMake()).locals]
+  const services = new WeakMap<Context.Context<never>, ReadonlyArray<readonly [string, unknown]>>()
+  const servicesOf = (context: Context.Context<never>) => {
+    const before = services.get(context)
+    if (before !== undefined) {
+      return before
+    }
+    const entries = [...context.unsafeMap]
+    services.set(context, entries)
+    return entries
+  }
+  const bare = Runtime.make({ ...runtime, fiberRefs: FiberRefs.empty() })
+
+  const fork = <A>(
+    handler: Effect.Effect<A, StatusError>,
+    context: Context.Context<never>,
+    call: IncomingCall,
+    onExit: (exit: Exit.Exit<A, StatusError>) => void
+  ): Fiber.RuntimeFiber<A, StatusError> => {
+    const scope = CallScope.make()
+    const own = Context.unsafeMake(new Map(servicesOf(context)).set(CurrentCall.key, call).set(Scope.Scope.key, scope))
+    const fiber = Runtime.runFork(bare, handler, {
+      immediate: true,
+      updateRefs: (_, id) => FiberRefs.unsafeMake(new Map(refs).set(FiberRef.currentContext, [[id, own]]))
+    })
+    const ended = fiber.unsafePoll()
+    // Most have, and a `Set` of short-lived entries is slow to live with (`IdTable`).
+    if (ended !== null && scope.made() === undefined) {
+      tell(call, ended, onExit)
+      return fiber
+    }
+    fibers.add(fiber)
+    Count.add(TransportMetrics.callsInFlight, 1)
+    const end = (exit: Exit.Exit<A, StatusError>) => {
+      tell(call, exit, onExit)
+      fibers.delete(fiber)
+      Count.add(TransportMetrics.callsInFlight, -1)
+      settle()
+    }
+    fiber.addObserver((exit) => {
+      const made = scope.made()
+      if (made === undefined) {
+        return end(exit)
+      }
+      Runtime.runCallback(runtime)(CallScope.close(made, exit, call), { onExit: (closed) => end(Exit.flatten(closed)) })
+    })
+    return fiber
+  }
+
+  // A scope closes without interruption, which a timeout needs to end what it waits for.
+  const waitIdle = (period: Duration.DurationInput) =>
+    Effect.timeoutOption(Effect.interruptible(Deferred.await(idle)), period)
+
+  const drain = (gracePeriod: Duration.DurationInput) =>
+    Effect.gen(function* () {
+      isDraining = true
+      yield* Deferred.succeed(draining, undefined)
+      settle()
+      const drained = yield* waitIdle(gracePeriod)
+      if (drained._tag === "None") {
+        yield* Effect.logWarning(`${fibers.size} calls were still running after the grace period and are interrupted`)
+        for (const fiber of fibers) {
+          fiber.unsafeInterruptAsFork(FiberId.none)
+        }
+        yield* waitIdle(cleanupPeriod)
+      }
+    })
+
+  return {
+    fork,
+    draining: Deferred.await(draining),
+    isDraining: () => isDraining,
+    drain
+  }
+})

@@ -1,0 +1,152 @@
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Random from "effect/Random"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { escapeText } from "../Transport/internal/boundary.js"
+import * as Peer from "../Transport/Peer.js"
+import type { Pending } from "./ReconnectingConnection.js"
+
+/** When connections with what was replaced are replaced too: not all at once, and early enough for their calls to end. */
+export const pause = (within: Duration.Duration): Effect.Effect<void> =>
+  Effect.flatMap(Random.nextRange(0, Math.min(Duration.toMillis(within) / 2, maxPauseMillis)), Effect.sleep)
+
+/** With any time to replace connections, and for ever, it is begun within an hour. */
+const maxPauseMillis = 3_600_000
+
+/** Runs `renew` after each change, where connections are to be replaced at all. The first is what they begin with. */
+export const onChange = (
+  changes: Stream.Stream<unknown>,
+  within: Option.Option<Duration.Duration>,
+  renew: (within: Duration.Duration) => Effect.Effect<void>
+): Effect.Effect<void, never, Scope.Scope> =>
+  Option.match(within, {
+    onNone: () => Effect.void,
+    onSome: (within) =>
+      Effect.asVoid(
+        Effect.forkScoped(Stream.runForEach(Stream.drop(changes, 1), () => Effect.forkScoped(renew(within))))
+      )
+  })
+
+/** A connection, the scope that it lives in, and its calls. */
+interface Held<C> {
+  readonly connection: C
+  readonly scope: Scope.CloseableScope
+  readonly begin: Effect.Effect<void>
+  readonly end: Effect.Effect<void>
+  /** Completes when it has no calls. */
+  readonly idle: Effect.Effect<void>
+}
+
+const hold = <C>(connection: C, scope: Scope.CloseableScope): Held<C> => {
+  let calls = 0
+  let onIdle = () => {}
+  return {
+    connection,
+    scope,
+    begin: Effect.sync(() => {
+      calls += 1
+    }),
+    end: Effect.sync(() => {
+      calls -= 1
+      if (calls === 0) {
+        onIdle()
+      }
+    }),
+    idle: Effect.async((resume) => {
+      onIdle = () => resume(Effect.void)
+      if (calls === 0) {
+        onIdle()
+      }
+    })
+  }
+}
+
+/** A connection that stays when it is made anew. */
+export interface Renewing<C> extends Pending {
+  /** The one that new calls run on. */
+  readonly current: () => C
+}
+
+/**
+ * A connection that is made anew with each change. New calls run on the new one once it is there; those on the old one
+ * have `within` to end. When there is no new one to be had the old one stays.
+ */
+export const make = <C extends Pending, E extends Error>(
+  connect: Effect.Effect<C, E, Scope.Scope>,
+  changes: Stream.Stream<unknown>,
+  within: Option.Option<Duration.Duration>,
+  target: Peer.Target
+): Effect.Effect<Renewing<C>, E, Scope.Scope> =>
+  Option.match(within, {
+    onNone: () => Effect.map(connect, (only) => ({ ...only, current: () => only })),
+    onSome: (within) => renewing(connect, changes, within, target)
+  })
+
+const renewing = <C extends Pending, E extends Error>(
+  connect: Effect.Effect<C, E, Scope.Scope>,
+  changes: Stream.Stream<unknown>,
+  within: Duration.Duration,
+  target: Peer.Target
+): Effect.Effect<Renewing<C>, E, Scope.Scope> =>
+  Effect.gen(function* () {
+    const scope = yield* Effect.scope
+    const open = <E2>(check: (connection: C) => Effect.Effect<void, E2>) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.gen(function* () {
+          const own = yield* Scope.fork(scope, ExecutionStrategy.sequential)
+          const connection = yield* restore(Effect.tap(Scope.extend(connect, own), check)).pipe(
+            Effect.onError((cause) => Scope.close(own, Exit.failCause(cause)))
+          )
+          return hold(connection, own)
+        })
+      )
+    let current = yield* open(() => Effect.void)
+
+    /** A scope whose closing is interrupted never closes, and its connection would stay. */
+    const retire = ({ idle, scope }: Held<C>) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.zipRight(restore(Effect.timeoutOption(idle, within)), Scope.close(scope, Exit.void))
+      )
+
+    const renew = Effect.gen(function* () {
+      yield* pause(within)
+      const old = current
+      current = yield* open(({ ready }) => ready(false))
+      yield* Effect.forkIn(retire(old), scope)
+    }).pipe(
+      Effect.catchAll((error) =>
+        Effect.logWarning(
+          `the connection to ${Peer.formatTarget(target)} stays, for with the new credentials there is none: ${escapeText(error.message)}`
+        )
+      )
+    )
+    yield* onChange(changes, Option.some(within), () => renew)
+
+    return {
+      current: () => current.connection,
+      ready: (waitForReady) => Effect.suspend(() => current.connection.ready(waitForReady)),
+      unary: (method, request, call) =>
+        Effect.suspend(() => {
+          const { begin, connection, end } = current
+          return Effect.acquireUseRelease(
+            begin,
+            () => connection.unary(method, request, call),
+            () => end
+          )
+        }),
+      stream: (method, requests, call) =>
+        Stream.unwrapScoped(
+          Effect.suspend(() => {
+            const { begin, connection, end } = current
+            return Effect.as(
+              Effect.acquireRelease(begin, () => end),
+              connection.stream(method, requests, call)
+            )
+          })
+        )
+    }
+  })

@@ -1,0 +1,43 @@
+import { X509Certificate } from "node:crypto"
+import * as net from "node:net"
+import * as tls from "node:tls"
+import { domainToASCII } from "node:url"
+import type { Target } from "../Transport/Peer.js"
+
+const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i
+
+/**
+ * A name or an address as SNI and certificates have it: without the dot that ends a name which is complete (RFC 6066,
+ * section 3), in lower case and Punycode; an address without its zone, which only this machine knows.
+ */
+export const canonical = (name: string): string => {
+  if (net.isIP(name) !== 0) {
+    const address = name.replace(/%.*$/, "")
+    return mapped.exec(address)?.[1] ?? address
+  }
+  const bare = name.replace(/\.$/, "")
+  return /^[^/:@%]+$/.test(bare) ? domainToASCII(bare) || bare.toLowerCase() : bare.toLowerCase()
+}
+
+/** The name that a server's certificate must carry. */
+export const wanted = (serverName: string | undefined, target: Target): string =>
+  canonical(serverName ?? (target._tag === "Unix" ? "localhost" : target.host))
+
+/**
+ * What speaks against a server's certificate for this name. Addresses are OpenSSL's to compare: `tls.checkServerIdentity`
+ * of Node 22.23 takes no IPv6 address for one (test: "by address or name").
+ */
+export const check = (nameWanted: string, der: Buffer): Error | undefined => {
+  try {
+    const certificate = new X509Certificate(der)
+    if (net.isIP(nameWanted) === 0) {
+      return tls.checkServerIdentity(nameWanted, certificate.toLegacyObject())
+    }
+    if (certificate.checkIP(nameWanted) !== undefined) {
+      return undefined
+    }
+  } catch {
+    // Names that can't be read don't match.
+  }
+  return Object.assign(new Error("wrong name"), { code: "ERR_TLS_CERT_ALTNAME_INVALID" })
+}

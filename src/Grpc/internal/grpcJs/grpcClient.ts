@@ -1,0 +1,573 @@
+import type * as Net from "node:net"
+import * as Grpc from "@grpc/grpc-js"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as FiberSet from "effect/FiberSet"
+import { constUndefined, constVoid } from "effect/Function"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as Codec from "../../../Calls/Codec.js"
+import * as MetadataLimit from "../../../Calls/MetadataLimit.js"
+import * as Addresses from "../../../Connections/Addresses.js"
+import * as Progress from "../../../Connections/Progress.js"
+import * as Reconnected from "../../../Connections/ReconnectingConnection.js"
+import type * as Credentials from "../../../Credentials/Credentials.js"
+import * as ServerName from "../../../Credentials/ServerName.js"
+import type { Reverification } from "../../../Handshake/Reverification.js"
+import type { Connection, OutgoingCall } from "../../../Transport/Connection.js"
+import type { Boundary } from "../../../Transport/internal/boundary.js"
+import * as Timers from "../../../Transport/internal/timers.js"
+import * as Unreachable from "../../../Transport/internal/unreachable.js"
+import * as Metadata from "../../../Transport/Metadata.js"
+import type * as Method from "../../../Transport/Method.js"
+import * as Peer from "../../../Transport/Peer.js"
+import {
+  type CallError,
+  Cancelled,
+  type DeadlineExceeded,
+  HandshakeFailed,
+  Internal,
+  type ResourceExhausted,
+  Unavailable,
+  Unimplemented
+} from "../../../Transport/TransportError.js"
+import type { Settings } from "../../GrpcOptions.js"
+import * as Cancellation from "./cancellation.js"
+import * as ChannelTarget from "./channelTarget.js"
+import * as GrpcMetadata from "./GrpcMetadata.js"
+import * as GrpcStatus from "./GrpcStatus.js"
+import * as GrpcConnector from "./grpcConnector.js"
+import * as GrpcHttp2 from "./grpcHttp2.js"
+import * as IdentityFilter from "./identityFilter.js"
+import * as Inbox from "./inbox.js"
+import * as SubchannelCall from "./subchannelCall.js"
+
+type Failure = Unavailable | DeadlineExceeded | HandshakeFailed
+type Call = ReturnType<Grpc.ChannelInterface["createCall"]>
+
+const channelOptions = (settings: Settings, target: Peer.Target, keepaliveMillis: number): Grpc.ChannelOptions => ({
+  "grpc.default_authority": Addresses.authorityOf(Peer.formatTarget(target)),
+  // Nothing below the call site retries, or attempts would multiply.
+  "grpc.enable_retries": 0,
+  "grpc.service_config_disable_resolution": 1,
+  // Subchannels are pooled by target otherwise, whatever the credentials.
+  "grpc.use_local_subchannel_pool": 1,
+  "grpc.enable_http_proxy": 0,
+  "grpc.enable_channelz": 0,
+  // A connection without calls is kept: the peer shall be there for the next one.
+  "grpc.client_idle_timeout_ms": Timers.maxTimerMillis,
+  "grpc.max_send_message_length": settings.maxSendMessageSize,
+  "grpc.max_receive_message_length": settings.maxReceiveMessageSize,
+  "grpc.keepalive_time_ms": Timers.clamp(keepaliveMillis),
+  "grpc.keepalive_timeout_ms": Timers.clamp(Duration.toMillis(settings.keepaliveTimeout)),
+  // Requests wait at their source instead of in a buffer for retries, which are off.
+  "grpc.per_rpc_retry_buffer_size": 0,
+  "grpc.keepalive_permit_without_calls": settings.keepaliveWithoutCalls ? 1 : 0,
+  "grpc-node.max_session_memory": settings.maxSessionMemory
+})
+
+/** A silent peer is probed by TCP after so long: below what HTTP/2 may ask for, NATs forget a connection (RFC 5382). */
+const tcpKeepAliveMillis = 30_000
+
+/** How often the connections to a peer are pinged: half as often after each that was lost for it (gRFC A8). */
+interface Keepalive {
+  readonly millis: () => number
+  readonly onTooManyPings: () => void
+}
+
+const makeKeepalive = (settings: Settings): Keepalive => {
+  let millis = Duration.toMillis(settings.keepaliveTime)
+  return {
+    millis: () => millis,
+    onTooManyPings: () => {
+      millis *= 2
+    }
+  }
+}
+
+/** A channel that is connected; it is left when it is no more, and another takes its place. */
+interface Channel {
+  readonly grpc: Grpc.ChannelInterface
+  readonly isReady: () => boolean
+  /** Called when it is connected no more, or should not be. */
+  readonly onLost: (lost: () => void) => void
+}
+
+/** Connects a channel to one address, or fails with the reason. */
+const openChannel = (
+  settings: Settings,
+  credentials: Credentials.CredentialsService,
+  boundary: Boundary,
+  reverification: Reverification,
+  target: Peer.Target,
+  keepalive: Keepalive,
+  to: Peer.Target
+): Effect.Effect<Channel, Failure, Scope.Scope> =>
+  Effect.gen(function* () {
+    const peer = Peer.formatTarget(target)
+    const nameWanted = ServerName.wanted(settings.serverName, target)
+    const runPromise = yield* FiberSet.makeRuntimePromise()
+    let onLost = constVoid
+    const connecting = connectingSockets(settings.connectTimeout, () => isReady(), boundary, peer)
+    /** Why the latest attempt failed. */
+    let failure: () => HandshakeFailed | Unavailable | undefined = constUndefined
+
+    const onSocket = (socket: Net.Socket) => {
+      connecting.add(socket)
+      socket.once("connect", () => socket.setKeepAlive(true, tcpKeepAliveMillis))
+      socket.once("error", (error: NodeJS.ErrnoException) => {
+        if (error.syscall === "connect") {
+          failure = () => Unreachable.unreachable(peer, error)
+        }
+      })
+    }
+
+    const handshake = (
+      socket: Net.Socket
+    ): Effect.Effect<{ readonly socket: Net.Socket; readonly secure: boolean }, HandshakeFailed | Unavailable> =>
+      Effect.gen(function* () {
+        failure = constUndefined
+        // Between two owners a socket has no listener for the errors that it may emit at any time.
+        socket.on("error", constVoid)
+        const material = yield* credentials.current
+        if (material._tag === "Insecure") {
+          // HTTP/2 servers begin with SETTINGS, which makes the channel ready; this one began with something else.
+          failure = () => (socket.destroyed && socket.bytesRead > 0 ? noHttp2(peer) : undefined)
+        }
+        return yield* GrpcConnector.secure(socket, material, nameWanted, peer, boundary, reverification, () =>
+          onLost()
+        ).pipe(
+          Effect.tap(() => Effect.sync(() => connecting.shaken(socket))),
+          Effect.mapError((error) => (connecting.isLate(socket) ? silent(peer) : error)),
+          Effect.tapError((error) =>
+            Effect.sync(() => {
+              failure = () => error
+            })
+          )
+        )
+      })
+
+    const channel: Grpc.Channel = yield* Effect.acquireRelease(
+      Effect.map(credentials.current, (material) => {
+        const channel = new Grpc.Channel(
+          ChannelTarget.format(to),
+          new GrpcConnector.OwnedHandshake(material._tag === "Tls", {
+            onSocket: (socket) =>
+              boundary.guard(
+                "socket",
+                peer,
+                () => onSocket(socket),
+                () => socket.destroy()
+              ),
+            handshake: (socket) => runPromise(handshake(socket))
+          }),
+          channelOptions(settings, target, keepalive.millis())
+        )
+        IdentityFilter.install(channel)
+        return channel
+      }),
+      (channel) => Effect.sync(() => channel.close())
+    )
+    const isReady = (): boolean => channel.getConnectivityState(false) === Grpc.connectivityState.READY
+    yield* Effect.addFinalizer(() => Effect.sync(connecting.close))
+    yield* firstConnect(channel, peer, boundary, () => failure())
+    return {
+      grpc: channel,
+      isReady,
+      onLost: (lost) => {
+        onLost = lost
+        if (isReady()) {
+          channel.watchConnectivityState(Grpc.connectivityState.READY, Number.POSITIVE_INFINITY, () =>
+            boundary.guard("engine", peer, lost, constVoid)
+          )
+        } else {
+          lost()
+        }
+      }
+    }
+  })
+
+/**
+ * The sockets of a channel until HTTP/2 is spoken on them, for which grpc-js has no limit: not for TCP, and not for a
+ * server that stops in the middle of its SETTINGS. A channel can be ready on one of them while it waits for another, of
+ * the next address.
+ */
+const connectingSockets = (timeout: Duration.Duration, isReady: () => boolean, boundary: Boundary, peer: string) => {
+  const timers = new Map<Net.Socket, () => void>()
+  const shaken = new WeakSet<Net.Socket>()
+  const late = new WeakSet<Net.Socket>()
+  const stop = (socket: Net.Socket): void => {
+    timers.get(socket)?.()
+    timers.delete(socket)
+  }
+  const giveUp = (socket: Net.Socket, reason?: Error): void => {
+    stop(socket)
+    if (!isReady() || !shaken.has(socket)) {
+      late.add(socket)
+      socket.destroy(reason)
+    }
+  }
+  return {
+    add: (socket: Net.Socket) => {
+      const onTimeout = () => giveUp(socket, new Error("no answer in time"))
+      const stopTimer = Timers.after(Duration.toMillis(timeout), () =>
+        boundary.guard("timer", peer, onTimeout, () => socket.destroy())
+      )
+      timers.set(socket, stopTimer)
+      socket.once("close", () => stop(socket))
+    },
+    /** The handshake is over, where there is one. */
+    shaken: (socket: Net.Socket) => {
+      shaken.add(socket)
+    },
+    isLate: (socket: Net.Socket) => late.has(socket),
+    close: () => {
+      for (const socket of timers.keys()) {
+        giveUp(socket)
+      }
+    }
+  }
+}
+
+const silent = (peer: string) =>
+  new Unavailable({ message: `${peer} accepted the connection and then said nothing`, peer, processed: "no" })
+
+const noHttp2 = (peer: string) =>
+  new HandshakeFailed({
+    message: `${peer} does not speak HTTP/2 without TLS`,
+    reason: "NoCommonProtocol",
+    refusedBy: "local",
+    peer
+  })
+
+/** Completes when the channel is connected, fails when its first attempt did. */
+const firstConnect = (
+  channel: Grpc.ChannelInterface,
+  peer: string,
+  boundary: Boundary,
+  failure: () => HandshakeFailed | Unavailable | undefined
+): Effect.Effect<void, HandshakeFailed | Unavailable> =>
+  Effect.async((resume) => {
+    let open = true
+    const check = () => {
+      if (!open) {
+        return
+      }
+      const state = channel.getConnectivityState(true)
+      switch (state) {
+        case Grpc.connectivityState.READY:
+          return resume(Effect.void)
+        case Grpc.connectivityState.TRANSIENT_FAILURE:
+          return resume(Effect.mapError(whyNot(channel, peer), (unavailable) => failure() ?? unavailable))
+        default:
+          channel.watchConnectivityState(state, Number.POSITIVE_INFINITY, guarded)
+      }
+    }
+    const guarded = () =>
+      boundary.guard("engine", peer, check, (cause) =>
+        resume(Effect.fail(new Unavailable({ message: `can't connect to ${peer}`, peer, processed: "no", cause })))
+      )
+    guarded()
+    return Effect.sync(() => {
+      open = false
+    })
+  })
+
+/** grpc-js tells why it is not connected to calls only: this one fails before it reaches a wire. */
+const whyNot = (channel: Grpc.ChannelInterface, peer: string): Effect.Effect<never, Unavailable> =>
+  Effect.async((resume) => {
+    const call = channel.createCall("/", Number.POSITIVE_INFINITY, null, null, null)
+    call.start(new Grpc.Metadata(), {
+      onReceiveMetadata: constVoid,
+      onReceiveMessage: constVoid,
+      onReceiveStatus: (status) =>
+        resume(
+          Effect.fail(
+            new Unavailable({ message: `can't connect to ${peer}: ${status.details}`, peer, processed: "no" })
+          )
+        )
+    })
+    const cancel = () => call.cancelWithStatus(Grpc.status.CANCELLED, "no reason is known")
+    const timer = setTimeout(cancel, reasonPeriodMillis)
+    return Effect.sync(() => {
+      clearTimeout(timer)
+      cancel()
+    })
+  })
+
+/** How long grpc-js may take to say why: at once, unless it connects after all. */
+const reasonPeriodMillis = 100
+
+interface Where {
+  readonly method: string
+  readonly peer: string
+}
+
+/** Connects, and runs calls on the channel. */
+const connectOnce = (
+  settings: Settings,
+  credentials: Credentials.CredentialsService,
+  boundary: Boundary,
+  reverification: Reverification,
+  target: Peer.Target,
+  keepalive: Keepalive
+): Effect.Effect<Reconnected.Live, Failure, Scope.Scope> =>
+  Effect.gen(function* () {
+    const peer = Peer.formatTarget(target)
+    const channel = yield* Addresses.connect(target, settings.connectTimeout, (to) =>
+      openChannel(settings, credentials, boundary, reverification, target, keepalive, to)
+    )
+    const calls = new Set<Call>()
+    const progress = Progress.make()
+    const lost = yield* Deferred.make<void>()
+    const ended = yield* Deferred.make<void>()
+    let isLost = false
+    let isProbed = false
+    let closed = false
+
+    const endWhenIdle = () => {
+      if (isLost && calls.size === 0) {
+        Deferred.unsafeDone(ended, Effect.void)
+      }
+    }
+
+    const leave = () => {
+      isLost = true
+      const session = [...calls].map(SubchannelCall.session).find((session) => session !== undefined)
+      if (session !== undefined) {
+        GrpcHttp2.pingWhileOpen(session)
+      }
+      Deferred.unsafeDone(lost, Effect.void)
+      endWhenIdle()
+    }
+
+    channel.onLost(leave)
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        closed = true
+        for (const call of [...calls]) {
+          Cancellation.cancel(call, "the client was closed")
+        }
+      })
+    )
+
+    /**
+     * Asks whether the peer lives, once until it answers a call: servers count PINGs, and what they send starts that count
+     * anew (gRFC A8).
+     */
+    const probe = (call: Call) => {
+      const session = isProbed ? undefined : SubchannelCall.session(call)
+      if (session !== undefined) {
+        isProbed = true
+        GrpcHttp2.probe(session, Duration.toMillis(settings.keepaliveTimeout))
+      }
+    }
+
+    const onAnswer = () => {
+      isProbed = false
+      progress.answered()
+    }
+
+    /** Whether the call may be made at all. */
+    const check = (call: OutgoingCall, where: Where): Either.Either<void, Cancelled | ResourceExhausted> =>
+      closed
+        ? Either.left(new Cancelled({ message: "the client was closed", processed: "no", ...where }))
+        : MetadataLimit.check(call.metadata, settings.maxMetadataSize, where)
+
+    const open = (path: string, call: OutgoingCall, listener: Listener): Call => {
+      const where = { method: path, peer }
+      const deadline = call.timeout > Timers.maxTimerMillis ? Number.POSITIVE_INFINITY : Date.now() + call.timeout
+      const handle = channel.grpc.createCall(path, deadline, null, null, null)
+      calls.add(handle)
+      let answered = false
+      /** An error arrives even with headers that are too large; messages do not. */
+      let headersFit = true
+      /** Thrown on into grpc-js it would end the process. */
+      const guarded = (f: () => void) => {
+        try {
+          f()
+        } catch (cause) {
+          calls.delete(handle)
+          endWhenIdle()
+          boundary.caught("engine", peer, cause)
+          listener.onEnd(Exit.fail(new Internal({ message: "the answer can't be read", cause, ...where })))
+          Cancellation.cancel(handle, "the caller failed")
+        }
+      }
+      handle.start(GrpcMetadata.toGrpc(call.metadata, call.waitForReady), {
+        onReceiveMetadata: (headers) =>
+          guarded(() => {
+            answered = true
+            onAnswer()
+            // With another HTTP status the trailers may have the status of gRPC, and grpc-js that of HTTP if they have none.
+            const unfit = GrpcStatus.isGrpc(headers)
+              ? undefined
+              : GrpcStatus.checkHead(SubchannelCall.httpStatus(handle), headers, undefined, where)
+            if (unfit !== undefined) {
+              listener.onEnd(Exit.fail(unfit))
+              return Cancellation.cancel(handle, "the answer is none of gRPC")
+            }
+            const metadata = GrpcMetadata.ofResponse(headers)
+            headersFit = MetadataLimit.fits(metadata, settings.maxMetadataSize)
+            call.onHeaders?.(headersFit ? metadata : Metadata.empty)
+          }),
+        onReceiveMessage: (message: unknown) =>
+          guarded(() => {
+            if (!headersFit) {
+              listener.onEnd(Exit.fail(MetadataLimit.tooLarge(settings.maxMetadataSize, where)))
+              Cancellation.cancel(handle, "the response headers are too large")
+            } else if (Buffer.isBuffer(message)) {
+              listener.onMessage(GrpcMetadata.asBytes(message))
+            }
+          }),
+        onReceiveStatus: (status) =>
+          guarded(() => {
+            calls.delete(handle)
+            endWhenIdle()
+            if (GrpcStatus.isLocal(status, answered)) {
+              if (status.code === Grpc.status.DEADLINE_EXCEEDED) {
+                progress.timedOut(call.timeout)
+                probe(handle)
+              }
+            } else {
+              onAnswer()
+            }
+            const metadata = GrpcMetadata.ofResponse(status.metadata)
+            const trailersFit = MetadataLimit.fits(metadata, settings.maxMetadataSize)
+            const trailers = trailersFit ? metadata : Metadata.empty
+            call.onTrailers?.(trailers)
+            if (status.code === Grpc.status.OK) {
+              const unfit = answered ? undefined : GrpcStatus.checkHead(200, status.metadata, status.code, where)
+              return listener.onEnd(
+                unfit !== undefined
+                  ? Exit.fail(unfit)
+                  : SubchannelCall.isMidMessage(handle)
+                    ? Exit.fail(new Internal({ message: "the answer ended within a message", ...where }))
+                    : headersFit && trailersFit
+                      ? Exit.void
+                      : Exit.fail(MetadataLimit.tooLarge(settings.maxMetadataSize, where))
+              )
+            }
+            if (GrpcStatus.isTooManyPings(status, answered, !channel.isReady())) {
+              keepalive.onTooManyPings()
+              const message = `the connection to ${peer} was lost: too_many_pings`
+              return listener.onEnd(Exit.fail(new Unavailable({ message, ...where })))
+            }
+            listener.onEnd(
+              Exit.fail(
+                GrpcStatus.fromStatus(status, where, answered, trailers, SubchannelCall.isConnectionLost(handle))
+              )
+            )
+          })
+      })
+      return handle
+    }
+
+    const unary: Connection["unary"] = (method, request, call) => {
+      const where = { method: method.path, peer }
+      return Effect.async((resume) => {
+        const bytes = Either.flatMap(check(call, where), () =>
+          Codec.encode(method.input, request, settings.maxSendMessageSize, where, boundary)
+        )
+        if (Either.isLeft(bytes)) {
+          return resume(Effect.fail(bytes.left))
+        }
+        let reply: Uint8Array | undefined
+        const handle = open(method.path, call, {
+          onMessage: (message) => {
+            if (reply !== undefined) {
+              handle.cancelWithStatus(Grpc.status.UNIMPLEMENTED, `${method.path} answered with more than one message`)
+              return
+            }
+            reply = message
+            handle.startRead()
+          },
+          onEnd: (exit) =>
+            resume(
+              Exit.isFailure(exit)
+                ? Effect.failCause(exit.cause)
+                : reply === undefined
+                  ? Effect.fail(new Unimplemented({ message: `${method.path} answered without a message`, ...where }))
+                  : Codec.decode(method.output, reply, settings, where, boundary)
+            )
+        })
+        handle.startRead()
+        handle.sendMessageWithContext({}, GrpcMetadata.asBuffer(bytes.right))
+        handle.halfClose()
+        return Effect.sync(() => Cancellation.cancel(handle, "the caller was interrupted"))
+      })
+    }
+
+    const stream = <I, O, II, OO, E>(
+      method: Method.Method<I, O, Method.Shape, II, OO>,
+      requests: Stream.Stream<II, E>,
+      call: OutgoingCall
+    ): Stream.Stream<O, CallError | E> =>
+      Stream.unwrapScoped(
+        Effect.gen(function* () {
+          const where = { method: method.path, peer }
+          yield* Effect.suspend(() => check(call, where))
+          const inbox = Inbox.make<CallError | E>(() => handle.startRead())
+          const handle: Call = yield* Effect.acquireRelease(
+            Effect.sync(() => {
+              const handle = open(method.path, call, { onMessage: inbox.push, onEnd: inbox.end })
+              Cancellation.resetOnly(handle)
+              return handle
+            }),
+            (handle) => Effect.sync(() => Cancellation.cancel(handle, "the caller stopped the stream"))
+          )
+          const send = (request: II) =>
+            Effect.flatMap(Codec.encode(method.input, request, settings.maxSendMessageSize, where, boundary), (bytes) =>
+              Effect.async<void>((resume) => {
+                handle.sendMessageWithContext({ callback: () => resume(Effect.void) }, GrpcMetadata.asBuffer(bytes))
+              })
+            )
+          yield* Stream.runForEach(requests, send).pipe(
+            Effect.matchCauseEffect({
+              onFailure: (cause) =>
+                Effect.sync(() => {
+                  inbox.end(Exit.failCause(cause))
+                  Cancellation.cancel(handle, "the request stream failed")
+                }),
+              onSuccess: () => Effect.sync(() => handle.halfClose())
+            }),
+            Effect.forkScoped
+          )
+          return Stream.mapEffect(inbox.stream, (bytes) =>
+            Codec.decode(method.output, bytes, settings, where, boundary)
+          )
+        })
+      )
+
+    return {
+      connection: { unary, stream },
+      isLost: () => isLost || !channel.isReady(),
+      lost: Deferred.await(lost),
+      stalled: progress.stalled,
+      hasServed: progress.hasServed,
+      ended: Deferred.await(ended),
+      leave
+    }
+  })
+
+/** Connects to a target, and runs calls on the connection, or on the one that replaces it. */
+export const connect = (
+  settings: Settings,
+  credentials: Credentials.CredentialsService,
+  boundary: Boundary,
+  reverification: Reverification,
+  target: Peer.Target
+): Effect.Effect<Reconnected.Reconnected<Reconnected.Live>, never, Scope.Scope> =>
+  Reconnected.make(
+    connectOnce(settings, credentials, boundary, reverification, target, makeKeepalive(settings)),
+    { initial: settings.initialReconnectBackoff, max: settings.maxReconnectBackoff },
+    Peer.formatTarget(target)
+  )
+
+interface Listener {
+  readonly onMessage: (bytes: Uint8Array) => void
+  readonly onEnd: (exit: Exit.Exit<void, CallError>) => void
+}

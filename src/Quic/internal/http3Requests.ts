@@ -1,0 +1,329 @@
+/** The request streams of an HTTP/3 connection, of both ends. */
+
+import { codes, type Http3Code, Http3Violation, onStream } from "../../protocol/http3/Http3Error.js"
+import * as IdTable from "../../protocol/IdTable.js"
+import type { Connection, StreamEvents } from "../engine/QuicEngine.js"
+
+/** What hears of request streams, each with what it was opened or taken for. */
+export interface RequestEvents<Owner> {
+  /** Takes what comes, the end with `fin`; a view. Throws a `Http3Violation` where that breaks the rules. */
+  readonly onBytes: (bytes: Buffer, fin: boolean, owner: Owner) => void
+  /** The peer has broken off what it sends. */
+  readonly onReset: (code: number, owner: Owner) => void
+  /** The peer does not read on. */
+  readonly onStopped: (code: number, owner: Owner) => void
+  /** What came breaks the rules; the stream is over. */
+  readonly onViolation: (violation: Http3Violation, owner: Owner) => void
+  /** A datagram of this request (RFC 9297); a view. */
+  readonly onDatagram?: ((payload: Buffer, owner: Owner) => void) | undefined
+  /** The connection has ended before the stream. */
+  readonly onLost: (why: string, owner: Owner) => void
+  /** Nothing is read or written any more. */
+  readonly onSettled?: ((owner: Owner) => void) | undefined
+}
+
+export interface Options {
+  /** Requests of the peer that are taken at a time; further ones wait, unread. */
+  readonly maxTaken: number
+  /** How much of a stream to read at a time; undefined for all that there is room for. */
+  readonly readBytes: () => number | undefined
+  /** Takes a request of the peer. */
+  readonly onTaken: (id: number) => void
+  /** No request is open any more. */
+  readonly onIdle: () => void
+  /** Whether the peer may break off another request; if not, the connection is over. */
+  readonly mayBreakOff: () => boolean
+  /** What came breaks the rules for all of the connection. */
+  readonly onViolation: (violation: Http3Violation) => void
+  /** Something else was thrown, which has ended one request. */
+  readonly onThrown: (cause: unknown) => void
+}
+
+/** What is said of a stream that is over has no effect. */
+export interface Http3Requests {
+  /** What hears of the streams. */
+  readonly events: StreamEvents
+  readonly add: <Owner>(id: number, events: RequestEvents<Owner>, owner: Owner) => void
+  /** The peer has opened a stream. */
+  readonly arrive: (id: number) => void
+  /** Rejects those that the peer has opened and that have not been taken. */
+  readonly rejectWaiting: () => void
+  /** Writes; `sent` is called when there is room for more, and never where this direction is over. */
+  readonly write: (id: number, bytes: Buffer, fin: boolean, sent?: () => void) => void
+  /** Reads no more until it is resumed, so that the peer has to wait. */
+  readonly pause: (id: number) => void
+  readonly resume: (id: number) => void
+  /** Wants nothing more from the peer. */
+  readonly stop: (id: number, code: Http3Code) => void
+  /** Breaks both directions off. */
+  readonly cancel: (id: number, code: Http3Code) => void
+  /** Breaks a stream off because too much is unread. */
+  readonly onOverflow: (id: number) => void
+  /** Tells of a datagram; for a stream that is over, or has not come yet, it is dropped (RFC 9297, section 2.1). */
+  readonly onDatagram: (id: number, payload: Buffer) => void
+  /** Those that are open. */
+  readonly size: () => number
+  /** The connection has ended. */
+  readonly lose: (why: string) => void
+}
+
+/** A request stream that is open. */
+interface Request {
+  readonly id: number
+  readonly events: RequestEvents<unknown>
+  readonly owner: unknown
+  isPaused: boolean
+  isRead: boolean
+  isWritten: boolean
+  /** Who waits for room. */
+  sent: ReadonlyArray<() => void>
+}
+
+const noWaiting: Request["sent"] = []
+
+/** Breaks off a request that was not taken: nothing of it was processed (RFC 9114, section 4.1.1). */
+export const reject = (quic: Connection, id: number): void => {
+  quic.reset(id, codes.H3_REQUEST_REJECTED)
+  quic.stop(id, codes.H3_REQUEST_REJECTED)
+  quic.release(id)
+}
+
+export const make = (
+  quic: Connection,
+  { maxTaken, mayBreakOff, onIdle, onTaken, onThrown, onViolation, readBytes }: Options
+): Http3Requests => {
+  const requests = IdTable.make<Request>()
+  /** Requests of the peer that wait until others are over. */
+  const held: Array<number> = []
+
+  const add = <Owner>(id: number, events: RequestEvents<Owner>, owner: Owner) => {
+    requests.add(id, {
+      id,
+      // They are called with this owner alone.
+      events: events as RequestEvents<unknown>,
+      owner,
+      isPaused: false,
+      isRead: false,
+      isWritten: false,
+      sent: noWaiting
+    })
+  }
+
+  const readLater = (id: number) => {
+    // What is being read stands in a buffer that is used for all streams.
+    queueMicrotask(() => read(id))
+  }
+
+  const settle = ({ events, id, isRead, isWritten, owner }: Request) => {
+    if (isRead && isWritten && requests.remove(id) !== undefined) {
+      quic.release(id)
+      events.onSettled?.(owner)
+      const next = held.shift()
+      if (next !== undefined) {
+        quic.watch(next, false)
+        onTaken(next)
+        readLater(next)
+      } else if (requests.size() === 0) {
+        onIdle()
+      }
+    }
+  }
+
+  /** Ends one request for what was thrown where its events are told. */
+  const fail = (request: Request, cause: unknown) => {
+    onThrown(cause)
+    try {
+      cancel(request.id, "H3_INTERNAL_ERROR")
+      request.events.onViolation(new Http3Violation("stream", "H3_INTERNAL_ERROR", "internal error"), request.owner)
+    } catch (again) {
+      onThrown(again)
+    }
+  }
+
+  const read = (id: number) => {
+    const request = requests.get(id)
+    if (request !== undefined) {
+      try {
+        readAll(request)
+      } catch (cause) {
+        fail(request, cause)
+      }
+    }
+  }
+
+  const readAll = (request: Request) => {
+    const { id } = request
+    const { events, owner } = request
+    while (!request.isPaused && !request.isRead) {
+      const got = quic.read(id, readBytes())
+      if (got === undefined) {
+        return
+      }
+      if (got._tag === "Reset") {
+        request.isRead = true
+        if (mayBreakOff()) {
+          events.onReset(got.code, owner)
+        }
+        return settle(request)
+      }
+      request.isRead = got.fin
+      try {
+        events.onBytes(got.bytes, got.fin, owner)
+      } catch (error) {
+        if (!(error instanceof Http3Violation)) {
+          throw error
+        }
+        if (error.scope === "connection") {
+          return onViolation(error)
+        }
+        cancel(id, error.code)
+        return events.onViolation(error, owner)
+      }
+      if (got.fin) {
+        return settle(request)
+      }
+    }
+  }
+
+  const wake = (id: number) => {
+    const request = requests.get(id)
+    if (request !== undefined) {
+      const waiting = request.sent
+      request.sent = noWaiting
+      try {
+        for (const each of waiting) {
+          each()
+        }
+      } catch (cause) {
+        fail(request, cause)
+      }
+    }
+  }
+
+  const onStopped = (code: number, id: number) => {
+    const request = requests.get(id)
+    if (request === undefined) {
+      const at = held.indexOf(id)
+      if (at >= 0 && mayBreakOff()) {
+        held.splice(at, 1)
+        quic.stop(id, codes.H3_REQUEST_CANCELLED)
+        quic.release(id)
+      }
+    } else if (!request.isWritten) {
+      request.isWritten = true
+      try {
+        if (mayBreakOff()) {
+          request.events.onStopped(code, request.owner)
+        }
+        settle(request)
+      } catch (cause) {
+        fail(request, cause)
+      }
+    }
+  }
+
+  const onOverflow = (id: number) => {
+    const request = requests.get(id)
+    const at = request === undefined ? held.indexOf(id) : -1
+    if (at >= 0) {
+      held.splice(at, 1)
+      reject(quic, id)
+    } else if (request !== undefined) {
+      cancel(id, "H3_EXCESSIVE_LOAD")
+      request.events.onViolation(onStream("H3_EXCESSIVE_LOAD", "more content than is read in time"), request.owner)
+    }
+  }
+
+  const write = (id: number, bytes: Buffer, fin: boolean, sent?: () => void) => {
+    const request = requests.get(id)
+    if (request === undefined || request.isWritten) {
+      return
+    }
+    request.isWritten = fin
+    if (quic.write(id, bytes, fin)) {
+      sent?.()
+    } else if (sent !== undefined) {
+      request.sent = [...request.sent, sent]
+    }
+    if (fin) {
+      settle(request)
+    }
+  }
+
+  const stop = (id: number, code: Http3Code) => {
+    const request = requests.get(id)
+    if (request !== undefined) {
+      if (!request.isRead) {
+        request.isRead = true
+        quic.stop(id, codes[code])
+      }
+      settle(request)
+    }
+  }
+
+  const cancel = (id: number, code: Http3Code) => {
+    const request = requests.get(id)
+    if (request !== undefined && !request.isWritten) {
+      request.isWritten = true
+      quic.reset(id, codes[code])
+    }
+    stop(id, code)
+  }
+
+  return {
+    events: { onReadable: read, onDrain: wake, onStopped },
+    add,
+    arrive: (id) => {
+      if (requests.size() < maxTaken) {
+        onTaken(id)
+      } else {
+        held.push(id)
+        // The engine knows the stream when this is over.
+        queueMicrotask(() => quic.watch(id, true))
+      }
+    },
+    rejectWaiting: () => {
+      for (const id of held.splice(0)) {
+        reject(quic, id)
+      }
+    },
+    write,
+    pause: (id) => {
+      const request = requests.get(id)
+      if (request !== undefined) {
+        request.isPaused = true
+      }
+    },
+    resume: (id) => {
+      const request = requests.get(id)
+      if (request?.isPaused === true) {
+        request.isPaused = false
+        readLater(id)
+      }
+    },
+    stop,
+    cancel,
+    onOverflow,
+    onDatagram: (id, payload) => {
+      const request = requests.get(id)
+      try {
+        request?.events.onDatagram?.(payload, request.owner)
+      } catch (cause) {
+        onThrown(cause)
+      }
+    },
+    size: () => requests.size() + held.length,
+    lose: (why) => {
+      const open = requests.entries()
+      requests.clear()
+      held.length = 0
+      for (const [, { events, owner }] of open) {
+        try {
+          events.onLost(why, owner)
+        } catch (cause) {
+          onThrown(cause)
+        }
+      }
+    }
+  }
+}

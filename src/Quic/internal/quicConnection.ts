@@ -1,0 +1,265 @@
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as FiberId from "effect/FiberId"
+import { constVoid } from "effect/Function"
+import * as Deadlines from "../../Calls/Deadlines.js"
+import * as Turnstile from "../../Calls/StreamQuota.js"
+import type { Account, MemoryBudget } from "../../Connections/MemoryBudget.js"
+import * as Progress from "../../Connections/Progress.js"
+import { type Http3Code, onStream } from "../../protocol/http3/Http3Error.js"
+import type { RequestHead } from "../../protocol/http3/Http3Fields.js"
+import * as Http3Message from "../../protocol/http3/Http3Message.js"
+import * as Http3Sections from "../../protocol/http3/Http3Sections.js"
+import * as Varint from "../../protocol/quic/Varint.js"
+import type { CallConnection } from "../../Transport/Call.js"
+import type { Connection } from "../../Transport/Connection.js"
+import type { Boundary, Door } from "../../Transport/internal/boundary.js"
+import type { Peer } from "../../Transport/Peer.js"
+import type * as QuicEngine from "../engine/QuicEngine.js"
+import type { Settings } from "../QuicOptions.js"
+import * as Http3Session from "./http3Session.js"
+import type { Body } from "./quicIncoming.js"
+import { type Link, maxFieldSectionSize } from "./quicLink.js"
+import * as QuicOutgoing from "./quicOutgoing.js"
+import * as QuicReceiving from "./quicReceiving.js"
+import * as QuicSending from "./quicSending.js"
+
+/** Answers the requests of the peer whose heads have come. */
+export type Serve = (head: RequestHead, id: number) => Body
+
+/** A request of the peer. */
+interface Request {
+  readonly id: number
+  body: Body | undefined
+}
+
+/** A connection whose peer may still have to be verified. */
+export interface QuicConnection {
+  readonly quic: QuicEngine.Connection
+  /** Completes when the handshake is over on this side; fails with the end of the connection. */
+  readonly established: Effect.Effect<void, QuicEngine.Close>
+  /** The peer is who it should be: hears what it says, and speaks. */
+  readonly accept: (peer: Peer) => Accepted
+  readonly ended: Effect.Effect<QuicEngine.Close>
+  /** What the engine tells goes here. */
+  readonly events: QuicEngine.Events
+}
+
+/** A live connection, and the calls on it. */
+export interface Accepted {
+  readonly link: Link
+  /** The calls that this end opens. */
+  readonly connection: Connection
+  /** What the handlers of the other end's calls know it by. */
+  readonly callConnection: CallConnection
+  /** Completes when the other end has accepted this one; fails with the end of the connection. */
+  readonly ready: Effect.Effect<void, QuicEngine.Close>
+  /** Completes when the other end takes no more calls. */
+  readonly lost: Effect.Effect<void>
+  readonly isLost: () => boolean
+  /** Completes when this end's calls only time out, each time that this is seen anew. */
+  readonly stalled: Effect.Effect<void>
+  /** Completes when so much has come that was no content that this connection should be replaced. */
+  readonly worn: Effect.Effect<void>
+  /** Whether a call has been answered here. */
+  readonly hasServed: () => boolean
+  /** Begins no more calls, and closes when those in flight have ended. */
+  readonly leave: () => void
+  readonly ended: Effect.Effect<QuicEngine.Close>
+  /** Takes no more calls, or only asks the other end to begin none, and lets those in flight end. */
+  readonly goaway: (isNotice: boolean) => void
+  /** Whether calls are in flight, or bytes under way. */
+  readonly isBusy: () => boolean
+  /** Cancels this end's calls. */
+  readonly cancelAll: () => void
+  readonly close: (code: Http3Code, text: string) => void
+}
+
+export const make = (
+  quic: QuicEngine.Connection,
+  role: "client" | "server",
+  name: string,
+  settings: Settings,
+  makeServe: (link: Link) => Serve,
+  boundary: Boundary,
+  budget?: MemoryBudget
+): QuicConnection => {
+  const established = Deferred.unsafeMake<void, QuicEngine.Close>(FiberId.none)
+  const ready = Deferred.unsafeMake<void, QuicEngine.Close>(FiberId.none)
+  const lost = Deferred.unsafeMake<void>(FiberId.none)
+  const worn = Deferred.unsafeMake<void>(FiberId.none)
+  const ended = Deferred.unsafeMake<QuicEngine.Close>(FiberId.none)
+  /** What the messages of the peer cost. */
+  const kept = QuicReceiving.makeKept()
+  /** What the listener knows of that. */
+  let share: Account | undefined
+  let isReady = false
+  let isLost = false
+  let accepted: { readonly link: Link; readonly outgoing: QuicOutgoing.Outgoing; readonly serve: Serve } | undefined
+
+  const lose = () => {
+    isLost = true
+    Deferred.unsafeDone(lost, Effect.void)
+  }
+
+  const requests = Http3Message.requests<Request>(
+    {
+      onHead: (head, request) => {
+        request.body = accepted?.serve(head, request.id)
+      },
+      onData: (chunk, { body }) => body?.onData(chunk),
+      onTrailers: constVoid,
+      onEnd: ({ body }) => body?.onEnd(),
+      onUseless: () => session.useless()
+    },
+    { maxFieldSectionSize: maxFieldSectionSize(settings), known: Http3Sections.make() }
+  )
+
+  /** Counts a field section that has begun and not ended; tells whether it is one of several. */
+  const count = (message: Http3Message.Message<Request>, size: number): boolean => {
+    kept.unfinished += size - message.counted
+    message.counted = size
+    return size > 0 && kept.unfinished > size
+  }
+
+  const onGone = (_: unknown, { owner: { body, id } }: Http3Message.Message<Request>) => {
+    session.cancel(id, "H3_REQUEST_CANCELLED")
+    body?.onGone()
+  }
+
+  const session = Http3Session.make(
+    quic,
+    {
+      role,
+      maxFieldSectionSize: maxFieldSectionSize(settings),
+      datagrams: settings.maxDatagrams > 0,
+      maxRequests: settings.maxConcurrentStreams,
+      readBytes: () => QuicReceiving.readBytes(kept, settings.connectionWindow),
+      maxRequestRate: settings.maxCallRate,
+      maxResetRate: settings.maxCancelRate,
+      maxUselessRate: settings.maxUselessRate,
+      onThrown: (cause) => boundary.caught("engine", name, cause)
+    },
+    {
+      onEstablished: () => Deferred.unsafeDone(established, Effect.void),
+      onReady: () => {
+        isReady = true
+        Deferred.unsafeDone(ready, Effect.void)
+        closeWhenIdle()
+      },
+      onRequest: (id) => Http3Message.make(requests, { id, body: undefined }),
+      requests: {
+        onBytes: (bytes, fin, message) => {
+          Http3Message.receive(bytes, fin, message)
+          if (count(message, Http3Message.unfinishedSize(message)) && kept.unfinished > settings.connectionWindow) {
+            throw onStream("H3_EXCESSIVE_LOAD", "the unfinished field sections of the connection are more than allowed")
+          }
+        },
+        onSettled: (message) => void count(message, 0),
+        onDatagram: (payload, { owner }) => owner.body?.onDatagram?.(payload),
+        onReset: onGone,
+        onStopped: onGone,
+        onViolation: onGone,
+        onLost: onGone
+      },
+      onGoaway: (id) => {
+        lose()
+        accepted?.outgoing.onGoaway(id)
+        closeWhenIdle()
+      },
+      onWorn: () => {
+        Deferred.unsafeDone(worn, Effect.void)
+        if (role === "client") {
+          leave()
+        }
+      },
+      onAvailable: () => accepted?.link.turnstile.turn(),
+      onIdle: () => closeWhenIdle(),
+      kept: () => kept.unread,
+      onTurn: () => {
+        accepted?.link.sending.advance()
+        accepted?.link.account()
+      },
+      onClosed: (close) => {
+        share?.close()
+        lose()
+        Deferred.unsafeDone(established, Effect.fail(close))
+        Deferred.unsafeDone(ready, Effect.fail(close))
+        Deferred.unsafeDone(ended, Effect.succeed(close))
+        accepted?.link.turnstile.turn()
+        accepted?.link.deadlines.stop()
+      }
+    }
+  )
+
+  /** The peer goes away and has answered all: who opened the connection closes it, so that nothing is lost on the way. */
+  const closeWhenIdle = () => {
+    if (role === "client" && isReady && isLost && session.size() === 0) {
+      session.close("H3_NO_ERROR", "")
+    }
+  }
+
+  const leave = () => {
+    lose()
+    closeWhenIdle()
+  }
+
+  return {
+    quic,
+    established: Deferred.await(established),
+    ended: Deferred.await(ended),
+    events: session.events,
+    accept: (peer) => {
+      const connection: CallConnection = { peer }
+      const fail = (door: Door, cause: unknown) => {
+        boundary.caught(door, name, cause)
+        session.close("H3_INTERNAL_ERROR", "internal error")
+      }
+      const writer = Varint.makeWriter()
+      const sending = QuicSending.make({ session, settings, writer })
+      const deadlines = Deadlines.make((cause) => fail("timer", cause))
+      const link: Link = {
+        settings,
+        session,
+        kept,
+        account: () => share?.set(kept.unread + kept.unfinished + quic.unread() + sending.unsent()),
+        sending,
+        turnstile: Turnstile.make(session.mayOpen, session.isClosed, deadlines, (cause) =>
+          boundary.caught("engine", name, cause)
+        ),
+        deadlines,
+        progress: Progress.make(),
+        writer,
+        peer,
+        connection,
+        name,
+        boundary,
+        onThrown: (cause) => fail("engine", cause)
+      }
+      const outgoing = QuicOutgoing.make(link)
+      accepted = { link, outgoing, serve: makeServe(link) }
+      share = budget?.open(() =>
+        session.close("H3_EXCESSIVE_LOAD", "the listener keeps more than it may, and most of it for this connection")
+      )
+      session.begin()
+      quic.accept()
+      return {
+        link,
+        connection: outgoing.connection,
+        callConnection: connection,
+        ready: Deferred.await(ready),
+        lost: Deferred.await(lost),
+        isLost: () => isLost,
+        stalled: link.progress.stalled,
+        hasServed: link.progress.hasServed,
+        worn: Deferred.await(worn),
+        leave,
+        ended: Deferred.await(ended),
+        goaway: session.goaway,
+        isBusy: () => session.size() > 0 || !quic.isFlushed(),
+        cancelAll: outgoing.cancelAll,
+        close: session.close
+      }
+    }
+  }
+}

@@ -1,0 +1,79 @@
+import * as Either from "effect/Either"
+import * as Inbox from "../../Calls/Inbox.js"
+import * as GrpcMessage from "../../protocol/grpc/GrpcMessage.js"
+import * as Frames from "../../protocol/http3/Http3Frames.js"
+import type * as Varint from "../../protocol/quic/Varint.js"
+import type { Link } from "./quicLink.js"
+import type { Inbound } from "./quicReceiving.js"
+import * as QuicReceiving from "./quicReceiving.js"
+
+/** Larger messages are sent from where they lie. */
+const copied = 4096
+
+/** Bytes of messages that wait for a reader before the peer has to wait. */
+const maxWaiting = 64 * 1024
+
+/** Whether a message is written whole. */
+export const isSmall = (message: Uint8Array): boolean => message.length <= copied
+
+/** Writes a DATA frame with a message; gives the message where it has to be sent behind what was written. */
+export const write = (writer: Varint.Writer, message: Uint8Array): Buffer | undefined => {
+  const size = GrpcMessage.prefixSize + message.length
+  const isCopied = isSmall(message)
+  Frames.writeDataHead(writer, size, isCopied ? size : GrpcMessage.prefixSize)
+  writer.at = GrpcMessage.writePrefix(writer.buffer, writer.at, message.length)
+  if (isCopied) {
+    writer.buffer.set(message, writer.at)
+    writer.at += message.length
+    return undefined
+  }
+  return Buffer.from(message.buffer, message.byteOffset, message.length)
+}
+
+/** The most messages that are taken at a time: what a reader has taken no longer counts. */
+const maxTaken = 256
+
+/** The messages of a stream on their way to a reader, no more of them than it has room for. */
+export const makeInbox = <E>(
+  { account, kept, session, settings }: Pick<Link, "account" | "kept" | "session" | "settings">,
+  inbound: Inbound,
+  stream: () => number | undefined
+): Inbox.Inbox<Uint8Array, Uint8Array, E> => {
+  const resume = () => {
+    const id = stream()
+    const isRoom = inbound.unread <= maxWaiting && kept.unread <= settings.connectionWindow
+    // A reader that waits for more is given some, whatever others leave unread.
+    if (inbound.isPaused && id !== undefined && (isRoom || inbound.unread === 0)) {
+      inbound.isPaused = false
+      inbound.since = performance.now()
+      session.resume(id)
+    }
+  }
+  const inbox = Inbox.make<Uint8Array, Uint8Array, E>({
+    decode: Either.right,
+    maxTaken,
+    onTaken: (taken) => {
+      let cost = 0
+      for (const message of taken) {
+        cost += message.length + QuicReceiving.messageOverhead
+      }
+      QuicReceiving.giveBack(kept, inbound, Math.min(cost, inbound.unread))
+      account()
+      resume()
+    }
+  })
+  return {
+    ...inbox,
+    push: (message) => {
+      QuicReceiving.hold(kept, inbound, message.length)
+      if (inbound.unread > maxWaiting || kept.unread > settings.connectionWindow) {
+        const id = stream()
+        if (id !== undefined) {
+          inbound.isPaused = true
+          session.pause(id)
+        }
+      }
+      inbox.push(message)
+    }
+  }
+}

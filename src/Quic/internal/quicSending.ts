@@ -1,0 +1,161 @@
+/**
+ * The messages of calls on their way out. Large ones begin only while those that have begun fit the budget that the peer
+ * has for unfinished ones; and answers that the peer does not read wait with their handlers.
+ */
+
+import * as IdTable from "../../protocol/IdTable.js"
+import * as Varint from "../../protocol/quic/Varint.js"
+import * as Beginning from "../../protocol/ReassemblyBudget.js"
+import type { Link } from "./quicLink.js"
+import * as QuicMessages from "./quicMessages.js"
+
+/**
+ * Sizes of large messages that have begun together. Half of the `connectionWindow` that a peer has by default, which no
+ * setting of HTTP/3 tells: those of which the last packets are lost are finished here and not there.
+ */
+const maxBegun = 4 * 1024 * 1024
+
+/** Messages of this size count; of smaller ones a hundred calls fit the other half. */
+const largeMessage = 32 * 1024
+
+export interface Sending {
+  /**
+   * Sends a message behind what was written to the link's writer. `sent` is called when all of it has been handed on, at
+   * once where there is room, and never where the call ends before. One at a time on each stream.
+   */
+  readonly send: (id: number, message: Uint8Array, fin: boolean, sent: () => void) => void
+  /** Whether a large message of a stream has begun, so that nothing else can be said on it before that has left. */
+  readonly isMidMessage: (id: number) => boolean
+  /** The call is over: what waits is dropped. */
+  readonly forget: (id: number) => void
+  /** Whether more is unsent than may be, so that further answers wait. */
+  readonly isFull: () => boolean
+  /** Calls `again` when that is over; one for each stream. */
+  readonly wait: (id: number, again: () => void) => void
+  /** Goes on with what waits, as far as there is room. */
+  readonly advance: () => void
+  readonly unsent: () => number
+}
+
+interface Outgoing {
+  readonly id: number
+  readonly message: Uint8Array
+  readonly fin: boolean
+  readonly sent: () => void
+  hasBegun: boolean
+}
+
+export const make = ({ session, settings, writer }: Pick<Link, "session" | "settings" | "writer">): Sending => {
+  const beginning = Beginning.make<Outgoing>()
+  const large = IdTable.make<Outgoing>()
+  /** Those that have not begun, in the order in which they came. */
+  const queue: Array<Outgoing> = []
+  let queued = 0
+  const waiting = new Map<number, () => void>()
+  const own = Varint.makeWriter()
+  let isAdvancing = false
+
+  const unsent = () => session.quic.unsent() + queued
+  const isFull = () => unsent() > settings.maxUnsentBytes
+
+  const write = (to: Varint.Writer, id: number, message: Uint8Array, fin: boolean, sent: () => void) => {
+    const rest = QuicMessages.write(to, message)
+    if (rest === undefined) {
+      session.write(id, Varint.take(to), fin, sent)
+    } else {
+      session.write(id, Varint.take(to), false)
+      session.write(id, rest, fin, sent)
+    }
+  }
+
+  const mayBegin = (outgoing: Outgoing) => Beginning.mayBegin(beginning, outgoing, outgoing.message.length, maxBegun)
+
+  const begin = (outgoing: Outgoing) => {
+    const { fin, id, message, sent } = outgoing
+    outgoing.hasBegun = true
+    Beginning.begin(beginning, message.length)
+    Beginning.leave(beginning, outgoing)
+    write(own, id, message, fin, () => {
+      if (large.get(id) === outgoing) {
+        end(outgoing)
+        sent()
+        beginQueued()
+      }
+    })
+  }
+
+  const end = ({ hasBegun, id, message }: Outgoing) => {
+    large.remove(id)
+    if (hasBegun) {
+      Beginning.end(beginning, message.length)
+    }
+  }
+
+  const beginQueued = () => {
+    if (isAdvancing) {
+      return
+    }
+    isAdvancing = true
+    for (let [first] = queue; first !== undefined && mayBegin(first); [first] = queue) {
+      queue.shift()
+      queued -= first.message.length
+      begin(first)
+    }
+    isAdvancing = false
+  }
+
+  return {
+    send: (id, message, fin, sent) => {
+      if (message.length < largeMessage) {
+        return write(writer, id, message, fin, sent)
+      }
+      const before = Varint.take(writer)
+      if (before.length > 0) {
+        session.write(id, before, false)
+      }
+      const outgoing: Outgoing = { id, message, fin, sent, hasBegun: false }
+      large.add(id, outgoing)
+      if (mayBegin(outgoing)) {
+        begin(outgoing)
+      } else {
+        queue.push(outgoing)
+        queued += message.length
+      }
+    },
+    isMidMessage: (id) => large.get(id)?.hasBegun === true,
+    forget: (id) => {
+      if (waiting.size > 0) {
+        waiting.delete(id)
+      }
+      const outgoing = large.get(id)
+      if (outgoing === undefined) {
+        return
+      }
+      end(outgoing)
+      if (!outgoing.hasBegun) {
+        Beginning.leave(beginning, outgoing)
+        queue.splice(queue.indexOf(outgoing), 1)
+        queued -= outgoing.message.length
+      }
+      beginQueued()
+    },
+    isFull,
+    wait: (id, again) => {
+      waiting.set(id, again)
+    },
+    advance: () => {
+      beginQueued()
+      if (waiting.size === 0) {
+        return
+      }
+      for (const [id, again] of waiting) {
+        if (isFull()) {
+          return
+        }
+        waiting.delete(id)
+        again()
+      }
+    },
+    unsent
+  }
+}

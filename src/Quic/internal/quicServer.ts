@@ -1,0 +1,320 @@
+import { promises as Dns } from "node:dns"
+import * as Net from "node:net"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
+import * as LogLevel from "effect/LogLevel"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as InFlight from "../../Calls/HandlerFibers.js"
+import * as Renew from "../../Connections/CredentialRotation.js"
+import * as MemoryBudget from "../../Connections/MemoryBudget.js"
+import type { CredentialsService, Tls } from "../../Credentials/Credentials.js"
+import * as Admission from "../../Handshake/Admission.js"
+import * as PeerVerification from "../../Handshake/PeerVerification.js"
+import * as Reverification from "../../Handshake/Reverification.js"
+import * as Age from "../../Transport/internal/age.js"
+import * as Bind from "../../Transport/internal/bind.js"
+import * as Boundary from "../../Transport/internal/boundary.js"
+import * as Count from "../../Transport/internal/gauge.js"
+import * as Peer from "../../Transport/Peer.js"
+import type * as Route from "../../Transport/Route.js"
+import type { BindError, HandshakeFailed } from "../../Transport/TransportError.js"
+import * as TransportMetrics from "../../Transport/TransportMetrics.js"
+import type { ListenOptions } from "../../Transport.js"
+import * as QuicEngine from "../engine/QuicEngine.js"
+import type { Settings } from "../QuicOptions.js"
+import * as DatagramChannel from "./datagramChannel.js"
+import * as Http3Server from "./http3Server.js"
+import * as Http3Session from "./http3Session.js"
+import * as QuicClient from "./quicClient.js"
+import * as QuicConnection from "./quicConnection.js"
+import * as QuicIncoming from "./quicIncoming.js"
+import type { Link } from "./quicLink.js"
+
+/** How long the last answers may take to arrive after the handlers have ended. */
+const flushPeriod = Duration.seconds(1)
+
+/** Completes when none of the connections has calls, or bytes to send. */
+const idle = (connections: Iterable<QuicConnection.Accepted>) =>
+  Effect.repeat(
+    Effect.sync(() => [...connections].every((connection) => !connection.isBusy())),
+    { until: (done) => done, schedule: Schedule.spaced("5 millis") }
+  )
+
+/** A refusal by the engine itself says only little to the logs. */
+const isRefusal = (close: QuicEngine.Close): close is Extract<QuicEngine.Close, { readonly _tag: "Closed" }> =>
+  QuicClient.alertOf(close) !== undefined
+
+/** What answers requests that are no calls. */
+export interface Others {
+  readonly channels: DatagramChannel.Channels
+  readonly handler: () => Http3Server.Handler | undefined
+}
+
+/** Listens until the scope closes, and lets the calls in flight end before it does. */
+export const listen = (
+  engine: QuicEngine.QuicEngine,
+  settings: Settings,
+  credentials: CredentialsService,
+  reverification: Reverification.Reverification,
+  initial: Tls,
+  routes: ReadonlyMap<string, Route.Route>,
+  others: Others,
+  options: ListenOptions
+): Effect.Effect<Peer.Address, BindError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const where = Bind.address(options)
+    if (where.path !== undefined) {
+      return yield* Bind.error(options, "InvalidAddress", "QUIC does not run on unix sockets")
+    }
+    if (Option.isNone(initial.certificate)) {
+      return yield* Bind.error(
+        options,
+        "CredentialsRefused",
+        "a listener needs a certificate, and its credentials hold none"
+      )
+    }
+    const [host = where.host, ...otherHosts] =
+      Net.isIP(where.host) !== 0
+        ? [where.host]
+        : yield* Effect.tryPromise({
+            try: async () => (await Dns.lookup(where.host, { all: true })).map(({ address }) => address),
+            catch: (cause) => Bind.fromSystem(options, cause as NodeJS.ErrnoException)
+          })
+    const inFlight = yield* InFlight.make
+    const boundary = yield* Boundary.make
+    const budget = MemoryBudget.make(settings.maxBufferedBytes)
+    const admission = Admission.make(settings, boundary)
+    const authorize = Boundary.authorizer(boundary, options.authorize)
+    const clock = yield* Effect.clock
+    const run = yield* FiberSet.makeRuntime()
+    const connections = new Set<QuicConnection.Accepted>()
+    const asksCertificate = settings.clientCertificate === "require"
+    const connectionSettings = QuicClient.connectionSettings(settings)
+    const gracePeriod = options.gracePeriod ?? settings.gracePeriod
+    let material = initial
+
+    const use = (next: Tls) =>
+      Effect.try({
+        try: () => {
+          engine.check(QuicClient.tlsSettings(next, asksCertificate), connectionSettings)
+          material = next
+        },
+        catch: (cause) => `the QUIC engine can't use the credentials: ${String(cause)}`
+      })
+
+    yield* Effect.mapError(use(initial), (why) => Bind.error(options, "CredentialsRefused", why))
+    yield* credentials.changes.pipe(
+      Stream.filter((next) => next._tag === "Tls"),
+      Stream.runForEach((next) => Effect.catchAll(use(next), (why) => Effect.logError(`${why}; those before stay`))),
+      Effect.forkScoped
+    )
+
+    const onRefused = (address: string, source: string, error: HandshakeFailed) =>
+      Effect.sync(() => {
+        if (error.refusedBy === "local") {
+          admission.refused(source, 0)
+        }
+        Metric.tagged(TransportMetrics.handshakesRefused, "reason", error.reason).unsafeUpdate(1, [])
+        boundary.log(
+          LogLevel.Warning,
+          `refused ${error.reason}`,
+          `refused ${address}: ${Boundary.escapeText(error.message, 250)}`,
+          { reason: error.reason }
+        )
+      })
+
+    const verify = (shown: PeerVerification.Shown) =>
+      asksCertificate
+        ? Effect.asSome(PeerVerification.ofClient(shown, authorize))
+        : Effect.as(PeerVerification.unknownClient(shown, authorize), Option.none())
+
+    /** Asks the other end to make a new connection, and ends this one when its calls have, or have had their time. */
+    const replace = (connection: QuicConnection.Accepted, within: Duration.DurationInput) =>
+      Effect.gen(function* () {
+        connection.goaway(true)
+        yield* Effect.timeoutOption(connection.ended, within)
+        connection.close("H3_NO_ERROR", "")
+      })
+
+    const retire = (connection: QuicConnection.Accepted) =>
+      Effect.gen(function* () {
+        yield* Effect.raceFirst(Age.reached(settings.maxConnectionAge), connection.worn)
+        yield* replace(connection, gracePeriod)
+      })
+
+    /** A connection from its first packet to its end. */
+    const attend = ({ accept, ended, established, quic }: QuicConnection.QuicConnection, used: Tls) => {
+      const address = Peer.formatAddress(quic.remote)
+      const source = Admission.sourceOf(quic.remote.host)
+      const shown = () => ({ material: used, chain: quic.peerCertificates(), peer: address })
+      const refusedByEngine = (close: QuicEngine.Close) => {
+        const alert = QuicClient.alertOf(close)
+        if (close._tag === "Closed" && close.by === "local" && close.text === QuicEngine.tooMuch) {
+          return Effect.sync(() => {
+            admission.report("TooMuch", address)
+            admission.refused(source, Number.POSITIVE_INFINITY)
+          })
+        }
+        return alert === undefined || !isRefusal(close)
+          ? Effect.sync(() =>
+              boundary.log(
+                LogLevel.Debug,
+                "handshake not finished",
+                `${address} did not finish its handshake: ${Boundary.escapeText(Http3Session.describe(close), 150)}`
+              )
+            )
+          : onRefused(
+              address,
+              source,
+              close.by === "local"
+                ? PeerVerification.refusedHere(shown(), alert)
+                : PeerVerification.refusedThere(used, address, alert, close.text)
+            )
+      }
+      const talk = Effect.gen(function* () {
+        yield* established
+        const presented = shown()
+        const verified = yield* verify(presented)
+        admission.succeeded(source)
+        const accepted = accept({ address, identity: Option.map(verified, ({ identity }) => identity) })
+        const ending: Reverification.Ending = {
+          leave: () => accepted.goaway(true),
+          close: (error) => QuicClient.reject(quic, error)
+        }
+        const open = Option.match(verified, {
+          onNone: () => Reverification.unknownClient(used, address, authorize, ending),
+          onSome: ({ validUntil }) => Reverification.client({ ...presented, validUntil }, address, authorize, ending)
+        })
+        connections.add(accepted)
+        yield* Effect.ensuring(
+          Effect.scoped(
+            Effect.zipRight(
+              Reverification.whileOpen(reverification, Option.some(open)),
+              Effect.raceFirst(ended, retire(accepted))
+            )
+          ),
+          Effect.sync(() => connections.delete(accepted))
+        )
+      })
+      return Effect.matchEffect(talk, {
+        onFailure: (failure) =>
+          failure._tag === "HandshakeFailed"
+            ? Effect.zipRight(
+                Effect.sync(() => QuicClient.reject(quic, failure)),
+                onRefused(address, source, failure)
+              )
+            : refusedByEngine(failure),
+        onSuccess: () =>
+          Effect.map(ended, (close) => {
+            if (close._tag === "Closed" && close.by === "local" && close.text === QuicEngine.tooIdle) {
+              Metric.tagged(TransportMetrics.connectionsRejected, "reason", "TooMuch").unsafeUpdate(1, [])
+            }
+            if (close._tag === "Closed" && close.code !== 0 && close.code !== 0x100) {
+              const why = Boundary.escapeText(Http3Session.describe(close), 150)
+              boundary.log(
+                LogLevel.Warning,
+                `ended by ${close.by}`,
+                `the connection of ${address} ended: ${why} (${close.code})`
+              )
+            }
+          })
+      })
+    }
+
+    /** Requests that are answered and no calls. */
+    let answering = 0
+    const answered = () => {
+      answering -= 1
+    }
+
+    const makeServe = (link: Link): QuicConnection.Serve => {
+      const serveCall = QuicIncoming.make(link, { routes, inFlight, clock })
+      return (head, id) => {
+        if (QuicIncoming.isGrpc(head)) {
+          return serveCall(head, id)
+        }
+        if (DatagramChannel.isOpening(head) && link.session.maxDatagramSize(id) !== undefined) {
+          return others.channels.agree(link, id)
+        }
+        const handler = others.handler()
+        if (handler === undefined) {
+          return Http3Server.refuse(link, id, Http3Server.statusOfNone(head, routes.has(head.path ?? "")))
+        }
+        answering += 1
+        return Http3Server.serve(link, head, id, handler, answered)
+      }
+    }
+
+    const allAnswered = Effect.repeat(
+      Effect.sync(() => answering === 0),
+      { until: (done) => done, schedule: Schedule.spaced("5 millis") }
+    )
+
+    const drain = (listener: QuicEngine.Listener) =>
+      Effect.gen(function* () {
+        listener.refuse()
+        for (const connection of connections) {
+          connection.goaway(false)
+        }
+        const answered = Effect.timeoutOption(Effect.interruptible(allAnswered), gracePeriod)
+        yield* Effect.zip(inFlight.drain(gracePeriod), answered, { concurrent: true })
+        yield* Effect.timeoutOption(Effect.interruptible(idle(connections)), flushPeriod)
+        for (const connection of connections) {
+          connection.close("H3_NO_ERROR", "")
+        }
+        yield* Effect.promise(() => listener.close())
+      })
+
+    const renew = (within: Duration.Duration) =>
+      Effect.forEach(
+        [...connections],
+        (connection) =>
+          Effect.gen(function* () {
+            yield* Renew.pause(within)
+            yield* replace(connection, within)
+          }),
+        { concurrency: "unbounded", discard: true }
+      )
+
+    yield* Renew.onChange(credentials.changes, settings.rehandshakeWithin, renew)
+
+    const { local } = yield* Effect.acquireRelease(
+      Effect.tryPromise({
+        try: () =>
+          engine.listen({
+            local: { host, port: where.port },
+            otherHosts,
+            tls: () => QuicClient.tlsSettings(material, asksCertificate),
+            settings: connectionSettings,
+            maxConnections: settings.maxConnections,
+            admission,
+            maxTotalHandshakeBytes: settings.maxTotalHandshakeBytes,
+            onConnection: (quic) => {
+              const address = Peer.formatAddress(quic.remote)
+              const connection = QuicConnection.make(quic, "server", address, settings, makeServe, boundary, budget)
+              Count.add(TransportMetrics.connectionsAccepted, 1)
+              run(
+                Effect.ensuring(
+                  attend(connection, material),
+                  Effect.sync(() => Count.add(TransportMetrics.connectionsAccepted, -1))
+                )
+              )
+              return connection.events
+            },
+            onError: (error) => {
+              Boundary.count("socket")
+              boundary.log(LogLevel.Error, "UDP socket", `the UDP socket of a listener failed: ${String(error)}`)
+            },
+            onThrown: (door, remote, cause) => boundary.caught(door, Peer.formatAddress(remote), cause)
+          }),
+        catch: (cause) => Bind.fromSystem(options, cause as NodeJS.ErrnoException)
+      }),
+      drain
+    )
+    return { host: where.host, port: local.port }
+  })

@@ -1,0 +1,117 @@
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as Addresses from "../../Connections/Addresses.js"
+import * as Reconnected from "../../Connections/ReconnectingConnection.js"
+import type { Tls } from "../../Credentials/Credentials.js"
+import * as ServerName from "../../Credentials/ServerName.js"
+import * as Reverification from "../../Handshake/Reverification.js"
+import * as TlsHandshake from "../../Handshake/TlsHandshake.js"
+import * as Wire from "../../protocol/wire/Wire.js"
+import * as Peer from "../../Transport/Peer.js"
+import {
+  type DeadlineExceeded,
+  type HandshakeFailed,
+  HandshakeReason,
+  Unavailable
+} from "../../Transport/TransportError.js"
+import type { Settings } from "../TlsOptions.js"
+import * as TlsConnection from "./tlsConnection.js"
+import type * as TlsIncoming from "./tlsIncoming.js"
+
+type Failure = Unavailable | HandshakeFailed
+
+const isReason = (text: string): text is HandshakeReason => HandshakeReason.literals.some((reason) => reason === text)
+
+/** What the end of a connection means that the other end never accepted. */
+const refusal = (
+  { reason, text }: TlsConnection.End,
+  secured: TlsHandshake.SecureSocket,
+  hasCertificate: boolean,
+  peer: string
+): Failure => {
+  if (reason === "Refused" && isReason(text)) {
+    return secured.refusedWith(text)
+  }
+  if (reason === "Disconnected") {
+    return Option.getOrElse(Option.orElse<Failure, Failure>(secured.damage(), secured.refusal), () =>
+      secured.refusedWith(hasCertificate ? "Refused" : "CertificateRequired")
+    )
+  }
+  return new Unavailable({ message: `${peer} ended the connection: ${reason}`, peer, processed: "no" })
+}
+
+/** Connects to one address, and is done when the peer has accepted this end. */
+const connectTo = (
+  settings: Settings,
+  credentials: Effect.Effect<Tls>,
+  reverification: Reverification.Reverification,
+  target: Peer.Target,
+  server: TlsIncoming.Server,
+  to: Peer.Target
+): Effect.Effect<TlsConnection.TlsConnection, Failure, Scope.Scope> =>
+  Effect.gen(function* () {
+    const peer = Peer.formatTarget(target)
+    const material = yield* credentials
+    const nameWanted = ServerName.wanted(settings.serverName, target)
+    const secured = yield* TlsHandshake.connect(to, {
+      material,
+      nameWanted,
+      alpnProtocols: [Wire.alpnProtocol],
+      peer,
+      boundary: server.boundary
+    })
+    const connection = yield* Effect.acquireRelease(
+      Effect.sync(() =>
+        TlsConnection.make(secured, "client", peer, { address: peer, identity: secured.identity }, settings, server)
+      ),
+      (connection) =>
+        Effect.suspend(() => {
+          connection.cancelAll()
+          connection.close("Shutdown", "")
+          // A refusal is told to whoever connects.
+          return Effect.map(connection.ended, (end) => {
+            if (end.reason !== "Refused") {
+              TlsConnection.logEnd(server.boundary, end, peer)
+            }
+          })
+        })
+    )
+    yield* Effect.mapError(connection.ready, (end) => refusal(end, secured, Option.isSome(material.certificate), peer))
+    yield* Reverification.whileOpen(
+      reverification,
+      Option.map(secured.evidence, (evidence) =>
+        Reverification.server(evidence, peer, nameWanted, {
+          leave: connection.leave,
+          close: ({ reason }) => connection.close("Refused", reason)
+        })
+      )
+    )
+    return connection
+  })
+
+/** Connects to one of the addresses of a target. */
+const connectOnce = (
+  settings: Settings,
+  credentials: Effect.Effect<Tls>,
+  reverification: Reverification.Reverification,
+  target: Peer.Target,
+  server: TlsIncoming.Server
+): Effect.Effect<TlsConnection.TlsConnection, Failure | DeadlineExceeded, Scope.Scope> =>
+  Addresses.connect(target, settings.connectTimeout, (to) =>
+    connectTo(settings, credentials, reverification, target, server, to)
+  )
+
+/** Connects to a target, and runs calls on the connection, or on the one that replaces it. */
+export const connect = (
+  settings: Settings,
+  credentials: Effect.Effect<Tls>,
+  reverification: Reverification.Reverification,
+  target: Peer.Target,
+  server: TlsIncoming.Server
+): Effect.Effect<Reconnected.Reconnected<TlsConnection.TlsConnection>, never, Scope.Scope> =>
+  Reconnected.make(
+    connectOnce(settings, credentials, reverification, target, server),
+    { initial: settings.initialReconnectBackoff, max: settings.maxReconnectBackoff },
+    Peer.formatTarget(target)
+  )

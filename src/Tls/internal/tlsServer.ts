@@ -1,0 +1,141 @@
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import * as InFlight from "../../Calls/HandlerFibers.js"
+import * as Renew from "../../Connections/CredentialRotation.js"
+import * as MemoryBudget from "../../Connections/MemoryBudget.js"
+import type { CredentialsService } from "../../Credentials/Credentials.js"
+import type { Reverification } from "../../Handshake/Reverification.js"
+import * as SecureListener from "../../Handshake/SecureListener.js"
+import * as Wire from "../../protocol/wire/Wire.js"
+import * as Frames from "../../protocol/wire/WireFrames.js"
+import * as Writer from "../../protocol/wire/WireWriter.js"
+import * as Age from "../../Transport/internal/age.js"
+import * as Boundary from "../../Transport/internal/boundary.js"
+import type * as Peer from "../../Transport/Peer.js"
+import type * as Route from "../../Transport/Route.js"
+import type { BindError } from "../../Transport/TransportError.js"
+import type { ListenOptions } from "../../Transport.js"
+import type { Settings } from "../TlsOptions.js"
+import * as TlsConnection from "./tlsConnection.js"
+
+/** How long the last answers may take to leave after the handlers have ended. */
+const flushPeriod = Duration.seconds(1)
+
+const farewell = (reason: Wire.Reason, text: string): Uint8Array => {
+  const writer = Writer.make()
+  Frames.writeGoaway(writer, 0, reason, text)
+  return Buffer.concat(writer.take())
+}
+
+/** Completes when none of the connections has calls, or bytes to send. */
+const idle = (connections: Iterable<TlsConnection.TlsConnection>) =>
+  Effect.repeat(
+    Effect.sync(() => [...connections].every((connection) => !connection.isBusy())),
+    { until: (done) => done, schedule: Schedule.spaced("5 millis") }
+  )
+
+/** Listens until the scope closes, and lets the calls in flight end before it does. */
+export const listen = (
+  settings: Settings,
+  credentials: CredentialsService,
+  reverification: Reverification,
+  routes: ReadonlyMap<string, Route.Route>,
+  options: ListenOptions,
+  onConnection: (connection: TlsConnection.TlsConnection) => void
+): Effect.Effect<Peer.Address, BindError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const inFlight = yield* InFlight.make
+    const boundary = yield* Boundary.make
+    const clock = yield* Effect.clock
+    const run = yield* FiberSet.makeRuntime()
+    const gracePeriod = options.gracePeriod ?? settings.gracePeriod
+    const connections = new Set<TlsConnection.TlsConnection>()
+    const budget = MemoryBudget.make(settings.maxBufferedBytes)
+
+    const drain = Effect.gen(function* () {
+      for (const connection of connections) {
+        connection.goaway()
+      }
+      yield* inFlight.drain(gracePeriod)
+      yield* Effect.timeoutOption(Effect.interruptible(idle(connections)), flushPeriod)
+      for (const connection of connections) {
+        connection.close("Shutdown", "")
+      }
+    })
+
+    /** Asks a peer to connect again, and ends the connection when its calls have ended, or have had their time. */
+    const replace = (connection: TlsConnection.TlsConnection, within: Duration.DurationInput) =>
+      Effect.gen(function* () {
+        yield* Effect.timeoutOption(Effect.zipRight(connection.retire, idle([connection])), within)
+        connection.close("Shutdown", "")
+      })
+
+    const renew = (within: Duration.Duration) =>
+      Effect.forEach(
+        [...connections],
+        (connection) => Effect.zipRight(Renew.pause(within), replace(connection, within)),
+        { concurrency: "unbounded", discard: true }
+      )
+
+    const endOf = (connection: TlsConnection.TlsConnection) =>
+      Duration.isFinite(settings.maxConnectionAge)
+        ? Effect.raceFirst(
+            connection.ended,
+            Effect.flatMap(Age.reached(settings.maxConnectionAge), () =>
+              Effect.zipRight(replace(connection, gracePeriod), connection.ended)
+            )
+          )
+        : connection.ended
+
+    yield* Renew.onChange(credentials.changes, settings.rehandshakeWithin, renew)
+
+    return yield* SecureListener.listen(
+      {
+        boundary,
+        credentials,
+        reverification,
+        alpnProtocols: [Wire.alpnProtocol],
+        limits: settings,
+        farewell: (reason) => farewell("Refused", reason),
+        goingAway: farewell("Shutdown", ""),
+        drain: () => drain,
+        onConnection: (socket, peer, onReady) => {
+          const connection = TlsConnection.make(
+            { socket },
+            "server",
+            peer.address,
+            peer,
+            settings,
+            {
+              routes,
+              inFlight,
+              clock,
+              boundary
+            },
+            budget
+          )
+          connections.add(connection)
+          onConnection(connection)
+          run(
+            Effect.gen(function* () {
+              yield* Effect.ignore(Effect.map(connection.ready, onReady))
+              const end = yield* endOf(connection)
+              connections.delete(connection)
+              TlsConnection.logEnd(boundary, end, peer.address)
+            })
+          )
+          return {
+            leave: () => {
+              run(connection.retire)
+            },
+            close: ({ reason }) => connection.close("Refused", reason),
+            giveUp: () => connection.close("Timeout", "no SETTINGS in time")
+          }
+        }
+      },
+      options
+    )
+  })
