@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/TestClock"
-import * as Reconnect from "../../src/Transport/internal/reconnect.js"
+import * as Reconnect from "../../src/Connections/Reconnect.js"
 
 interface Attempt {
   readonly number: number
