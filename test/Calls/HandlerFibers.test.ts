@@ -8,8 +8,8 @@ import { Metadata } from "effect-transport"
 import * as InFlight from "../../src/Calls/HandlerFibers.js"
 import * as IncomingCall from "../../src/Transport/IncomingCall.js"
 import * as Boundary from "../../src/Transport/internal/boundary.js"
-import { eventually } from "../fixtures/expect.js"
-import { captureLog } from "../fixtures/observe.js"
+import { eventually } from "../suite/fixtures/expect.js"
+import { captureLog } from "../suite/fixtures/observe.js"
 
 /** Handlers, of which one ends at once and one later, and what is told of them. */
 const run = (onExit: (exit: Exit.Exit<unknown, unknown>, response: IncomingCall.Response) => void) =>

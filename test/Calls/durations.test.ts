@@ -13,10 +13,10 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Credentials, Deadline, Grpc, Quic, Tls, Transport } from "effect-transport"
 import * as Memory from "../../src/Memory/MemoryLive.js"
-import { EchoService, echo } from "../fixtures/echo.js"
-import { leavesNothing, within } from "../fixtures/expect.js"
 import * as Http2 from "../fixtures/http2.js"
-import { follow } from "../fixtures/observe.js"
+import { EchoService, echo } from "../suite/fixtures/echo.js"
+import { leavesNothing, within } from "../suite/fixtures/expect.js"
+import { follow } from "../suite/fixtures/observe.js"
 
 const dev = Credentials.layerDev()
 

@@ -3,9 +3,9 @@ import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Authorizer, Credentials, Grpc, Service, Tls, Transport, type TransportOptions } from "effect-transport"
-import { EchoService, echo } from "../fixtures/echo.js"
-import { eventually, leavesNothing } from "../fixtures/expect.js"
-import { captureLog } from "../fixtures/observe.js"
+import { EchoService, echo } from "../suite/fixtures/echo.js"
+import { eventually, leavesNothing } from "../suite/fixtures/expect.js"
+import { captureLog } from "../suite/fixtures/observe.js"
 
 const dev = Credentials.layerDev()
 

@@ -12,9 +12,9 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import type * as Scope from "effect/Scope"
 import { Credentials, DevCa, Grpc, Quic, Tls, Transport, type TransportOptions } from "effect-transport"
-import { EchoService, echo } from "../fixtures/echo.js"
-import { leavesNothing, within } from "../fixtures/expect.js"
 import { rawMaterial } from "../fixtures/tls.js"
+import { EchoService, echo } from "../suite/fixtures/echo.js"
+import { leavesNothing, within } from "../suite/fixtures/expect.js"
 
 const hasIpv6 = Object.values(Os.networkInterfaces()).some((all) => all?.some(({ address }) => address === "::1"))
 

@@ -13,10 +13,10 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import { Credentials, DevCa, Grpc, Quic, Tls, Transport } from "effect-transport"
-import { EchoService, echo } from "../fixtures/echo.js"
-import { eventually, leavesNothing, within } from "../fixtures/expect.js"
-import { proxy, udpProxy } from "../fixtures/proxy.js"
 import { loopbackNames, rawMaterial } from "../fixtures/tls.js"
+import { EchoService, echo } from "../suite/fixtures/echo.js"
+import { eventually, leavesNothing, within } from "../suite/fixtures/expect.js"
+import { proxy, udpProxy } from "../suite/fixtures/proxy.js"
 
 const ca = await Effect.runPromise(DevCa.make())
 const issued = await Effect.runPromise(ca.issue({ names: loopbackNames }))

@@ -11,14 +11,14 @@ import * as Wire from "../../src/protocol/wire/Wire.js"
 import * as Quiche from "../../src/Quic/engine/quiche.js"
 import * as QuicheEngine from "../../src/Quic/engine/quicheEngine.js"
 import { admission } from "../fixtures/admission.js"
-import { EchoService } from "../fixtures/echo.js"
-import { eventually, leavesNothing, within } from "../fixtures/expect.js"
 import { ack, frame, type as frameType, onFrames, preface, settings as settingsFrame } from "../fixtures/http2.js"
-import { captureLog } from "../fixtures/observe.js"
 import { listen, rawMaterial } from "../fixtures/tls.js"
 import { control, written } from "../protocol/http3/http3Support.js"
 import { limits, makeEnd } from "../protocol/wire/wireSupport.js"
 import { settings as quicSettings, quiet, silent } from "../Quic/quicSupport.js"
+import { EchoService } from "../suite/fixtures/echo.js"
+import { eventually, leavesNothing, within } from "../suite/fixtures/expect.js"
+import { captureLog } from "../suite/fixtures/observe.js"
 
 const ca = await Effect.runPromise(DevCa.make())
 const issued = await Effect.runPromise(ca.issue({ names: ["127.0.0.1", "localhost"] }))

@@ -2,7 +2,7 @@ import { randomBytes, X509Certificate } from "node:crypto"
 import { describe, expect, it, vi } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Chain from "../../src/Credentials/internal/chain.js"
-import { fingerprint, type Holder, holder, type MintOptions, mint, read } from "../fixtures/mint.js"
+import { fingerprint, type Holder, holder, type MintOptions, mint, read } from "../suite/fixtures/mint.js"
 
 const odd = (bits: number) => {
   const bytes = randomBytes(bits / 8)

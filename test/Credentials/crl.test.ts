@@ -15,10 +15,10 @@ import * as Extensions from "../../src/Credentials/internal/extensions.js"
 import { contextOptions } from "../../src/Credentials/internal/secureContext.js"
 import * as Steps from "../../src/Credentials/internal/steps.js"
 import * as TlsHandshake from "../../src/Handshake/TlsHandshake.js"
-import * as Lists from "../fixtures/crl.js"
-import { within } from "../fixtures/expect.js"
-import { captureLog, heldDuring } from "../fixtures/observe.js"
 import { acceptor, eventually, failure, loopbackNames, rawMaterial, reasonOf, secure, tlsOf } from "../fixtures/tls.js"
+import * as Lists from "../suite/fixtures/crl.js"
+import { within } from "../suite/fixtures/expect.js"
+import { captureLog, heldDuring } from "../suite/fixtures/observe.js"
 
 const derOf = (pem: string) => Buffer.from(pem.split("\n").slice(1, -2).join(""), "base64")
 

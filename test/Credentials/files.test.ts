@@ -8,8 +8,8 @@ import * as Credentials from "../../src/Credentials/Credentials.js"
 import * as DevCa from "../../src/Credentials/DevCa.js"
 import { CredentialsError } from "../../src/Transport/TransportError.js"
 import { directory } from "../fixtures/command.js"
-import { within } from "../fixtures/expect.js"
 import { tlsOf } from "../fixtures/tls.js"
+import { within } from "../suite/fixtures/expect.js"
 
 const files = Effect.gen(function* () {
   const dir = yield* directory

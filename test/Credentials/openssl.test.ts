@@ -10,9 +10,9 @@ import type * as DevCa from "../../src/Credentials/DevCa.js"
 import * as TlsHandshake from "../../src/Handshake/TlsHandshake.js"
 import { HandshakeFailed, type HandshakeReason } from "../../src/Transport/TransportError.js"
 import { describeWith, directory } from "../fixtures/command.js"
-import { within } from "../fixtures/expect.js"
-import { heldDuring } from "../fixtures/observe.js"
 import { authority, connect, event, eventually, listen, rawMaterial, tlsOf } from "../fixtures/tls.js"
+import { within } from "../suite/fixtures/expect.js"
+import { heldDuring } from "../suite/fixtures/observe.js"
 import * as OpenSsl from "./openssl.js"
 
 /** A key of Ed25519 with its certificate, and what encrypts it as PKCS#8. */

@@ -15,9 +15,9 @@ import * as Credentials from "../../src/Credentials/Credentials.js"
 import * as DevCa from "../../src/Credentials/DevCa.js"
 import { CredentialsError } from "../../src/Transport/TransportError.js"
 import { describeWith, directory, isInstalled } from "../fixtures/command.js"
-import { within } from "../fixtures/expect.js"
-import { heldDuring } from "../fixtures/observe.js"
 import { tlsOf } from "../fixtures/tls.js"
+import { within } from "../suite/fixtures/expect.js"
+import { heldDuring } from "../suite/fixtures/observe.js"
 
 const openssl = isInstalled("openssl")
 // Old ciphers are in a module of their own, which not every OpenSSL has.

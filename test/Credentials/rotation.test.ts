@@ -14,9 +14,9 @@ import * as Credentials from "../../src/Credentials/Credentials.js"
 import * as DevCa from "../../src/Credentials/DevCa.js"
 import { directoriesOf } from "../../src/Credentials/internal/watch.js"
 import * as TransportMetrics from "../../src/Transport/TransportMetrics.js"
-import { eventually, within } from "../fixtures/expect.js"
-import { captureLog } from "../fixtures/observe.js"
 import { tlsOf } from "../fixtures/tls.js"
+import { eventually, within } from "../suite/fixtures/expect.js"
+import { captureLog } from "../suite/fixtures/observe.js"
 
 const directory = Effect.acquireRelease(
   Effect.promise(() => mkdtemp(join(tmpdir(), "rotation-"))),

@@ -1,6 +1,6 @@
 import * as Layer from "effect/Layer"
 import { Credentials, Grpc } from "effect-transport"
-import { transportSuite } from "../TransportSuite.js"
+import { transportSuite } from "../suite/TransportSuite.js"
 
 /** One layer, so that all that a test opens trusts one CA. */
 const dev = Credentials.layerDev()

@@ -10,11 +10,11 @@ import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import { DevCa, type Peer, Transport } from "effect-transport"
 import { child } from "../fixtures/child.js"
-import { EchoService } from "../fixtures/echo.js"
-import { leavesNothing } from "../fixtures/expect.js"
 import * as Foreign from "../fixtures/foreign.js"
 import { echoHandlers, insecure, on } from "../fixtures/grpc.js"
 import { rawMaterial } from "../fixtures/tls.js"
+import { EchoService } from "../suite/fixtures/echo.js"
+import { leavesNothing } from "../suite/fixtures/expect.js"
 
 const ca = await Effect.runPromise(DevCa.make())
 const names = ["localhost", "127.0.0.1", "::1"]

@@ -1,7 +1,7 @@
 import { Metadata } from "@grpc/grpc-js"
 import * as Layer from "effect/Layer"
 import { Credentials, Grpc } from "effect-transport"
-import { boundarySuite, tcpDoors, throwing } from "../boundarySuite.js"
+import { boundarySuite, tcpDoors, throwing } from "../suite/BoundarySuite.js"
 
 /** One layer, so that all that a test opens trusts one CA. */
 const dev = Credentials.layerDev()

@@ -8,11 +8,11 @@ import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import { Credentials, Grpc, Transport } from "effect-transport"
 import { EchoService } from "../../examples/gen/echo/v1/echo_pb.js"
-import { echo } from "../fixtures/echo.js"
-import { eventually, leavesNothing, within } from "../fixtures/expect.js"
 import * as H2 from "../fixtures/http2.js"
-import { captureLog } from "../fixtures/observe.js"
 import { connect } from "../fixtures/tls.js"
+import { echo } from "../suite/fixtures/echo.js"
+import { eventually, leavesNothing, within } from "../suite/fixtures/expect.js"
+import { captureLog } from "../suite/fixtures/observe.js"
 
 const serve = (
   options: Grpc.GrpcOptions = {},

@@ -8,12 +8,12 @@ import * as Metric from "effect/Metric"
 import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import { type Credentials, Transport, type TransportError, TransportMetrics } from "effect-transport"
-import { EchoService } from "../fixtures/echo.js"
-import { eventually, leavesNothing, within } from "../fixtures/expect.js"
 import * as Foreign from "../fixtures/foreign.js"
 import { echoHandlers, insecure, on } from "../fixtures/grpc.js"
-import { captureLog } from "../fixtures/observe.js"
 import { authority, event, listen, rawMaterial } from "../fixtures/tls.js"
+import { EchoService } from "../suite/fixtures/echo.js"
+import { eventually, leavesNothing, within } from "../suite/fixtures/expect.js"
+import { captureLog } from "../suite/fixtures/observe.js"
 
 const certificates = await Effect.runPromise(authority)
 const { trusted, other, good } = certificates

@@ -5,12 +5,12 @@ import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 import * as Stream from "effect/Stream"
 import { DevCa, type Grpc, Transport, TransportMetrics } from "effect-transport"
-import { EchoService } from "../fixtures/echo.js"
-import { eventually, leavesNothing } from "../fixtures/expect.js"
 import { echoHandlers, insecure, on } from "../fixtures/grpc.js"
-import { follow } from "../fixtures/observe.js"
-import { proxy } from "../fixtures/proxy.js"
 import { rawMaterial } from "../fixtures/tls.js"
+import { EchoService } from "../suite/fixtures/echo.js"
+import { eventually, leavesNothing } from "../suite/fixtures/expect.js"
+import { follow } from "../suite/fixtures/observe.js"
+import { proxy } from "../suite/fixtures/proxy.js"
 
 const ca = await Effect.runPromise(DevCa.make())
 const issued = await Effect.runPromise(ca.issue({ names: ["127.0.0.1"] }))

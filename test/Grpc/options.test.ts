@@ -12,12 +12,12 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { Credentials, DevCa, Grpc, Metadata, Transport, TransportError, TransportMetrics } from "effect-transport"
 import * as GrpcOptions from "../../src/Grpc/GrpcOptions.js"
-import { EchoService } from "../fixtures/echo.js"
-import { eventually, leavesNothing } from "../fixtures/expect.js"
 import { echoHandlers, insecure, on } from "../fixtures/grpc.js"
 import * as H2 from "../fixtures/http2.js"
-import { captureLog } from "../fixtures/observe.js"
 import { listen, rawMaterial } from "../fixtures/tls.js"
+import { EchoService } from "../suite/fixtures/echo.js"
+import { eventually, leavesNothing } from "../suite/fixtures/expect.js"
+import { captureLog } from "../suite/fixtures/observe.js"
 
 const ca = await Effect.runPromise(DevCa.make())
 const issued = await Effect.runPromise(ca.issue({ names: ["localhost", "127.0.0.1"] }))

@@ -6,11 +6,11 @@ import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { Transport } from "effect-transport"
-import { EchoService } from "../fixtures/echo.js"
-import { eventually, leavesNothing, within } from "../fixtures/expect.js"
 import { echoHandlers, insecure, on } from "../fixtures/grpc.js"
 import { ack, frame, message, onFrames, preface, request, session, settings, type } from "../fixtures/http2.js"
 import { listen } from "../fixtures/tls.js"
+import { EchoService } from "../suite/fixtures/echo.js"
+import { eventually, leavesNothing, within } from "../suite/fixtures/expect.js"
 
 const tooManyPings = Buffer.concat([Buffer.from([0, 0, 0, 0, 0, 0, 0, 11]), Buffer.from("too_many_pings")])
 

@@ -8,11 +8,11 @@ import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import { DevCa, Transport } from "effect-transport"
 import { child } from "../fixtures/child.js"
-import { EchoService } from "../fixtures/echo.js"
-import { eventually, leavesNothing, soon } from "../fixtures/expect.js"
 import { echoHandlers, on } from "../fixtures/grpc.js"
-import { follow } from "../fixtures/observe.js"
 import { listen, rawMaterial } from "../fixtures/tls.js"
+import { EchoService } from "../suite/fixtures/echo.js"
+import { eventually, leavesNothing, soon } from "../suite/fixtures/expect.js"
+import { follow } from "../suite/fixtures/observe.js"
 
 const ca = await Effect.runPromise(DevCa.make())
 const issued = await Effect.runPromise(ca.issue({ names: ["127.0.0.1"] }))

@@ -7,8 +7,8 @@ import * as Scope from "effect/Scope"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import { type Credentials, HandshakeFailed, TransportMetrics } from "effect-transport"
 import * as Reverification from "../../src/Handshake/Reverification.js"
-import { eventually } from "../fixtures/expect.js"
-import { captureLog } from "../fixtures/observe.js"
+import { eventually } from "../suite/fixtures/expect.js"
+import { captureLog } from "../suite/fixtures/observe.js"
 
 const material: Credentials.Tls = { _tag: "Tls", ca: [], certificate: Option.none() }
 

@@ -2,9 +2,9 @@ import { expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as PeerVerification from "../../src/Handshake/PeerVerification.js"
-import * as Lists from "../fixtures/crl.js"
-import { holder, mint, read } from "../fixtures/mint.js"
 import { loopbackNames } from "../fixtures/tls.js"
+import * as Lists from "../suite/fixtures/crl.js"
+import { holder, mint, read } from "../suite/fixtures/mint.js"
 
 it.live("lists are asked about the path that is trusted, not about another one that has expired", () =>
   Effect.gen(function* () {

@@ -8,10 +8,10 @@ import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import { Memory, MemoryLive, Service, Transport } from "effect-transport"
-import { EchoService, echo, serveEcho } from "../fixtures/echo.js"
-import { leavesNothing } from "../fixtures/expect.js"
-import { follow } from "../fixtures/observe.js"
-import { transportSuite } from "../TransportSuite.js"
+import { EchoService, echo, serveEcho } from "../suite/fixtures/echo.js"
+import { leavesNothing } from "../suite/fixtures/expect.js"
+import { follow } from "../suite/fixtures/observe.js"
+import { transportSuite } from "../suite/TransportSuite.js"
 
 transportSuite("MemoryLive", Memory.layer)
 

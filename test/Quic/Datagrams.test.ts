@@ -9,8 +9,8 @@ import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Credentials, Datagrams, Quic, Transport, TransportMetrics } from "effect-transport"
-import { EchoService, echo } from "../fixtures/echo.js"
-import { eventually, leavesNothing, soon, within } from "../fixtures/expect.js"
+import { EchoService, echo } from "../suite/fixtures/echo.js"
+import { eventually, leavesNothing, soon, within } from "../suite/fixtures/expect.js"
 
 const dev = Credentials.layerDev()
 

@@ -15,9 +15,9 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Credentials, DevCa, Http3, Peer, Quic, Transport } from "effect-transport"
-import { EchoService, echo } from "../fixtures/echo.js"
-import { leavesNothing, soon, within } from "../fixtures/expect.js"
-import { captureLog, follow } from "../fixtures/observe.js"
+import { EchoService, echo } from "../suite/fixtures/echo.js"
+import { leavesNothing, soon, within } from "../suite/fixtures/expect.js"
+import { captureLog, follow } from "../suite/fixtures/observe.js"
 
 const dev = Credentials.layerDev()
 

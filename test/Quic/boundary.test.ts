@@ -1,7 +1,7 @@
 import * as Layer from "effect/Layer"
 import { Credentials, Quic } from "effect-transport"
 import * as Quiche from "../../src/Quic/engine/quiche.js"
-import { boundarySuite, throwing } from "../boundarySuite.js"
+import { boundarySuite, throwing } from "../suite/BoundarySuite.js"
 
 /** One layer, so that all that a test opens trusts one CA. */
 const dev = Credentials.layerDev()

@@ -4,7 +4,7 @@ import { expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { chromium } from "playwright-core"
 import { describeWith } from "../fixtures/command.js"
-import { leavesNothing, within } from "../fixtures/expect.js"
+import { leavesNothing, within } from "../suite/fixtures/expect.js"
 import { issued, largeSize, listener } from "./peerSupport.js"
 
 const browser = (port: number) =>

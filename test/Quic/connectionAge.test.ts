@@ -6,9 +6,9 @@ import * as Metric from "effect/Metric"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { Credentials, Quic, Transport, TransportMetrics } from "effect-transport"
-import { EchoService } from "../fixtures/echo.js"
-import { leavesNothing, within } from "../fixtures/expect.js"
 import { echoHandlers } from "../fixtures/grpc.js"
+import { EchoService } from "../suite/fixtures/echo.js"
+import { leavesNothing, within } from "../suite/fixtures/expect.js"
 
 const accepted = Effect.map(Metric.value(TransportMetrics.connectionsAccepted), ({ value }) => value)
 

@@ -5,7 +5,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { directory, isInstalled, run, start } from "../fixtures/command.js"
-import { within } from "../fixtures/expect.js"
+import { within } from "../suite/fixtures/expect.js"
 import { writeCertificates } from "./peerSupport.js"
 
 const root = new URL("../..", import.meta.url).pathname

@@ -4,9 +4,9 @@ import { expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Credentials, Quic, Transport } from "effect-transport"
-import { EchoService } from "../fixtures/echo.js"
-import { leavesNothing } from "../fixtures/expect.js"
 import { echoHandlers } from "../fixtures/grpc.js"
+import { EchoService } from "../suite/fixtures/echo.js"
+import { leavesNothing } from "../suite/fixtures/expect.js"
 
 setFlagsFromString("--expose-gc")
 const collect: () => void = runInNewContext("gc")

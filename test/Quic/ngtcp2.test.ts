@@ -7,8 +7,8 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { Http3, Transport } from "effect-transport"
 import { describeWith, directory, freePort, run, start, udpBound } from "../fixtures/command.js"
-import { EchoService } from "../fixtures/echo.js"
-import { eventually, leavesNothing, within } from "../fixtures/expect.js"
+import { EchoService } from "../suite/fixtures/echo.js"
+import { eventually, leavesNothing, within } from "../suite/fixtures/expect.js"
 import { largeSize, listener, numbered, quic, writeCertificates } from "./peerSupport.js"
 
 const test = (title: string, body: Effect.Effect<void, unknown, Scope.Scope>) =>

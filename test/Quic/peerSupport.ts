@@ -8,9 +8,9 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import { Credentials, DevCa, Http3, Quic, Transport } from "effect-transport"
-import { EchoService, echo } from "../fixtures/echo.js"
-import { captureLog } from "../fixtures/observe.js"
 import { rawMaterial } from "../fixtures/tls.js"
+import { EchoService, echo } from "../suite/fixtures/echo.js"
+import { captureLog } from "../suite/fixtures/observe.js"
 
 export const names = ["localhost", "127.0.0.1"]
 

@@ -2,7 +2,7 @@ import * as NodeContext from "@effect/platform-node/NodeContext"
 import { expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { scenario } from "../../examples/sharding/scenario.js"
-import { within } from "../fixtures/expect.js"
+import { within } from "../suite/fixtures/expect.js"
 
 it.scopedLive(
   "three runners, of which one is killed with a thousand messages in flight: every message is answered, once",

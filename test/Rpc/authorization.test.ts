@@ -22,8 +22,8 @@ import {
   TlsLive,
   Transport
 } from "effect-transport"
-import { EchoService, echo } from "../fixtures/echo.js"
-import { leavesNothing } from "../fixtures/expect.js"
+import { EchoService, echo } from "../suite/fixtures/echo.js"
+import { leavesNothing } from "../suite/fixtures/expect.js"
 
 /** Written once: who may. */
 const members = Authorizer.either(Authorizer.spiffeId("spiffe://mesh.example/node-a"), Authorizer.san("node-b.mesh"))

@@ -8,8 +8,8 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import { RpcTransport, Transport } from "effect-transport"
-import { EchoService, echo } from "../fixtures/echo.js"
-import { eventually, soon, within } from "../fixtures/expect.js"
+import { EchoService, echo } from "../suite/fixtures/echo.js"
+import { eventually, soon, within } from "../suite/fixtures/expect.js"
 import { closable, connect, formats, Other, otherHandlers, serve, testOn } from "./rpcSupport.js"
 
 /** A protocol whose server runs for as long as the test, on listeners that come and go. */

@@ -3,7 +3,7 @@ import { expect, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Delivery from "../../src/Rpc/internal/delivery.js"
-import { eventually } from "../fixtures/expect.js"
+import { eventually } from "../suite/fixtures/expect.js"
 
 const chunk = (requestId: string): FromServerEncoded => ({ _tag: "Chunk", requestId, values: [1] })
 const exit = (requestId: string): FromServerEncoded => ({

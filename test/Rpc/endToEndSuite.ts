@@ -18,7 +18,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { RpcTransport, Transport } from "effect-transport"
-import { eventually, soon } from "../fixtures/expect.js"
+import { eventually, soon } from "../suite/fixtures/expect.js"
 import { type Format, formats, testOn } from "./rpcSupport.js"
 
 class User extends Schema.Class<User>("User")({ id: Schema.String, name: Schema.String }) {}

@@ -9,8 +9,8 @@ import * as Fiber from "effect/Fiber"
 import type * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import { Transport } from "effect-transport"
-import { EchoService } from "../fixtures/echo.js"
-import { eventually, soon } from "../fixtures/expect.js"
+import { EchoService } from "../suite/fixtures/echo.js"
+import { eventually, soon } from "../suite/fixtures/expect.js"
 import { both, connect, Forbidden, formats, serve, TooLong, testOn } from "./rpcSupport.js"
 
 const isDeath = (exit: Exit.Exit<unknown, unknown>) => Exit.isFailure(exit) && Cause.isDie(exit.cause)

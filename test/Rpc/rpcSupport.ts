@@ -18,8 +18,8 @@ import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Peer, RpcTransport, Transport } from "effect-transport"
-import { EchoService, echo } from "../fixtures/echo.js"
-import { leavesNothing } from "../fixtures/expect.js"
+import { EchoService, echo } from "../suite/fixtures/echo.js"
+import { leavesNothing } from "../suite/fixtures/expect.js"
 
 export class TooLong extends Schema.TaggedError<TooLong>()("TooLong", { most: Schema.Number }) {}
 

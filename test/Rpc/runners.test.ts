@@ -17,8 +17,8 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { ClusterTransport, Credentials, MemoryLive, QuicLive, TlsLive, Transport } from "effect-transport"
-import { EchoService, echo } from "../fixtures/echo.js"
-import { leavesNothing, within } from "../fixtures/expect.js"
+import { EchoService, echo } from "../suite/fixtures/echo.js"
+import { leavesNothing, within } from "../suite/fixtures/expect.js"
 
 const Counter = Entity.make("Counter", [
   Rpc.make("Double", { payload: { n: Schema.Number }, success: Schema.Number }),

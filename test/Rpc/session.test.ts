@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Mailbox from "effect/Mailbox"
 import * as Session from "../../src/Rpc/internal/session.js"
-import { soon } from "../fixtures/expect.js"
+import { soon } from "../suite/fixtures/expect.js"
 
 const request = (id: string, payload?: unknown): FromClientEncoded => ({
   _tag: "Request",

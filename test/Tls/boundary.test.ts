@@ -2,7 +2,7 @@ import { Duplex } from "node:stream"
 import { TLSSocket } from "node:tls"
 import * as Layer from "effect/Layer"
 import { Credentials, Tls } from "effect-transport"
-import { boundarySuite, tcpDoors, throwing } from "../boundarySuite.js"
+import { boundarySuite, tcpDoors, throwing } from "../suite/BoundarySuite.js"
 
 /** One layer, so that all that a test opens trusts one CA. */
 const dev = Credentials.layerDev()

@@ -14,10 +14,10 @@ import * as Wire from "../../src/protocol/wire/Wire.js"
 import { Flag } from "../../src/protocol/wire/Wire.js"
 import * as Frames from "../../src/protocol/wire/WireFrames.js"
 import * as Writer from "../../src/protocol/wire/WireWriter.js"
-import { echo } from "../fixtures/echo.js"
-import { eventually, leavesNothing } from "../fixtures/expect.js"
-import { captureLog } from "../fixtures/observe.js"
 import { rawMaterial } from "../fixtures/tls.js"
+import { echo } from "../suite/fixtures/echo.js"
+import { eventually, leavesNothing } from "../suite/fixtures/expect.js"
+import { captureLog } from "../suite/fixtures/observe.js"
 
 const ca = await Effect.runPromise(DevCa.make())
 const issued = await Effect.runPromise(ca.issue({ names: ["127.0.0.1"] }))

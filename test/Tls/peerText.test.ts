@@ -6,11 +6,11 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import { Credentials, DevCa, Tls, Transport } from "effect-transport"
 import * as Wire from "../../src/protocol/wire/Wire.js"
-import { EchoService, echo } from "../fixtures/echo.js"
-import { eventually, leavesNothing } from "../fixtures/expect.js"
-import { captureLog } from "../fixtures/observe.js"
 import { rawMaterial } from "../fixtures/tls.js"
 import { limits, makeEnd } from "../protocol/wire/wireSupport.js"
+import { EchoService, echo } from "../suite/fixtures/echo.js"
+import { eventually, leavesNothing } from "../suite/fixtures/expect.js"
+import { captureLog } from "../suite/fixtures/observe.js"
 
 const evil = `\u001b[31m\r\nlevel=ERROR forged\u0000${"x".repeat(10_000)}`
 

@@ -16,12 +16,12 @@ import * as Wire from "../../src/protocol/wire/Wire.js"
 import { Type } from "../../src/protocol/wire/Wire.js"
 import * as Frames from "../../src/protocol/wire/WireFrames.js"
 import * as Writer from "../../src/protocol/wire/WireWriter.js"
-import { echo } from "../fixtures/echo.js"
-import { eventually, leavesNothing, within } from "../fixtures/expect.js"
-import { captureLog, follow } from "../fixtures/observe.js"
-import { proxy } from "../fixtures/proxy.js"
 import { connect, listen, rawMaterial } from "../fixtures/tls.js"
 import { limits } from "../protocol/wire/wireSupport.js"
+import { echo } from "../suite/fixtures/echo.js"
+import { eventually, leavesNothing, within } from "../suite/fixtures/expect.js"
+import { captureLog, follow } from "../suite/fixtures/observe.js"
+import { proxy } from "../suite/fixtures/proxy.js"
 
 const ca = await Effect.runPromise(DevCa.make())
 const issued = await Effect.runPromise(ca.issue({ names: ["127.0.0.1"] }))

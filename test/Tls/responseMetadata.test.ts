@@ -4,8 +4,8 @@ import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import { Credentials, ErrorDetails, Metadata, NotFound, Tls, TlsLive, Transport } from "effect-transport"
 import { EchoService } from "../../examples/gen/echo/v1/echo_pb.js"
-import { echo } from "../fixtures/echo.js"
-import { leavesNothing } from "../fixtures/expect.js"
+import { echo } from "../suite/fixtures/echo.js"
+import { leavesNothing } from "../suite/fixtures/expect.js"
 
 const live = Layer.provide(TlsLive, Credentials.layerDev())
 const keyOf = (length: number) => ({ ["k".repeat(length)]: "v" })

@@ -9,8 +9,8 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Credentials, TlsLive, Transport } from "effect-transport"
 import { EchoService } from "../../examples/gen/echo/v1/echo_pb.js"
-import { echo } from "../fixtures/echo.js"
-import { leavesNothing, soon } from "../fixtures/expect.js"
+import { echo } from "../suite/fixtures/echo.js"
+import { leavesNothing, soon } from "../suite/fixtures/expect.js"
 
 const live = Layer.provide(TlsLive, Credentials.layerDev())
 

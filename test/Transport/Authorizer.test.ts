@@ -2,7 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { Authorizer, MemoryLive, type Peer, Transport } from "effect-transport"
-import { EchoService, echo } from "../fixtures/echo.js"
+import { EchoService, echo } from "../suite/fixtures/echo.js"
 
 const hex = "ab".repeat(32)
 

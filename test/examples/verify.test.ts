@@ -3,7 +3,7 @@ import { request as rawRequest } from "node:http"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { eventually, leavesNothing } from "../fixtures/expect.js"
+import { eventually, leavesNothing } from "../suite/fixtures/expect.js"
 import { callsInFlight, failure, launch, names, only } from "./verifySupport.js"
 
 describe("the verification app", () => {

@@ -9,11 +9,11 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import { Credentials, DevCa, Grpc, Tls, Transport } from "effect-transport"
-import { EchoService } from "../fixtures/echo.js"
-import { eventually } from "../fixtures/expect.js"
 import { echoHandlers } from "../fixtures/grpc.js"
 import { chainOfLargeExponents } from "../fixtures/largeExponents.js"
 import { rawMaterial } from "../fixtures/tls.js"
+import { EchoService } from "../suite/fixtures/echo.js"
+import { eventually } from "../suite/fixtures/expect.js"
 
 const ca = await Effect.runPromise(DevCa.make())
 const material = rawMaterial(await Effect.runPromise(ca.issue({ names: ["127.0.0.1"] })), ca.ca)

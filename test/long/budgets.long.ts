@@ -16,8 +16,8 @@ import { Credentials, DevCa, Grpc, type Method, Quic, Service, Tls, Transport } 
 import { EchoRequestSchema } from "../../examples/gen/echo/v1/echo_pb.js"
 import * as Attackers from "../fixtures/attackers.js"
 import { child } from "../fixtures/child.js"
-import { EchoService } from "../fixtures/echo.js"
 import { rawMaterial } from "../fixtures/tls.js"
+import { EchoService } from "../suite/fixtures/echo.js"
 
 const ca = await Effect.runPromise(DevCa.make())
 const issued = await Effect.runPromise(ca.issue({ names: ["127.0.0.1", "localhost"] }))

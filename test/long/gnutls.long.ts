@@ -10,8 +10,8 @@ import * as Redacted from "effect/Redacted"
 import * as Credentials from "../../src/Credentials/Credentials.js"
 import * as DevCa from "../../src/Credentials/DevCa.js"
 import { describeWith, directory } from "../fixtures/command.js"
-import { heldDuring } from "../fixtures/observe.js"
 import { tlsOf } from "../fixtures/tls.js"
+import { heldDuring } from "../suite/fixtures/observe.js"
 
 describeWith(["certtool"], "PKCS#12 of GnuTLS", () => {
   it.scopedLive.each<readonly [string, string]>([

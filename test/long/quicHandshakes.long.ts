@@ -8,9 +8,9 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import { Credentials, Quic, Transport } from "effect-transport"
 import * as Refusal from "../../src/Quic/engine/refusal.js"
-import { EchoService } from "../fixtures/echo.js"
-import { within } from "../fixtures/expect.js"
 import { echoHandlers } from "../fixtures/grpc.js"
+import { EchoService } from "../suite/fixtures/echo.js"
+import { within } from "../suite/fixtures/expect.js"
 
 const mebibyte = 1024 * 1024
 

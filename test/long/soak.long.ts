@@ -10,9 +10,9 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import type * as Scope from "effect/Scope"
 import { Credentials, Grpc, Quic, Tls, Transport } from "effect-transport"
-import { EchoService, echo } from "../fixtures/echo.js"
-import { leavesNothing } from "../fixtures/expect.js"
-import { proxy } from "../fixtures/proxy.js"
+import { EchoService, echo } from "../suite/fixtures/echo.js"
+import { leavesNothing } from "../suite/fixtures/expect.js"
+import { proxy } from "../suite/fixtures/proxy.js"
 
 const seconds = Number(process.env.SOAK_SECONDS ?? 20)
 const dev = Credentials.layerDev()

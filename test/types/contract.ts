@@ -23,7 +23,7 @@ import {
   Transport
 } from "effect-transport"
 import { type EchoRequest, type EchoResponse, EchoService } from "../../examples/gen/echo/v1/echo_pb.js"
-import { echo } from "../fixtures/echo.js"
+import { echo } from "../suite/fixtures/echo.js"
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
 

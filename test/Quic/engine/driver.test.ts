@@ -7,7 +7,7 @@ import { constVoid } from "effect/Function"
 import * as QuicEngine from "../../../src/Quic/engine/QuicEngine.js"
 import * as Refusal from "../../../src/Quic/engine/refusal.js"
 import { admission } from "../../fixtures/admission.js"
-import { eventually, soon, within } from "../../fixtures/expect.js"
+import { eventually, soon, within } from "../../suite/fixtures/expect.js"
 import { connecting, open, quiet, settings, silent } from "../quicSupport.js"
 
 /** Sends back what comes, as fast as the other end takes it. */

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
 import * as QuicEngine from "../../../src/Quic/engine/QuicEngine.js"
 import { admission } from "../../fixtures/admission.js"
-import { eventually, within } from "../../fixtures/expect.js"
+import { eventually, within } from "../../suite/fixtures/expect.js"
 import { connecting, settings as defaults, open, quiet, silent } from "../quicSupport.js"
 import * as OneRtt from "./oneRtt.js"
 

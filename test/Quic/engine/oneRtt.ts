@@ -11,7 +11,7 @@ import * as Effect from "effect/Effect"
 import type * as QuicEngine from "../../../src/Quic/engine/QuicEngine.js"
 import * as Quiche from "../../../src/Quic/engine/quiche.js"
 import { directory } from "../../fixtures/command.js"
-import { eventually } from "../../fixtures/expect.js"
+import { eventually } from "../../suite/fixtures/expect.js"
 
 /** HKDF-Expand-Label without a context, for one block of SHA-256 (RFC 8446, section 7.1). */
 const expandLabel = (secret: Buffer, label: string, length: number): Buffer => {

@@ -13,9 +13,9 @@ import * as Quiche from "../../../src/Quic/engine/quiche.js"
 import * as QuicheEngine from "../../../src/Quic/engine/quicheEngine.js"
 import * as UdpSockets from "../../../src/Quic/engine/udpSockets.js"
 import { admission } from "../../fixtures/admission.js"
-import { EchoService } from "../../fixtures/echo.js"
-import { eventually, soon } from "../../fixtures/expect.js"
 import { echoHandlers } from "../../fixtures/grpc.js"
+import { EchoService } from "../../suite/fixtures/echo.js"
+import { eventually, soon } from "../../suite/fixtures/expect.js"
 import { connecting, open, quiet, settings } from "../quicSupport.js"
 
 /** Answers each packet with the address that it came from. */

@@ -18,11 +18,11 @@ import type * as QuicEngine from "../../src/Quic/engine/QuicEngine.js"
 import * as Quiche from "../../src/Quic/engine/quiche.js"
 import * as QuicheEngine from "../../src/Quic/engine/quicheEngine.js"
 import { admission } from "../fixtures/admission.js"
-import { EchoService } from "../fixtures/echo.js"
-import { leavesNothing, soon, within } from "../fixtures/expect.js"
 import { echoHandlers } from "../fixtures/grpc.js"
 import { rawMaterial } from "../fixtures/tls.js"
 import { control, data, frame, headers, integers, message } from "../protocol/http3/http3Support.js"
+import { EchoService } from "../suite/fixtures/echo.js"
+import { leavesNothing, soon, within } from "../suite/fixtures/expect.js"
 import { quiet, settings, silent } from "./quicSupport.js"
 
 const ca = await Effect.runPromise(DevCa.make())

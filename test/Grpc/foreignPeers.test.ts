@@ -10,12 +10,12 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import { DevCa, ErrorDetails, Metadata, Service, Transport, TransportError } from "effect-transport"
-import { EchoService } from "../fixtures/echo.js"
-import { leavesNothing, soon } from "../fixtures/expect.js"
 import * as Foreign from "../fixtures/foreign.js"
 import { echoHandlers, insecure, on } from "../fixtures/grpc.js"
-import { follow } from "../fixtures/observe.js"
 import { rawMaterial } from "../fixtures/tls.js"
+import { EchoService } from "../suite/fixtures/echo.js"
+import { leavesNothing, soon } from "../suite/fixtures/expect.js"
+import { follow } from "../suite/fixtures/observe.js"
 
 const names = ["localhost", "127.0.0.1"]
 const ca = await Effect.runPromise(DevCa.make())

@@ -4,10 +4,10 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import { Credentials, Quic, Transport } from "effect-transport"
-import { credentialsSuite } from "../CredentialsSuite.js"
-import { EchoService, echo } from "../fixtures/echo.js"
-import { eventually, leavesNothing } from "../fixtures/expect.js"
 import { authority, rawMaterial } from "../fixtures/tls.js"
+import { credentialsSuite } from "../suite/CredentialsSuite.js"
+import { EchoService, echo } from "../suite/fixtures/echo.js"
+import { eventually, leavesNothing } from "../suite/fixtures/expect.js"
 
 credentialsSuite("QuicLive", Quic.layer, Quic.layerConfig(Config.succeed({})))
 

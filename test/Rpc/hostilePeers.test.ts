@@ -13,8 +13,8 @@ import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import { Credentials, MemoryLive, TlsLive, Transport, TransportMetrics } from "effect-transport"
 import * as Carrier from "../../src/Rpc/internal/carrier.js"
-import { eventually, soon } from "../fixtures/expect.js"
-import { captureLog } from "../fixtures/observe.js"
+import { eventually, soon } from "../suite/fixtures/expect.js"
+import { captureLog } from "../suite/fixtures/observe.js"
 import { connect, formats, serve, testOn } from "./rpcSupport.js"
 
 const text = new TextEncoder()

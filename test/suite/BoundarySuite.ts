@@ -9,7 +9,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
 import { type Method, Service, Transport, TransportMetrics } from "effect-transport"
-import type * as TransportOptions from "../src/Connections/TransportOptions.js"
+import type * as TransportOptions from "../../src/Connections/TransportOptions.js"
 import { eventually, soon, within } from "./fixtures/expect.js"
 import { captureLog } from "./fixtures/observe.js"
 

@@ -28,14 +28,14 @@ import {
   Transport,
   TransportMetrics
 } from "effect-transport"
-import { directory, isInstalled } from "./fixtures/command.js"
+import { directory, isInstalled } from "../fixtures/command.js"
+import { authority, loopbackNames, rawMaterial } from "../fixtures/tls.js"
 import * as Lists from "./fixtures/crl.js"
 import { EchoService, echo } from "./fixtures/echo.js"
 import { eventually, leavesNothing, soon, within } from "./fixtures/expect.js"
 import { fingerprint, holder, issued, mint } from "./fixtures/mint.js"
 import { captureLog, type Line } from "./fixtures/observe.js"
 import { freePort, fromPort, proxy } from "./fixtures/proxy.js"
-import { authority, loopbackNames, rawMaterial } from "./fixtures/tls.js"
 
 type Pki = Effect.Effect.Success<typeof authority>
 

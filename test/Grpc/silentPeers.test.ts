@@ -10,10 +10,10 @@ import * as Metric from "effect/Metric"
 import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import { DevCa, Transport, TransportMetrics } from "effect-transport"
-import { EchoService } from "../fixtures/echo.js"
-import { eventually, leavesNothing, within } from "../fixtures/expect.js"
 import { echoHandlers, insecure, on } from "../fixtures/grpc.js"
 import { connect, listen, rawMaterial } from "../fixtures/tls.js"
+import { EchoService } from "../suite/fixtures/echo.js"
+import { eventually, leavesNothing, within } from "../suite/fixtures/expect.js"
 
 const hasIpv6 = Object.values(Os.networkInterfaces()).some((all) => all?.some(({ address }) => address === "::1"))
 

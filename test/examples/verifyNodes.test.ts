@@ -4,8 +4,8 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import { Credentials, QuicUnavailable, Transport } from "effect-transport"
 import { type Choice, transports } from "../../examples/verify/transports.js"
-import { EchoService, echo } from "../fixtures/echo.js"
-import { eventually, leavesNothing, within } from "../fixtures/expect.js"
+import { EchoService, echo } from "../suite/fixtures/echo.js"
+import { eventually, leavesNothing, within } from "../suite/fixtures/expect.js"
 import { callsInFlight, failure, launch, names } from "./verifySupport.js"
 
 const wires = transports.filter(({ authenticated }) => authenticated)

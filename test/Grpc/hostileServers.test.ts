@@ -11,11 +11,11 @@ import * as Metric from "effect/Metric"
 import * as Stream from "effect/Stream"
 import { Transport, TransportMetrics } from "effect-transport"
 import { EchoResponseSchema } from "../../examples/gen/echo/v1/echo_pb.js"
-import { EchoService } from "../fixtures/echo.js"
-import { eventually, leavesNothing, soon } from "../fixtures/expect.js"
 import { insecure, on } from "../fixtures/grpc.js"
 import * as H2 from "../fixtures/http2.js"
 import { listen } from "../fixtures/tls.js"
+import { EchoService } from "../suite/fixtures/echo.js"
+import { eventually, leavesNothing, soon } from "../suite/fixtures/expect.js"
 
 const hello = H2.message(toBinary(EchoResponseSchema, create(EchoResponseSchema, { message: "hello" })))
 const grpc = { ":status": 200, "content-type": "application/grpc" }

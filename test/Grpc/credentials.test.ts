@@ -3,9 +3,9 @@ import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Authorizer, Credentials, Grpc, Transport } from "effect-transport"
-import { credentialsSuite } from "../CredentialsSuite.js"
-import { EchoService, echo } from "../fixtures/echo.js"
-import { leavesNothing } from "../fixtures/expect.js"
+import { credentialsSuite } from "../suite/CredentialsSuite.js"
+import { EchoService, echo } from "../suite/fixtures/echo.js"
+import { leavesNothing } from "../suite/fixtures/expect.js"
 
 credentialsSuite("GrpcLive", Grpc.layer, Grpc.layerConfig(Config.succeed({})))
 

@@ -47,11 +47,11 @@ import {
   type TransportOptions,
   Unavailable
 } from "effect-transport"
-import { type EchoRequest, EchoRequestSchema } from "../examples/gen/echo/v1/echo_pb.js"
+import { type EchoRequest, EchoRequestSchema } from "../../examples/gen/echo/v1/echo_pb.js"
 import { EchoService, echo, serveEcho } from "./fixtures/echo.js"
 import { eventually, leavesNothing, soon, within } from "./fixtures/expect.js"
 import { captureLog, captureSpans, follow } from "./fixtures/observe.js"
-import { metadataSuite } from "./MetadataSuite.js"
+import { metadataSuite } from "./metadataRule.js"
 
 /** What a transport may do without. */
 export interface SuiteOptions {

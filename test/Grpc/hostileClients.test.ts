@@ -10,12 +10,12 @@ import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import { DevCa, type Grpc, Transport, TransportMetrics } from "effect-transport"
 import { EchoRequestSchema } from "../../examples/gen/echo/v1/echo_pb.js"
-import { EchoService } from "../fixtures/echo.js"
-import { eventually, leavesNothing, within } from "../fixtures/expect.js"
 import { echoHandlers, insecure, on } from "../fixtures/grpc.js"
 import * as H2 from "../fixtures/http2.js"
-import { follow } from "../fixtures/observe.js"
 import { connect, event, rawMaterial } from "../fixtures/tls.js"
+import { EchoService } from "../suite/fixtures/echo.js"
+import { eventually, leavesNothing, within } from "../suite/fixtures/expect.js"
+import { follow } from "../suite/fixtures/observe.js"
 
 const ca = await Effect.runPromise(DevCa.make())
 const issued = await Effect.runPromise(ca.issue({ names: ["127.0.0.1"] }))

@@ -9,13 +9,13 @@ import * as Logger from "effect/Logger"
 import * as Metric from "effect/Metric"
 import * as Redacted from "effect/Redacted"
 import { Credentials, Grpc, Quic, Tls, Transport, TransportMetrics } from "effect-transport"
-import { EchoService } from "../fixtures/echo.js"
-import { eventually, leavesNothing, within } from "../fixtures/expect.js"
 import { echoHandlers } from "../fixtures/grpc.js"
 import { preface } from "../fixtures/http2.js"
 import { chainOfLargeExponents } from "../fixtures/largeExponents.js"
-import { captureLog } from "../fixtures/observe.js"
 import { authority, rawMaterial } from "../fixtures/tls.js"
+import { EchoService } from "../suite/fixtures/echo.js"
+import { eventually, leavesNothing, within } from "../suite/fixtures/expect.js"
+import { captureLog } from "../suite/fixtures/observe.js"
 
 const pki = await Effect.runPromise(authority)
 const good = rawMaterial(pki.good, pki.trusted.ca)
