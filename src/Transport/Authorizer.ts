@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+import { dual } from "effect/Function"
 import * as Option from "effect/Option"
 import { count } from "./internal/boundary.js"
 import type { Identity } from "./Peer.js"
@@ -159,16 +160,19 @@ export const either =
     authorizers.some((authorizer) => check(authorizer, identity))
 
 /**
- * Asks an authorizer. Whatever is not a plain yes is a no.
+ * Asks an authorizer. Whatever is not a plain yes is a no; it never throws, since one that does has refused.
  *
  * @since 0.1.0
  * @category running
  */
-export const check = (authorizer: Authorizer, identity: Option.Option<Identity>): boolean => {
+export const check: {
+  (identity: Option.Option<Identity>): (self: Authorizer) => boolean
+  (self: Authorizer, identity: Option.Option<Identity>): boolean
+} = dual(2, (self: Authorizer, identity: Option.Option<Identity>): boolean => {
   try {
-    return authorizer(identity) === true
+    return self(identity) === true
   } catch {
     count("callback")
     return false
   }
-}
+})

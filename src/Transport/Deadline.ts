@@ -5,6 +5,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
 import * as Time from "./internal/time.js"
 
 /**
@@ -25,12 +26,16 @@ export type Deadline = number
 export const none: Deadline = Number.POSITIVE_INFINITY
 
 /**
- * The deadline that a timeout sets when counted from `now`. An infinite timeout gives `none`.
+ * The deadline that a timeout sets when counted from `now`, in milliseconds since the epoch. An infinite timeout gives
+ * `none`.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const after = (now: number, timeout: Duration.DurationInput): Deadline => now + Duration.toMillis(timeout)
+export const after: {
+  (timeout: Duration.DurationInput): (now: number) => Deadline
+  (now: number, timeout: Duration.DurationInput): Deadline
+} = dual(2, (now: number, timeout: Duration.DurationInput): Deadline => now + Duration.toMillis(timeout))
 
 /**
  * The earlier of two.
@@ -38,7 +43,10 @@ export const after = (now: number, timeout: Duration.DurationInput): Deadline =>
  * @since 0.1.0
  * @category combinators
  */
-export const min = (self: Deadline, that: Deadline): Deadline => Math.min(self, that)
+export const min: {
+  (that: Deadline): (self: Deadline) => Deadline
+  (self: Deadline, that: Deadline): Deadline
+} = dual(2, (self: Deadline, that: Deadline): Deadline => Math.min(self, that))
 
 /**
  * The time left, zero when the deadline has passed.

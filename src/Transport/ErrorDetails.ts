@@ -14,6 +14,7 @@ import {
   toBinary
 } from "@bufbuild/protobuf"
 import { AnySchema } from "@bufbuild/protobuf/wkt"
+import { dual } from "effect/Function"
 import * as Option from "effect/Option"
 import { StatusSchema } from "../gen/google/rpc/status_pb.js"
 import * as Text from "../protocol/Text.js"
@@ -64,16 +65,27 @@ export const pack = <Desc extends DescMessage>(schema: Desc, message: MessageIni
 /**
  * The first detail of the wanted type; none when there is none, or when its bytes are not of that type.
  *
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { ErrorDetails, type ResourceExhausted } from "effect-transport"
+ *
+ * const tell = (error: ResourceExhausted) => Effect.logInfo(ErrorDetails.get(error, ErrorDetails.QuotaFailure))
+ * ```
+ *
  * @since 0.1.0
  * @category getters
  */
-export const get = <Desc extends DescMessage>(
-  error: Pick<StatusError, "details">,
-  schema: Desc
-): Option.Option<MessageShape<Desc>> => {
-  const found = error.details.find((detail) => detail.type === schema.typeName)
-  return found === undefined ? Option.none() : Option.liftThrowable(fromBinary)(schema, found.value)
-}
+export const get: {
+  <Desc extends DescMessage>(schema: Desc): (error: Pick<StatusError, "details">) => Option.Option<MessageShape<Desc>>
+  <Desc extends DescMessage>(error: Pick<StatusError, "details">, schema: Desc): Option.Option<MessageShape<Desc>>
+} = dual(
+  2,
+  <Desc extends DescMessage>(error: Pick<StatusError, "details">, schema: Desc): Option.Option<MessageShape<Desc>> => {
+    const found = error.details.find((detail) => detail.type === schema.typeName)
+    return found === undefined ? Option.none() : Option.liftThrowable(fromBinary)(schema, found.value)
+  }
+)
 
 /**
  * The `google.rpc.Status` message that holds the details, for the `grpc-status-details-bin` trailer.

@@ -6,6 +6,7 @@
  */
 import * as Data from "effect/Data"
 import * as Either from "effect/Either"
+import { dual } from "effect/Function"
 import * as Inspectable from "effect/Inspectable"
 import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
@@ -306,16 +307,26 @@ export const fromInput = (input: Input): Either.Either<Metadata, MetadataError> 
 export const make = (input: Input): Metadata => Either.getOrThrowWith(fromInput(input), (error) => error)
 
 /**
- * The first value under a key, whatever the key's case.
+ * The first value under a key, whatever the key's case; none where there is none.
+ *
+ * @example
+ * ```ts
+ * import { Metadata } from "effect-transport"
+ *
+ * const id = Metadata.make({ "x-request-id": "17" }).pipe(Metadata.get("x-request-id"))
+ * ```
  *
  * @since 0.1.0
  * @category getters
  */
-export const get = <const K extends string>(self: Metadata, key: K): Option.Option<ValueOf<K>> => {
+export const get: {
+  <const K extends string>(key: K): (self: Metadata) => Option.Option<ValueOf<K>>
+  <const K extends string>(self: Metadata, key: K): Option.Option<ValueOf<K>>
+} = dual(2, <K extends string>(self: Metadata, key: K): Option.Option<ValueOf<K>> => {
   const name = key.toLowerCase()
   const found = self.entries.find((entry) => entry[0] === name)
   return found === undefined ? Option.none() : Option.some(found[1] as ValueOf<K>)
-}
+})
 
 /**
  * All values under a key, in the order they were sent.
@@ -323,10 +334,13 @@ export const get = <const K extends string>(self: Metadata, key: K): Option.Opti
  * @since 0.1.0
  * @category getters
  */
-export const getAll = <const K extends string>(self: Metadata, key: K): ReadonlyArray<ValueOf<K>> => {
+export const getAll: {
+  <const K extends string>(key: K): (self: Metadata) => ReadonlyArray<ValueOf<K>>
+  <const K extends string>(self: Metadata, key: K): ReadonlyArray<ValueOf<K>>
+} = dual(2, <K extends string>(self: Metadata, key: K): ReadonlyArray<ValueOf<K>> => {
   const name = key.toLowerCase()
   return self.entries.flatMap(([k, value]) => (k === name ? [value as ValueOf<K>] : []))
-}
+})
 
 /**
  * The entries of both, those of `self` first. A key that is in both keeps all its values.
@@ -334,8 +348,14 @@ export const getAll = <const K extends string>(self: Metadata, key: K): Readonly
  * @since 0.1.0
  * @category combinators
  */
-export const concat = (self: Metadata, that: Metadata): Metadata =>
-  that.entries.length === 0 ? self : self.entries.length === 0 ? that : concatAll(self, that)
+export const concat: {
+  (that: Metadata): (self: Metadata) => Metadata
+  (self: Metadata, that: Metadata): Metadata
+} = dual(
+  2,
+  (self: Metadata, that: Metadata): Metadata =>
+    that.entries.length === 0 ? self : self.entries.length === 0 ? that : concatAll(self, that)
+)
 
 const concatAll = (self: Metadata, that: Metadata): Metadata => {
   const all = unsafeFromEntries([...self.entries, ...that.entries])

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import { pipe } from "effect/Function"
 import * as Option from "effect/Option"
 import { Authorizer, MemoryLive, type Peer, Transport } from "effect-transport"
 import { EchoService, echo } from "../suite/fixtures/echo.js"
@@ -57,6 +58,7 @@ describe("Authorizer", () => {
     ["one that answers with a promise", (() => Promise.resolve(true)) as unknown as Authorizer.Authorizer, false]
   ])("%s", (_, authorizer, expected) => {
     expect(Authorizer.check(authorizer, someone())).toBe(expected)
+    expect(pipe(authorizer, Authorizer.check(someone()))).toBe(expected)
   })
 
   it("refuses who has no identity, but for any", () => {

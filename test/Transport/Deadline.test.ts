@@ -2,6 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FastCheck from "effect/FastCheck"
+import { pipe } from "effect/Function"
 import * as TestClock from "effect/TestClock"
 import { Deadline } from "effect-transport"
 
@@ -11,6 +12,10 @@ describe("Deadline", () => {
   it.prop("is the timeout after now", [millis, millis], ([now, timeout]) => {
     expect(Deadline.after(now, timeout)).toBe(now + timeout)
     expect(Deadline.after(now, Duration.millis(timeout))).toBe(now + timeout)
+  })
+
+  it.prop("reads the same in a pipe", [millis, millis, millis], ([now, timeout, other]) => {
+    expect(pipe(now, Deadline.after(timeout), Deadline.min(other))).toBe(Math.min(now + timeout, other))
   })
 
   it("is none after an infinite timeout", () => {

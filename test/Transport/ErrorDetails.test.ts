@@ -2,6 +2,7 @@ import { create, toBinary } from "@bufbuild/protobuf"
 import { AnySchema } from "@bufbuild/protobuf/wkt"
 import { describe, expect, it } from "@effect/vitest"
 import * as FastCheck from "effect/FastCheck"
+import { pipe } from "effect/Function"
 import * as Option from "effect/Option"
 import { Aborted, ErrorDetails, TransportError } from "effect-transport"
 import { StatusSchema } from "../../src/gen/google/rpc/status_pb.js"
@@ -38,6 +39,8 @@ describe("ErrorDetails", () => {
     expect(ErrorDetails.get(error, ErrorDetails.ErrorInfo)).toEqual(Option.some(errorInfo))
     expect(ErrorDetails.get(error, ErrorDetails.RetryInfo)).toEqual(Option.some(retryInfo))
     expect(ErrorDetails.get(error, ErrorDetails.BadRequest)).toEqual(Option.none())
+    expect(pipe(error, ErrorDetails.get(ErrorDetails.RetryInfo))).toEqual(Option.some(retryInfo))
+    expect(pipe(error, ErrorDetails.get(ErrorDetails.BadRequest))).toEqual(Option.none())
   })
 
   it.prop("get takes the first of several of one type", [errorInfo, errorInfo], ([first, second]) => {

@@ -66,6 +66,14 @@ describe("Metadata", () => {
     expect(Metadata.byteSize(both)).toBe(Metadata.byteSize(one) + Metadata.byteSize(other))
   })
 
+  it.prop("reads the same in a pipe", [good, good, goodEntry], ([one, other, [name]]) => {
+    expect(one.pipe(Metadata.concat(other)).entries).toEqual(Metadata.concat(one, other).entries)
+    expect(one.pipe(Metadata.get(name))).toEqual(Metadata.get(one, name))
+    expect(other.pipe(Metadata.concat(one), Metadata.getAll(name))).toEqual(
+      Metadata.getAll(Metadata.concat(other, one), name)
+    )
+  })
+
   it.prop("survives its schema", [good], ([metadata]) => {
     const encoded = Schema.encodeSync(Metadata.MetadataSchema)(metadata)
     const throughJson: typeof encoded = JSON.parse(JSON.stringify(encoded))
