@@ -11,10 +11,12 @@ const quick = { initialReconnectBackoff: "50 millis", maxReconnectBackoff: "200 
 /** What Node has no option for that grpc-js passes on: a client takes 128 fields of a response. */
 const engine = { manyResponseFields: false }
 
-transportSuite("GrpcLive, mutual TLS", (options) => Layer.provide(Grpc.layer({ ...quick, ...options }), dev), engine)
+transportSuite("GrpcLive, mutual TLS", {
+  layer: (options) => Layer.provide(Grpc.layer({ ...quick, ...options }), dev),
+  ...engine
+})
 
-transportSuite(
-  "GrpcLive, insecure",
-  (options) => Layer.provide(Grpc.layer({ ...quick, ...options }), Credentials.insecure),
-  engine
-)
+transportSuite("GrpcLive, insecure", {
+  layer: (options) => Layer.provide(Grpc.layer({ ...quick, ...options }), Credentials.insecure),
+  ...engine
+})

@@ -13,7 +13,7 @@ import { leavesNothing } from "../suite/fixtures/expect.js"
 import { follow } from "../suite/fixtures/observe.js"
 import { transportSuite } from "../suite/TransportSuite.js"
 
-transportSuite("MemoryLive", Memory.layer)
+transportSuite("MemoryLive", { layer: Memory.layer })
 
 describe("MemoryLive", () => {
   it.effect("keeps time by the program's clock", () =>

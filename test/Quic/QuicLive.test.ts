@@ -5,4 +5,4 @@ import { transportSuite } from "../suite/TransportSuite.js"
 /** One layer, so that all that a test opens trusts one CA. */
 const dev = Credentials.layerDev()
 
-transportSuite("QuicLive", (options) => Layer.provide(Quic.layer(options), dev), { unixSockets: false })
+transportSuite("QuicLive", { layer: (options) => Layer.provide(Quic.layer(options), dev), unixSockets: false })

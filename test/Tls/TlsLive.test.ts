@@ -5,4 +5,4 @@ import { transportSuite } from "../suite/TransportSuite.js"
 /** One layer, so that all that a test opens trusts one CA. */
 const dev = Credentials.layerDev()
 
-transportSuite("TlsLive", (options) => Layer.provide(Tls.layer(options), dev))
+transportSuite("TlsLive", { layer: (options) => Layer.provide(Tls.layer(options), dev) })
