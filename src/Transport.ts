@@ -349,6 +349,39 @@ export const client = <S extends Service.Source>(
   }).pipe(Effect.interruptible)
 
 /**
+ * A client as a layer: what needs it asks for the tag and names neither peer nor wire, and a test puts
+ * `Layer.succeed(tag, { ... })` in its place. The connection is made when the layer is built, and left when its scope
+ * closes; `options` are those of `client`.
+ *
+ * Building it fails as `client` does: with `InvalidArgument` for a target that can't be read, `Unavailable` or
+ * `DeadlineExceeded` for a peer that can't be reached (not with `waitForReady`), and `HandshakeFailed` where one side
+ * refuses the other.
+ *
+ * @example
+ * ```ts
+ * import { Context, Effect, Layer } from "effect"
+ * import { Transport } from "effect-transport"
+ * import { PohService } from "./gen/poh/v1/poh_pb.js"
+ *
+ * class Poh extends Context.Tag("app/Poh")<Poh, Transport.Client<typeof PohService>>() {}
+ *
+ * const program = Effect.flatMap(Poh, (poh) => poh.prove({ slot: 7n, iterations: 1000 }))
+ *
+ * // Layer.Layer<Poh, ConnectError, Transport>
+ * const PohLive = Transport.layerClient(Poh, PohService, "peer-node:50051", { timeout: "2 seconds" })
+ * ```
+ *
+ * @since 0.1.0
+ * @category client
+ */
+export const layerClient = <I, S extends Service.Source>(
+  tag: Context.Tag<I, Client_.Client<NoInfer<S>>>,
+  service: S,
+  target: string,
+  options?: Client_.ClientOptions
+): Layer.Layer<I, ConnectError, Transport> => Layer.scoped(tag, client(service, target, options))
+
+/**
  * A client of the node at the other end of a connection that it made, as `call.connection` in a handler. That node says
  * with `offer` what may be called. When the connection ends so do the calls, with `Unavailable`.
  *

@@ -280,3 +280,33 @@ same<
 
 // @ts-expect-error only QUIC has datagrams
 Effect.runPromise(Effect.scoped(Effect.provide(gossip, Layer.provide(GrpcLive, Credentials.layerDev()))))
+
+// --- Clients as layers ---
+
+class Echo extends Context.Tag("test/Echo")<Echo, Transport.Client<typeof EchoService>>() {}
+class Forecast extends Context.Tag("test/Forecast")<Forecast, Transport.Client<typeof Weather>>() {}
+
+const echoLayer = Transport.layerClient(Echo, EchoService, "127.0.0.1:50051", { timeout: "1 second" })
+same<typeof echoLayer, Layer.Layer<Echo, ConnectError, Transport.Transport>>(true)
+
+const forecastLayer = Transport.layerClient(Forecast, Weather, "127.0.0.1:50051")
+same<typeof forecastLayer, Layer.Layer<Forecast, ConnectError, Transport.Transport>>(true)
+
+// @ts-expect-error the tag is of another contract's client
+Transport.layerClient(Forecast, EchoService, "127.0.0.1:50051")
+
+// @ts-expect-error there is no such option
+Transport.layerClient(Echo, EchoService, "127.0.0.1:50051", { time: "1 second" })
+
+const replaced = Layer.succeed(Echo, client)
+same<typeof replaced, Layer.Layer<Echo>>(true)
+
+Layer.succeed(Forecast, {
+  measure: (place) => Effect.succeed({ celsius: place.length }),
+  follow: () => Stream.make({ celsius: 1 }),
+  report: (measured) => Effect.as(Stream.runDrain(measured), "thanks"),
+  talk: (measured) => Stream.map(measured, () => ({ celsius: 1 }))
+})
+
+// @ts-expect-error a client has a function for each method
+Layer.succeed(Forecast, { measure: () => Effect.succeed({ celsius: 1 }) })
