@@ -4,31 +4,21 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import type * as Stream from "effect/Stream"
-import type { Authorizer } from "./Transport/Authorizer.js"
-import type { Call, CallConnection, CurrentCall } from "./Transport/Call.js"
+import type { CallConnection } from "./Transport/Call.js"
 import * as Client_ from "./Transport/Client.js"
-import type { Connection } from "./Transport/Connection.js"
+import { type Handlers, type RequirementsOf, routesOf } from "./Transport/Handlers.js"
 import * as Bind from "./Transport/internal/bind.js"
 import * as Boundary from "./Transport/internal/boundary.js"
-import type * as Method from "./Transport/Method.js"
 import * as Peer from "./Transport/Peer.js"
 import { Reverse } from "./Transport/Reverse.js"
-import * as Route from "./Transport/Route.js"
 import * as Service from "./Transport/Service.js"
-import {
-  type BindError,
-  type ConnectError,
-  InvalidArgument,
-  type StatusError,
-  Unavailable
-} from "./Transport/TransportError.js"
+import { type BindError, type ConnectError, InvalidArgument, Unavailable } from "./Transport/TransportError.js"
+import { type ListenOptions, Transport } from "./Transport/TransportService.js"
 
 export {
   /**
@@ -72,52 +62,64 @@ export type {
 export {
   /**
    * @since 0.1.0
+   * @category models
+   */
+  type Handler,
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  type Handlers,
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  type HandlersOptions,
+  /**
+   * @since 0.1.0
+   * @category server
+   */
+  handlers,
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  type Implementation,
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  type RequirementsOf
+} from "./Transport/Handlers.js"
+export {
+  /**
+   * @since 0.1.0
    * @category tags
    */
   Reverse
 } from "./Transport/Reverse.js"
-
-/**
- * The transport that a program talks through. `GrpcLive`, `MemoryLive` and the others provide it.
- *
- * @since 0.1.0
- * @category tags
- */
-export class Transport extends Context.Tag("effect-transport/Transport")<Transport, TransportService>() {}
-
-/**
- * What a transport implements. Programs use `serve`, `listen` and `client` instead.
- *
- * @since 0.1.0
- * @category models
- */
-export interface TransportService {
-  /** Serves the routes until the scope closes; then drains, for no longer than the grace period. */
-  readonly listen: (
-    routes: ReadonlyMap<string, Route.Route>,
-    options: ListenOptions
-  ) => Effect.Effect<Peer.Address, BindError, Scope.Scope>
-  /** A connection to the target, shared by all who ask for the same target, kept until the last of them is done. */
-  readonly connect: (
-    target: Peer.Target,
-    options?: ConnectOptions
-  ) => Effect.Effect<Connection, ConnectError, Scope.Scope>
-  /** The timeout of calls that name none. */
-  readonly defaultTimeout: Duration.DurationInput
-  /** The wire, and as whom it listens, for the log: `"gRPC, as CN=node-a, fingerprint ab12..."`. Default: nothing is said. */
-  readonly description?: Effect.Effect<string> | undefined
-}
-
-/**
- * How to connect.
- *
- * @since 0.1.0
- * @category models
- */
-export interface ConnectOptions {
-  /** Whether a peer that can't be reached yet is left to the calls to wait for. Default false: connecting fails. */
-  readonly waitForReady?: boolean | undefined
-}
+export {
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  type ConnectOptions,
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  type ListenOptions,
+  /**
+   * @since 0.1.0
+   * @category tags
+   */
+  Transport,
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  type TransportService
+} from "./Transport/TransportService.js"
 
 /**
  * A running listener.
@@ -137,147 +139,6 @@ export interface ListenerService {
   /** The same as text that `client` takes. */
   readonly target: string
 }
-
-/**
- * Where and how to listen.
- *
- * @since 0.1.0
- * @category models
- */
-export interface ListenOptions {
-  /**
-   * The interface to bind, `"127.0.0.1"` unless given: a node that others shall reach says so. With `"0.0.0.0"` or `"::"`
-   * `QuicLive` listens on each address that the system names; `127.0.0.2` and its like have to be given by name.
-   */
-  readonly host?: string | undefined
-  /** Between 0 and 65535. 0, the default, lets the system choose. */
-  readonly port?: number | undefined
-  /**
-   * The path of a unix socket, instead of host and port. A socket that is there already and on which nobody listens, as a
-   * crashed process leaves it, is replaced; any other file stays, and is `AddressInUse`.
-   */
-  readonly path?: string | undefined
-  /**
-   * The permissions of the unix socket, as `chmod` takes them: who may connect needs to write. Default: 0o600, the user of
-   * this process alone. The socket has them from its first moment on, except in a worker thread (a moment later).
-   */
-  readonly mode?: number | undefined
-  /** How long calls in flight may go on when the scope closes; the transport's own (5 seconds) unless given. */
-  readonly gracePeriod?: Duration.DurationInput | undefined
-  /**
-   * Which peers may connect; whom it refuses gets `HandshakeFailed` with `NotAuthorized`. Default: all whom the transport
-   * trusts. Where peers prove no identity, as on plaintext and in memory, all but `Authorizer.any` refuse.
-   */
-  readonly authorize?: Authorizer | undefined
-}
-
-/**
- * The handlers of one service, with what they require.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Handlers<out R> {
-  readonly service: string
-  /** A route for each method, with the context provided: what a transport serves. */
-  readonly routes: (context: Context.Context<R>) => ReadonlyArray<Route.Route>
-}
-
-/**
- * The handler of one method.
- *
- * @since 0.1.0
- * @category models
- */
-export type Handler<M> =
-  M extends Method.Method<infer I, unknown, infer S, never, infer OO>
-    ? S extends "unary"
-      ? (request: I, call: Call) => Effect.Effect<OO, unknown, unknown>
-      : S extends "serverStreaming"
-        ? (request: I, call: Call) => Stream.Stream<OO, unknown, unknown>
-        : S extends "clientStreaming"
-          ? (requests: Stream.Stream<I, StatusError>, call: Call) => Effect.Effect<OO, unknown, unknown>
-          : (requests: Stream.Stream<I, StatusError>, call: Call) => Stream.Stream<OO, unknown, unknown>
-    : never
-
-/**
- * A handler for each method of a contract.
- *
- * @since 0.1.0
- * @category models
- */
-export type Implementation<S extends Service.Source> = {
-  readonly [K in keyof Service.Methods<S>]: Handler<Service.Methods<S>[K]>
-}
-
-type Requirements<H> = {
-  readonly [K in keyof H]: H[K] extends (...args: never) => Effect.Effect<unknown, unknown, infer R>
-    ? R
-    : H[K] extends (...args: never) => Stream.Stream<unknown, unknown, infer R>
-      ? R
-      : never
-}[keyof H]
-
-type NothingElse<S extends Service.Source, H> = { readonly [K in Exclude<keyof H, keyof Service.Methods<S>>]: never }
-
-/**
- * What `handlers` takes beside the handlers.
- *
- * @since 0.1.0
- * @category models
- */
-export interface HandlersOptions<S extends Service.Source> {
-  /**
-   * Who may call: one authorizer for the service, or one for each of its methods, of which none may be left out. Whom it
-   * refuses gets `PermissionDenied`, and the handler does not run. Default: all who may connect.
-   */
-  readonly authorize?: Authorizer | { readonly [K in keyof Service.Methods<S>]: Authorizer } | undefined
-}
-
-/**
- * Handlers for all methods of a contract.
- *
- * Each call has a `Scope` of its own. A handler that fails with one of the status errors gives the caller the same error.
- * Any other failure, and a defect, is `Internal` to the caller without its text, and is logged here.
- *
- * @since 0.1.0
- * @category server
- */
-export const handlers = <S extends Service.Source, const H extends Implementation<S>>(
-  service: S,
-  implementation: H & NothingElse<S, H>,
-  options: HandlersOptions<S> = {}
-): Handlers<Exclude<Requirements<H>, CurrentCall | Scope.Scope>> => {
-  const contract = Service.from(service)
-  return {
-    service: contract.name,
-    routes: (context) => Route.make(contract, implementation, context, options.authorize)
-  }
-}
-
-/**
- * What handlers require together.
- *
- * @since 0.1.0
- * @category models
- */
-export type RequirementsOf<H extends ReadonlyArray<Handlers<unknown>>> = RequirementsOfEach<H[number]>
-type RequirementsOfEach<H> = H extends Handlers<infer R> ? R : never
-
-const routesOf = <const H extends ReadonlyArray<Handlers<unknown>>>(
-  handlers: H
-): Effect.Effect<ReadonlyMap<string, Route.Route>, never, RequirementsOf<H>> =>
-  Effect.gen(function* () {
-    const context = (yield* Effect.context<RequirementsOf<H>>()) as Context.Context<unknown>
-    const routes = new Map<string, Route.Route>()
-    for (const route of handlers.flatMap((each) => each.routes(context))) {
-      if (routes.has(route.method.path)) {
-        return yield* Effect.dieMessage(`${route.method.path} has two handlers`)
-      }
-      routes.set(route.method.path, route)
-    }
-    return routes
-  })
 
 /*
  * What is forked where nothing can be interrupted, as in the acquisition of `Effect.acquireRelease`, can't be either, and

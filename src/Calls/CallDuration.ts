@@ -1,24 +1,13 @@
 /** The time that a call has at the listener that it came to: its caller's, or the listener's where that is shorter. */
 import * as Duration from "effect/Duration"
+import type { CallDurations } from "../Connections/TransportOptions.js"
 import { DeadlineExceeded } from "../Transport/TransportError.js"
 
 /** A caller that allows a call no more than this can't have waited for its answer: it costs work and brings nothing. */
 export const uselessMillis = 10
 
-/** The longest that calls may take, in milliseconds. */
-export interface Limits {
-  readonly unary: number
-  readonly streaming: number
-}
-
-const defaults: Limits = { unary: 5 * 60_000, streaming: Number.POSITIVE_INFINITY }
-
-/** The limits of the option; where it is not set, streams have none. */
-export const limits = (option: Duration.Duration | undefined): Limits =>
-  option === undefined ? defaults : { unary: Duration.toMillis(option), streaming: Duration.toMillis(option) }
-
 /** The limit for calls of a route. */
-export const limitOf = (limits: Limits, { _tag }: { readonly _tag: "Unary" | "Stream" }): number =>
+export const limitOf = (limits: CallDurations, { _tag }: { readonly _tag: "Unary" | "Stream" }): number =>
   _tag === "Unary" ? limits.unary : limits.streaming
 
 /** The error of a call whose time is over. `timeout` is what its caller allowed. */

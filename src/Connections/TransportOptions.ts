@@ -4,7 +4,6 @@
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
-import * as CallDuration from "../Calls/CallDuration.js"
 import * as Metadata from "../Transport/Metadata.js"
 
 /**
@@ -104,6 +103,26 @@ export const duration = (name: string, input: Duration.DurationInput): Duration.
 }
 
 /**
+ * The longest that calls may take at a listener, in milliseconds.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CallDurations {
+  readonly unary: number
+  readonly streaming: number
+}
+
+/** Where the option is not set, streams have no limit. */
+const callDurations = (option: Duration.DurationInput | undefined): CallDurations => {
+  if (option === undefined) {
+    return { unary: 5 * 60_000, streaming: Number.POSITIVE_INFINITY }
+  }
+  const millis = Duration.toMillis(duration("maxCallDuration", option))
+  return { unary: millis, streaming: millis }
+}
+
+/**
  * The options with their defaults filled in.
  *
  * @since 0.1.0
@@ -111,9 +130,7 @@ export const duration = (name: string, input: Duration.DurationInput): Duration.
  */
 export const withDefaults = (options: TransportOptions) => ({
   defaultTimeout: duration("defaultTimeout", options.defaultTimeout ?? Duration.seconds(30)),
-  maxCallDuration: CallDuration.limits(
-    options.maxCallDuration === undefined ? undefined : duration("maxCallDuration", options.maxCallDuration)
-  ),
+  maxCallDuration: callDurations(options.maxCallDuration),
   gracePeriod: duration("gracePeriod", options.gracePeriod ?? Duration.seconds(5)),
   maxSendMessageSize: options.maxSendMessageSize ?? 4 * 1024 * 1024,
   maxReceiveMessageSize: options.maxReceiveMessageSize ?? 4 * 1024 * 1024,

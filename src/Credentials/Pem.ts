@@ -4,8 +4,8 @@ import { open, stat } from "node:fs/promises"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
-import { codeOf } from "../Handshake/TlsAlert.js"
 import { CredentialsError } from "../Transport/TransportError.js"
+import { codeOf } from "./internal/nodeError.js"
 import * as Steps from "./internal/steps.js"
 
 /**

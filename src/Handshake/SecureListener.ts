@@ -8,6 +8,7 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type * as Credentials from "../Credentials/Credentials.js"
+import * as Authorization from "../Transport/internal/authorization.js"
 import * as Bind from "../Transport/internal/bind.js"
 import * as Boundary from "../Transport/internal/boundary.js"
 import * as Count from "../Transport/internal/gauge.js"
@@ -15,7 +16,7 @@ import * as Timers from "../Transport/internal/timers.js"
 import * as Peer from "../Transport/Peer.js"
 import { type BindError, HandshakeFailed, type HandshakeReason } from "../Transport/TransportError.js"
 import * as TransportMetrics from "../Transport/TransportMetrics.js"
-import type { ListenOptions } from "../Transport.js"
+import type { ListenOptions } from "../Transport/TransportService.js"
 import * as Admission from "./Admission.js"
 import * as UnixSocket from "./internal/unixSocket.js"
 import * as Reverification from "./Reverification.js"
@@ -117,7 +118,7 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
       )
     }
     const { boundary } = options
-    const authorize = Boundary.authorizer(boundary, where.authorize)
+    const authorize = Authorization.authorizer(boundary, where.authorize)
     const sockets = new Set<Net.Socket>()
     const { limits } = options
     const admission = Admission.make(limits, boundary)

@@ -8,6 +8,7 @@
  * @since 0.1.0
  */
 import * as Option from "effect/Option"
+import { codeOf } from "../Credentials/internal/nodeError.js"
 import type { HandshakeReason } from "../Transport/TransportError.js"
 
 /**
@@ -193,15 +194,6 @@ export const isDamage = (code: string, isAgreed: boolean): boolean => {
     ? unreadable.has(alertCode.exec(code)?.[2] ?? "")
     : !ofThePeer.test(code) && (isAgreed || !ofAnother.test(code))
 }
-
-/**
- * The `code` of an error of Node; empty where there is none.
- *
- * @since 0.1.0
- * @category getters
- */
-export const codeOf = (error: unknown): string =>
-  typeof error === "object" && error !== null && "code" in error && typeof error.code === "string" ? error.code : ""
 
 /**
  * The refusal behind an error of a TLS socket, as `fromCode`.

@@ -2,6 +2,7 @@
  * The TLS handshake on both sides, with the true reason where it fails. The transports run their protocols on the sockets
  * that come out of it.
  */
+
 import * as net from "node:net"
 import * as tls from "node:tls"
 import * as Effect from "effect/Effect"
@@ -10,6 +11,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Material, Tls } from "../Credentials/internal/material.js"
+import { codeOf } from "../Credentials/internal/nodeError.js"
 import { contextOptions, secureContext } from "../Credentials/internal/secureContext.js"
 import * as ServerName from "../Credentials/ServerName.js"
 import * as Authorizer from "../Transport/Authorizer.js"
@@ -67,7 +69,7 @@ const secureSocket = (
   let refusal = Option.none<HandshakeFailed>()
   let damage = Option.none<Unavailable>()
   socket.on("error", (error) => {
-    if (TlsAlert.isDamage(TlsAlert.codeOf(error), true)) {
+    if (TlsAlert.isDamage(codeOf(error), true)) {
       damage = Option.orElse(damage, () => Option.some(damaged(peer, error)))
       socket.destroy()
       return
@@ -152,7 +154,7 @@ const handshake = (
     resume(Effect.fail(error))
   }
   const whyFailed = (error: unknown): HandshakeFailed | Unavailable =>
-    TlsAlert.isDamage(TlsAlert.codeOf(error), get(secured.getCipher(), "name") !== undefined)
+    TlsAlert.isDamage(codeOf(error), get(secured.getCipher(), "name") !== undefined)
       ? damaged(peer, error)
       : Option.match(TlsAlert.fromError(error), {
           onNone: () => ended(error),
@@ -166,7 +168,7 @@ const handshake = (
   // TLS 1.2 has no alert for a missing certificate and uses this one, which otherwise means that no cipher suits both.
   // The choice of a cipher is over when the server has shown its certificate.
   const isCertificateMissing = (error: unknown) =>
-    TlsAlert.codeOf(error).endsWith("_ALERT_HANDSHAKE_FAILURE") &&
+    codeOf(error).endsWith("_ALERT_HANDSHAKE_FAILURE") &&
     Option.isNone(material.certificate) &&
     Option.isSome(identityOf(secured))
   /** What is thrown while the handshake goes on is its end. */

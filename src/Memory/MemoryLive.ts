@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+
 import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
@@ -31,6 +32,7 @@ import * as Authorizer from "../Transport/Authorizer.js"
 import type { Connection, OutgoingCall } from "../Transport/Connection.js"
 import * as Deadline from "../Transport/Deadline.js"
 import * as IncomingCall from "../Transport/IncomingCall.js"
+import * as Authorization from "../Transport/internal/authorization.js"
 import * as Boundary from "../Transport/internal/boundary.js"
 import { exactlyOne } from "../Transport/internal/cardinality.js"
 import * as Turns from "../Transport/internal/eventLoop.js"
@@ -52,7 +54,7 @@ import {
   Unimplemented
 } from "../Transport/TransportError.js"
 import * as TransportMetrics from "../Transport/TransportMetrics.js"
-import * as Transport from "../Transport.js"
+import * as Transport from "../Transport/TransportService.js"
 
 type Settings = ReturnType<typeof TransportOptions.withDefaults>
 
@@ -88,7 +90,7 @@ const unavailable = (where: Partial<Where> & { readonly peer: string }) =>
 
 /** Nobody proves an identity here, so that a listener lets in everybody or nobody. */
 const enter = (listening: Listening, where: Partial<Where> & { readonly peer: string }) =>
-  Boundary.allows(listening.boundary, listening.authorize, Option.none(), "memory")
+  Authorization.allows(listening.boundary, listening.authorize, Option.none(), "memory")
     ? Effect.succeed(listening)
     : Effect.zipRight(
         Metric.increment(Metric.tagged(TransportMetrics.handshakesRefused, "reason", "NotAuthorized")),

@@ -17,12 +17,14 @@ import * as Renew from "../Connections/CredentialRotation.js"
 import * as SharedLayer from "../Connections/SharedLayer.js"
 import type * as Credentials from "../Credentials/Credentials.js"
 import * as Reverification from "../Handshake/Reverification.js"
+import type { CallConnection } from "../Transport/Call.js"
 import type { Connection } from "../Transport/Connection.js"
 import * as Boundary from "../Transport/internal/boundary.js"
 import * as Peer from "../Transport/Peer.js"
+import * as Reverse from "../Transport/Reverse.js"
 import type { Route } from "../Transport/Route.js"
 import { CredentialsError } from "../Transport/TransportError.js"
-import * as Transport from "../Transport.js"
+import * as Transport from "../Transport/TransportService.js"
 import * as TlsClient from "./internal/tlsClient.js"
 import * as TlsServer from "./internal/tlsServer.js"
 import * as TlsOptions from "./TlsOptions.js"
@@ -44,7 +46,7 @@ const refuseInsecure = new CredentialsError({
 const build = (
   options: TlsOptions.TlsOptions,
   credentials: Credentials.CredentialsService
-): Effect.Effect<Context.Context<Transport.Transport | Transport.Reverse>, CredentialsError, Scope.Scope> =>
+): Effect.Effect<Context.Context<Transport.Transport | Reverse.Reverse>, CredentialsError, Scope.Scope> =>
   Effect.gen(function* () {
     const settings = TlsOptions.withDefaults(options)
     const material = Effect.flatMap(credentials.current, (material) =>
@@ -58,7 +60,7 @@ const build = (
     const clock = yield* Effect.clock
     const reverification = yield* Reverification.make(credentials)
     /** The ways back over the connections of the listeners. */
-    const ways = new WeakMap<Transport.CallConnection, Connection>()
+    const ways = new WeakMap<CallConnection, Connection>()
     /** What this end offers on the connections that it makes, by target. */
     const offered = new Map<string, Map<string, Route>>()
 
@@ -92,7 +94,7 @@ const build = (
           ways.set(callConnection, connection)
         )
     }).pipe(
-      Context.add(Transport.Reverse, {
+      Context.add(Reverse.Reverse, {
         over: (connection) => Option.fromNullable(ways.get(connection)),
         offer: (routes, target) =>
           Effect.zipRight(
@@ -124,7 +126,7 @@ const build = (
  */
 export const layer = (
   options: TlsOptions.TlsOptions = {}
-): Layer.Layer<Transport.Transport | Transport.Reverse, CredentialsError, Credentials.Credentials> =>
+): Layer.Layer<Transport.Transport | Reverse.Reverse, CredentialsError, Credentials.Credentials> =>
   SharedLayer.make((credentials) => build(options, credentials))
 
 /**
@@ -136,7 +138,7 @@ export const layer = (
 export const layerConfig = (
   config: Config.Config.Wrap<TlsOptions.TlsOptions>
 ): Layer.Layer<
-  Transport.Transport | Transport.Reverse,
+  Transport.Transport | Reverse.Reverse,
   ConfigError.ConfigError | CredentialsError,
   Credentials.Credentials
 > => SharedLayer.makeConfig(config, layer)
@@ -147,5 +149,5 @@ export const layerConfig = (
  * @since 0.1.0
  * @category layers
  */
-export const TlsLive: Layer.Layer<Transport.Transport | Transport.Reverse, CredentialsError, Credentials.Credentials> =
+export const TlsLive: Layer.Layer<Transport.Transport | Reverse.Reverse, CredentialsError, Credentials.Credentials> =
   layer()

@@ -14,7 +14,7 @@ import {
   Health as HealthContract,
   HealthCheckResponse_ServingStatus as ServingStatus
 } from "../gen/grpc/health/v1/health_pb.js"
-import * as Transport from "../Transport.js"
+import * as Handlers from "./Handlers.js"
 import { NotFound } from "./TransportError.js"
 
 /**
@@ -67,7 +67,7 @@ const reply = (status: Status | undefined) => ({
  * @since 0.1.0
  * @category server
  */
-export const handlers: Transport.Handlers<Health> = Transport.handlers(HealthContract, {
+export const handlers: Handlers.Handlers<Health> = Handlers.handlers(HealthContract, {
   check: ({ service }, call) =>
     Effect.flatMap(Health, (health) =>
       Effect.flatMap(health.all, (all) =>

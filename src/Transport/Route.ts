@@ -8,7 +8,7 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as Authorizer from "./Authorizer.js"
 import type { IncomingCall } from "./IncomingCall.js"
-import * as Boundary from "./internal/boundary.js"
+import * as Authorization from "./internal/authorization.js"
 import { exactlyOne } from "./internal/cardinality.js"
 import * as Status from "./internal/status.js"
 import * as Tracing from "./internal/tracing.js"
@@ -188,7 +188,7 @@ const denied = ({ boundary, method, onDenied, peer }: IncomingCall): Effect.Effe
   )
 
 const mayCall = (authorizer: Authorizer.Authorizer, { boundary, peer }: IncomingCall): boolean =>
-  Boundary.allows(boundary, authorizer, peer.identity, peer.address)
+  Authorization.allows(boundary, authorizer, peer.identity, peer.address)
 
 /** The route, for those whom the authorizer lets pass. */
 const guarded = (route: Route, authorizer: Authorizer.Authorizer): Route =>

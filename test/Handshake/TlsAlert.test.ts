@@ -2,6 +2,7 @@ import * as tls from "node:tls"
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import { codeOf } from "../../src/Credentials/internal/nodeError.js"
 import * as TlsAlert from "../../src/Handshake/TlsAlert.js"
 import { HandshakeReason } from "../../src/Transport/TransportError.js"
 import { listen } from "../fixtures/tls.js"
@@ -59,7 +60,7 @@ describe("TlsAlert", () => {
         const socket = tls.connect({ port, host: "127.0.0.1" })
         socket.once("error", (error) => resume(Effect.succeed(error)))
       })
-      expect([TlsAlert.codeOf(error), TlsAlert.fromError(error)]).toEqual([TlsAlert.codeOf(error), remote(reason)])
+      expect([codeOf(error), TlsAlert.fromError(error)]).toEqual([codeOf(error), remote(reason)])
     })
   )
 

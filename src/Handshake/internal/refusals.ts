@@ -1,9 +1,11 @@
 /** The errors of a handshake that failed. */
+
 import * as Option from "effect/Option"
 import type { Tls } from "../../Credentials/internal/material.js"
+import { codeOf } from "../../Credentials/internal/nodeError.js"
 import type { Identity } from "../../Transport/Peer.js"
 import { HandshakeFailed, type HandshakeReason, Unavailable } from "../../Transport/TransportError.js"
-import * as TlsAlert from "../TlsAlert.js"
+import type * as TlsAlert from "../TlsAlert.js"
 
 /** What is known of a failed handshake. */
 export interface Failure extends TlsAlert.Refusal {
@@ -40,7 +42,7 @@ export const handshakeFailed = ({
 }: Failure): HandshakeFailed => {
   const identity = Option.getOrUndefined(certificate ?? Option.none())
   const side = refusedBy === "local" ? "this side" : "the peer"
-  const code = TlsAlert.codeOf(error)
+  const code = codeOf(error)
   const message = `TLS with ${peer}, refused by ${side}: ${phrases[reason]}`
   return new HandshakeFailed(
     {
@@ -82,7 +84,7 @@ export const refusedByPeer = (material: Tls, peer: string, reason: HandshakeReas
 /** What came was changed on its way, or what was sent. */
 export const damaged = (peer: string, cause: unknown): Unavailable =>
   new Unavailable({
-    message: `TLS with ${peer} was damaged on its way (${TlsAlert.codeOf(cause)})`,
+    message: `TLS with ${peer} was damaged on its way (${codeOf(cause)})`,
     peer,
     processed: "no",
     cause
@@ -98,7 +100,7 @@ export const vanished = (peer: string, cause?: unknown): Unavailable =>
 
 /** The end of a connection without a word from TLS: nobody was there, or someone who broke off, or the network failed. */
 export const broken = (peer: string, answered: boolean, error?: unknown): HandshakeFailed | Unavailable =>
-  answered && ["", "ECONNRESET", "ECONNABORTED", "EPIPE"].includes(TlsAlert.codeOf(error))
+  answered && ["", "ECONNRESET", "ECONNABORTED", "EPIPE"].includes(codeOf(error))
     ? brokenOff(peer, error)
     : vanished(peer, error)
 

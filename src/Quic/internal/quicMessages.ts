@@ -1,10 +1,12 @@
+/** The messages of calls as DATA frames with gRPC's prefix, and the inbox of those that came. */
 import * as Either from "effect/Either"
 import * as Inbox from "../../Calls/Inbox.js"
 import * as GrpcMessage from "../../protocol/grpc/GrpcMessage.js"
 import * as Frames from "../../protocol/http3/Http3Frames.js"
 import type * as Varint from "../../protocol/quic/Varint.js"
-import type { Link } from "./quicLink.js"
-import type { Inbound } from "./quicReceiving.js"
+import type { Settings } from "../QuicOptions.js"
+import type { Http3Session } from "./http3Session.js"
+import type { Inbound, Kept } from "./quicReceiving.js"
 import * as QuicReceiving from "./quicReceiving.js"
 
 /** Larger messages are sent from where they lie. */
@@ -33,9 +35,17 @@ export const write = (writer: Varint.Writer, message: Uint8Array): Buffer | unde
 /** The most messages that are taken at a time: what a reader has taken no longer counts. */
 const maxTaken = 256
 
+/** What of a connection the messages that nobody has read need. */
+interface Context {
+  readonly account: () => void
+  readonly kept: Kept
+  readonly session: Http3Session
+  readonly settings: Pick<Settings, "connectionWindow">
+}
+
 /** The messages of a stream on their way to a reader, no more of them than it has room for. */
 export const makeInbox = <E>(
-  { account, kept, session, settings }: Pick<Link, "account" | "kept" | "session" | "settings">,
+  { account, kept, session, settings }: Context,
   inbound: Inbound,
   stream: () => number | undefined
 ): Inbox.Inbox<Uint8Array, Uint8Array, E> => {

@@ -3,10 +3,11 @@
  * and how long one that has begun may take.
  */
 import * as Duration from "effect/Duration"
+import type { Deadlines } from "../../Calls/Deadlines.js"
 import * as GrpcMessage from "../../protocol/grpc/GrpcMessage.js"
 import * as IdTable from "../../protocol/IdTable.js"
 import { DeadlineExceeded, ResourceExhausted, type StatusError } from "../../Transport/TransportError.js"
-import type { Link } from "./quicLink.js"
+import type { Settings } from "../QuicOptions.js"
 
 interface Where {
   readonly method: string
@@ -90,9 +91,16 @@ export interface Receiving<C extends Call> {
   readonly forget: (call: C) => void
 }
 
+/** What of a connection its messages on their way in need. */
+export interface Context {
+  readonly deadlines: Deadlines
+  readonly kept: Kept
+  readonly settings: Pick<Settings, "connectionWindow" | "messageTimeout">
+}
+
 /** `fail` ends a call for a message that is not finished as it should be. */
 export const make = <C extends Call>(
-  { deadlines, kept, settings }: Pick<Link, "deadlines" | "kept" | "settings">,
+  { deadlines, kept, settings }: Context,
   events: GrpcMessage.Events<C>,
   fail: (call: C, error: StatusError) => void
 ): Receiving<C> => {

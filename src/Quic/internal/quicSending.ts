@@ -2,11 +2,11 @@
  * The messages of calls on their way out. Large ones begin only while those that have begun fit the budget that the peer
  * has for unfinished ones; and answers that the peer does not read wait with their handlers.
  */
-
 import * as IdTable from "../../protocol/IdTable.js"
 import * as Varint from "../../protocol/quic/Varint.js"
 import * as Beginning from "../../protocol/ReassemblyBudget.js"
-import type { Link } from "./quicLink.js"
+import type { Settings } from "../QuicOptions.js"
+import type { Http3Session } from "./http3Session.js"
 import * as QuicMessages from "./quicMessages.js"
 
 /**
@@ -45,7 +45,15 @@ interface Outgoing {
   hasBegun: boolean
 }
 
-export const make = ({ session, settings, writer }: Pick<Link, "session" | "settings" | "writer">): Sending => {
+/** What of a connection its messages on their way out need. */
+export interface Context {
+  readonly session: Http3Session
+  readonly settings: Pick<Settings, "maxUnsentBytes">
+  /** For what is written at once. */
+  readonly writer: Varint.Writer
+}
+
+export const make = ({ session, settings, writer }: Context): Sending => {
   const beginning = Beginning.make<Outgoing>()
   const large = IdTable.make<Outgoing>()
   /** Those that have not begun, in the order in which they came. */

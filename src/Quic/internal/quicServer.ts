@@ -17,6 +17,7 @@ import * as Admission from "../../Handshake/Admission.js"
 import * as PeerVerification from "../../Handshake/PeerVerification.js"
 import * as Reverification from "../../Handshake/Reverification.js"
 import * as Age from "../../Transport/internal/age.js"
+import * as Authorization from "../../Transport/internal/authorization.js"
 import * as Bind from "../../Transport/internal/bind.js"
 import * as Boundary from "../../Transport/internal/boundary.js"
 import * as Count from "../../Transport/internal/gauge.js"
@@ -24,7 +25,7 @@ import * as Peer from "../../Transport/Peer.js"
 import type * as Route from "../../Transport/Route.js"
 import type { BindError, HandshakeFailed } from "../../Transport/TransportError.js"
 import * as TransportMetrics from "../../Transport/TransportMetrics.js"
-import type { ListenOptions } from "../../Transport.js"
+import type { ListenOptions } from "../../Transport/TransportService.js"
 import * as QuicEngine from "../engine/QuicEngine.js"
 import type { Settings } from "../QuicOptions.js"
 import * as DatagramChannel from "./datagramChannel.js"
@@ -89,7 +90,7 @@ export const listen = (
     const boundary = yield* Boundary.make
     const budget = MemoryBudget.make(settings.maxBufferedBytes)
     const admission = Admission.make(settings, boundary)
-    const authorize = Boundary.authorizer(boundary, options.authorize)
+    const authorize = Authorization.authorizer(boundary, options.authorize)
     const clock = yield* Effect.clock
     const run = yield* FiberSet.makeRuntime()
     const connections = new Set<QuicConnection.Accepted>()

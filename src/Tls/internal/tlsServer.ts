@@ -17,7 +17,7 @@ import * as Boundary from "../../Transport/internal/boundary.js"
 import type * as Peer from "../../Transport/Peer.js"
 import type * as Route from "../../Transport/Route.js"
 import type { BindError } from "../../Transport/TransportError.js"
-import type { ListenOptions } from "../../Transport.js"
+import type { ListenOptions } from "../../Transport/TransportService.js"
 import type { Settings } from "../TlsOptions.js"
 import * as TlsConnection from "./tlsConnection.js"
 

@@ -1,7 +1,7 @@
 import * as Effect from "effect/Effect"
-import type { ListenOptions } from "../../Transport.js"
 import * as Peer from "../Peer.js"
 import { BindError } from "../TransportError.js"
+import type { ListenOptions } from "../TransportService.js"
 
 const reasons: Record<string, BindError["reason"]> = {
   EADDRINUSE: "AddressInUse",

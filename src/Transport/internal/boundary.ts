@@ -9,11 +9,8 @@ import * as Exit from "effect/Exit"
 import { constVoid } from "effect/Function"
 import * as LogLevel from "effect/LogLevel"
 import * as Metric from "effect/Metric"
-import type * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
-import type { Authorizer } from "../Authorizer.js"
-import type { Identity } from "../Peer.js"
 import * as TransportMetrics from "../TransportMetrics.js"
 
 /** Where something from outside enters. */
@@ -202,30 +199,9 @@ export const make: Effect.Effect<Boundary, never, Scope.Scope> = Effect.map(
 /** The same where there is no scope: its timers end by themselves, a second after the last line. */
 export const unscoped: Effect.Effect<Boundary> = Effect.map(start, ({ boundary }) => boundary)
 
-/** The same as an authorizer that never throws. */
-export const authorizer = (boundary: Boundary, authorize: Authorizer | undefined): Authorizer | undefined =>
-  authorize === undefined ? undefined : (identity) => allows(boundary, authorize, identity, "a peer that connects")
-
 /** A callback that was made `async` against its type rejects later, where nobody waits for it. */
 export const onRejected = (returned: unknown, f: (cause: unknown) => void): void => {
   if (returned instanceof Promise) {
     returned.catch(f)
-  }
-}
-
-/** Whether an authorizer lets a peer pass. One that throws refuses. */
-export const allows = (
-  boundary: Boundary,
-  authorizer: Authorizer,
-  identity: Option.Option<Identity>,
-  peer: string
-): boolean => {
-  try {
-    const answer: unknown = authorizer(identity)
-    onRejected(answer, (cause) => boundary.caught("callback", peer, cause))
-    return answer === true
-  } catch (cause) {
-    boundary.caught("callback", peer, cause)
-    return false
   }
 }

@@ -1,0 +1,128 @@
+/**
+ * What a program serves: the handlers of a contract, and the routes that a transport gets of them.
+ *
+ * @since 0.1.0
+ */
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import type { Authorizer } from "./Authorizer.js"
+import type { Call, CurrentCall } from "./Call.js"
+import type * as Method from "./Method.js"
+import * as Route from "./Route.js"
+import * as Service from "./Service.js"
+import type { StatusError } from "./TransportError.js"
+
+/**
+ * The handlers of one service, with what they require.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Handlers<out R> {
+  readonly service: string
+  /** A route for each method, with the context provided: what a transport serves. */
+  readonly routes: (context: Context.Context<R>) => ReadonlyArray<Route.Route>
+}
+
+/**
+ * The handler of one method.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Handler<M> =
+  M extends Method.Method<infer I, unknown, infer S, never, infer OO>
+    ? S extends "unary"
+      ? (request: I, call: Call) => Effect.Effect<OO, unknown, unknown>
+      : S extends "serverStreaming"
+        ? (request: I, call: Call) => Stream.Stream<OO, unknown, unknown>
+        : S extends "clientStreaming"
+          ? (requests: Stream.Stream<I, StatusError>, call: Call) => Effect.Effect<OO, unknown, unknown>
+          : (requests: Stream.Stream<I, StatusError>, call: Call) => Stream.Stream<OO, unknown, unknown>
+    : never
+
+/**
+ * A handler for each method of a contract.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Implementation<S extends Service.Source> = {
+  readonly [K in keyof Service.Methods<S>]: Handler<Service.Methods<S>[K]>
+}
+
+type Requirements<H> = {
+  readonly [K in keyof H]: H[K] extends (...args: never) => Effect.Effect<unknown, unknown, infer R>
+    ? R
+    : H[K] extends (...args: never) => Stream.Stream<unknown, unknown, infer R>
+      ? R
+      : never
+}[keyof H]
+
+type NothingElse<S extends Service.Source, H> = { readonly [K in Exclude<keyof H, keyof Service.Methods<S>>]: never }
+
+/**
+ * What `handlers` takes beside the handlers.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface HandlersOptions<S extends Service.Source> {
+  /**
+   * Who may call: one authorizer for the service, or one for each of its methods, of which none may be left out. Whom it
+   * refuses gets `PermissionDenied`, and the handler does not run. Default: all who may connect.
+   */
+  readonly authorize?: Authorizer | { readonly [K in keyof Service.Methods<S>]: Authorizer } | undefined
+}
+
+/**
+ * Handlers for all methods of a contract.
+ *
+ * Each call has a `Scope` of its own. A handler that fails with one of the status errors gives the caller the same error.
+ * Any other failure, and a defect, is `Internal` to the caller without its text, and is logged here.
+ *
+ * @since 0.1.0
+ * @category server
+ */
+export const handlers = <S extends Service.Source, const H extends Implementation<S>>(
+  service: S,
+  implementation: H & NothingElse<S, H>,
+  options: HandlersOptions<S> = {}
+): Handlers<Exclude<Requirements<H>, CurrentCall | Scope.Scope>> => {
+  const contract = Service.from(service)
+  return {
+    service: contract.name,
+    routes: (context) => Route.make(contract, implementation, context, options.authorize)
+  }
+}
+
+/**
+ * What handlers require together.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type RequirementsOf<H extends ReadonlyArray<Handlers<unknown>>> = RequirementsOfEach<H[number]>
+type RequirementsOfEach<H> = H extends Handlers<infer R> ? R : never
+
+/**
+ * The routes of handlers by path, with what they require taken from the context.
+ *
+ * @internal
+ */
+export const routesOf = <const H extends ReadonlyArray<Handlers<unknown>>>(
+  handlers: H
+): Effect.Effect<ReadonlyMap<string, Route.Route>, never, RequirementsOf<H>> =>
+  Effect.gen(function* () {
+    const context = (yield* Effect.context<RequirementsOf<H>>()) as Context.Context<unknown>
+    const routes = new Map<string, Route.Route>()
+    for (const route of handlers.flatMap((each) => each.routes(context))) {
+      if (routes.has(route.method.path)) {
+        return yield* Effect.dieMessage(`${route.method.path} has two handlers`)
+      }
+      routes.set(route.method.path, route)
+    }
+    return routes
+  })
