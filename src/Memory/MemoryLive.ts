@@ -28,6 +28,7 @@ import * as MetadataLimit from "../Calls/MetadataLimit.js"
 import * as SharedConnections from "../Connections/ConnectionPool.js"
 import type { Pending } from "../Connections/ReconnectingConnection.js"
 import * as TransportOptions from "../Connections/TransportOptions.js"
+import * as Entries from "../protocol/Entries.js"
 import * as Authorizer from "../Transport/Authorizer.js"
 import type { Connection, OutgoingCall } from "../Transport/Connection.js"
 import * as Deadline from "../Transport/Deadline.js"
@@ -135,7 +136,7 @@ const respond = (
   const where = { method: call.method, peer: call.peer.address }
   const { response } = call
   const sent = (metadata: Metadata.Metadata) =>
-    MetadataLimit.fits(metadata, maxMetadataSize) ? Metadata.filter(metadata, Metadata.isOfResponse) : Metadata.empty
+    MetadataLimit.fits(metadata, maxMetadataSize) ? Metadata.filter(metadata, Entries.isOfResponse) : Metadata.empty
   const sendHeaders = Effect.suspend(() => {
     if (response.headersSent) {
       return Effect.void
@@ -255,7 +256,7 @@ const connect = (settings: Settings, target: Peer.Target): Effect.Effect<Pending
       const incoming = IncomingCall.make({
         method: method.path,
         peer: { address: "memory", identity: Option.none() },
-        metadata: Metadata.filter(call.metadata, Metadata.isOfRequest),
+        metadata: Metadata.filter(call.metadata, Entries.isOfRequest),
         deadline,
         draining: listening.inFlight.draining,
         boundary: listening.boundary,

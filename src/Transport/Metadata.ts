@@ -14,6 +14,7 @@ import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as Bytes from "../protocol/Bytes.js"
+import * as Entries from "../protocol/Entries.js"
 
 /**
  * @since 0.1.0
@@ -57,13 +58,13 @@ export interface Metadata extends Inspectable.Inspectable, Pipeable {
  * @since 0.1.0
  * @category models
  */
-export type Entry = readonly [key: string, value: Value]
+export type Entry = Entries.Entry
 
 /**
  * @since 0.1.0
  * @category models
  */
-export type Value = string | Uint8Array
+export type Value = Entries.Value
 
 /**
  * The type of the value under a key: bytes for `-bin` keys, text for others.
@@ -136,11 +137,7 @@ export const isMetadata = (u: unknown): u is Metadata => Predicate.hasProperty(u
  */
 export const empty: Metadata = Object.freeze(Object.assign(Object.create(Proto), { entries: Object.freeze([]) }))
 
-const keyPattern = /^[0-9a-z_.-]+$/
 const inputKeyPattern = /^[0-9A-Za-z_.-]+$/
-const textPattern = /^[\x20-\x7e]*$/
-/** TlsLive has one byte for a key's length. */
-const maxKeyLength = 255
 
 /**
  * The most that `maxMetadataSize` may be, in bytes: reading metadata that a program gave ends here.
@@ -148,59 +145,6 @@ const maxKeyLength = 255
  * @internal
  */
 export const maxSize = 1024 * 1024
-
-const reserved = new Set([
-  "connection",
-  "keep-alive",
-  "proxy-connection",
-  "transfer-encoding",
-  "upgrade",
-  "http2-settings",
-  "te",
-  "trailer",
-  "proxy-authenticate",
-  "proxy-authorization",
-  "proxy-authentication-info",
-  "host",
-  "content-length",
-  "content-type",
-  // The objects that hold header fields in Node and grpc-js have no place for it.
-  "__proto__"
-])
-/** The one reserved key that handlers set: gRFC A6 leaves it to them. */
-const pushback = "grpc-retry-pushback-ms"
-
-const isReserved = (name: string): boolean => reserved.has(name) || (name.startsWith("grpc-") && name !== pushback)
-
-const isPassedOn = (name: string): boolean => !isReserved(name) && name.length <= maxKeyLength && keyPattern.test(name)
-
-/**
- * Whether a field of a request that was received is metadata: one that may be sent on.
- *
- * @internal
- */
-export const isOfRequest = (name: string): boolean =>
-  name !== "user-agent" && name !== "accept-encoding" && isPassedOn(name)
-
-/**
- * The same for response headers and trailers.
- *
- * @internal
- */
-export const isOfResponse = (name: string): boolean => name !== "date" && isPassedOn(name)
-
-/**
- * Whether a received value is one that may be sent on.
- *
- * @internal
- */
-export const isText = (value: string): boolean => textPattern.test(value)
-
-const isBinary = (name: string): boolean => name.endsWith("-bin")
-
-/** The size of an entry as RFC 9113 counts it, of bytes in base64. */
-const sizeOfEntry = (key: string, value: Value): number =>
-  32 + key.length + (typeof value === "string" ? value.length : Math.ceil(Bytes.sizeOf(value) / 3) * 4)
 
 const quote = (key: unknown): string =>
   typeof key === "string" ? JSON.stringify(key.length <= 64 ? key : `${key.slice(0, 64)}...`) : typeof key
@@ -213,23 +157,23 @@ const invalid = (key: unknown, message: string) =>
   })
 
 const checkKey = (key: unknown): MetadataError | undefined => {
-  if (typeof key !== "string" || !inputKeyPattern.test(key.slice(0, maxKeyLength))) {
+  if (typeof key !== "string" || !inputKeyPattern.test(key.slice(0, Entries.maxKeyLength))) {
     return invalid(key, "has characters other than 0-9 a-z _ . -")
   }
-  if (key.length > maxKeyLength) {
-    return invalid(key, `has more than ${maxKeyLength} characters`)
+  if (key.length > Entries.maxKeyLength) {
+    return invalid(key, `has more than ${Entries.maxKeyLength} characters`)
   }
-  return isReserved(key.toLowerCase()) ? invalid(key, "is reserved") : undefined
+  return Entries.isReserved(key.toLowerCase()) ? invalid(key, "is reserved") : undefined
 }
 
 const checkValue = (key: string, name: string, value: unknown): MetadataError | undefined => {
-  if (isBinary(name)) {
+  if (Entries.isBinary(name)) {
     return Bytes.isBytes(value) ? undefined : invalid(key, "ends in -bin and takes a Uint8Array")
   }
   if (typeof value !== "string") {
     return invalid(key, "takes text; bytes go under a key that ends in -bin")
   }
-  return textPattern.test(value) ? undefined : invalid(key, "has a value that is not printable ASCII")
+  return Entries.isText(value) ? undefined : invalid(key, "has a value that is not printable ASCII")
 }
 
 const isIterable = (input: Exclude<Input, Metadata>): input is Iterable<Entry> => Symbol.iterator in input
@@ -246,7 +190,7 @@ const collect = (
     }
     const name = key.toLowerCase()
     for (const value of Array.isArray(values) ? (values as ReadonlyArray<Value>) : [values as Value]) {
-      size += typeof value === "string" || Bytes.isBytes(value) ? sizeOfEntry(name, value) : 0
+      size += typeof value === "string" || Bytes.isBytes(value) ? Entries.sizeOf(name, value) : 0
       if (size > maxSize) {
         return Either.left(
           new MetadataError({ key, reason: "TooLarge", message: `metadata has more than the ${maxSize} bytes allowed` })
@@ -379,7 +323,7 @@ export const filter = (self: Metadata, passes: (name: string) => boolean): Metad
  * @category getters
  */
 export const byteSize = (self: Metadata): number =>
-  self.entries.reduce((size, [key, value]) => size + sizeOfEntry(key, value), 0)
+  self.entries.reduce((size, [key, value]) => size + Entries.sizeOf(key, value), 0)
 
 const EntrySchema = Schema.Tuple(Schema.String, Schema.Union(Schema.String, Schema.Uint8Array))
 

@@ -9,6 +9,7 @@ import * as GrpcMetadata from "../../src/Grpc/internal/grpcJs/GrpcMetadata.js"
 import * as GrpcRefusal from "../../src/Grpc/internal/grpcJs/GrpcRefusal.js"
 import * as GrpcStatus from "../../src/Grpc/internal/grpcJs/GrpcStatus.js"
 import { StatusSchema } from "../../src/gen/google/rpc/status_pb.js"
+import * as Entries from "../../src/protocol/Entries.js"
 import * as GrpcFields from "../../src/protocol/grpc/GrpcFields.js"
 import * as GrpcMessage from "../../src/protocol/grpc/GrpcMessage.js"
 import * as GrpcTimeout from "../../src/protocol/grpc/GrpcTimeout.js"
@@ -16,6 +17,7 @@ import * as ProtobufScan from "../../src/protocol/protobuf/ProtobufScan.js"
 import * as FrameScan from "../../src/Rpc/internal/frameScan.js"
 import * as Frames from "../../src/Rpc/internal/frames.js"
 import * as ErrorDetails from "../../src/Transport/ErrorDetails.js"
+import * as StatusFields from "../../src/Transport/internal/statusFields.js"
 import * as Metadata from "../../src/Transport/Metadata.js"
 import { HandshakeReason } from "../../src/Transport/TransportError.js"
 
@@ -157,16 +159,17 @@ export const fuzz = (runs: number, seed: number, onRun: (run: number) => void): 
       const received = grpcMetadata()
       const custom = oneOf(GrpcMetadata.ofRequest, GrpcMetadata.ofResponse)(received)
       // What has been received can be passed on.
-      const again = GrpcMetadata.ofRequest(GrpcMetadata.toGrpc(Metadata.filter(custom, Metadata.isOfRequest)))
+      const again = GrpcMetadata.ofRequest(GrpcMetadata.toGrpc(Metadata.filter(custom, Entries.isOfRequest)))
       check(again.entries.length <= custom.entries.length, () => JSON.stringify(custom))
       return Either.isRight(Metadata.fromInput(custom.entries)) ? "valid" : "not to be sent"
     },
     fields: () => {
       const received = fields()
+      const metadata = Metadata.unsafeFromEntries(GrpcFields.ofResponse(received))
       GrpcFields.ofRequest(received)
       return (
-        GrpcFields.checkHead(oneOf(200, 404, below(1000)), received, where)?._tag ??
-        GrpcFields.toError(received, where)?._tag ??
+        StatusFields.checkHead(oneOf(200, 404, below(1000)), received, where)?._tag ??
+        StatusFields.toError(received, metadata, where)?._tag ??
         "OK"
       )
     },
@@ -177,13 +180,13 @@ export const fuzz = (runs: number, seed: number, onRun: (run: number) => void): 
     },
     timeout: () => {
       const millis = GrpcTimeout.parse(mutatedText(GrpcTimeout.format(1 + random() * 10 ** below(16))))
-      if (Option.isNone(millis)) {
+      if (millis === undefined) {
         return "none"
       }
-      check(millis.value >= 0 && Number.isFinite(millis.value), () => String(millis.value))
-      if (millis.value > 0) {
-        const again = GrpcTimeout.parse(GrpcTimeout.format(millis.value))
-        check(Option.isSome(again) && again.value >= millis.value, () => String(millis.value))
+      check(millis >= 0 && Number.isFinite(millis), () => String(millis))
+      if (millis > 0) {
+        const again = GrpcTimeout.parse(GrpcTimeout.format(millis))
+        check(again !== undefined && again >= millis, () => String(millis))
       }
       return "a duration"
     },
@@ -195,7 +198,7 @@ export const fuzz = (runs: number, seed: number, onRun: (run: number) => void): 
       )
       const sent = GrpcStatus.toStatus(error, error.metadata)
       check(encodeURI(sent.details).length <= 3 * 4096, () => sent.details)
-      GrpcFields.fromError(error, error.metadata)
+      StatusFields.fromError(error, error.metadata)
       return error._tag
     },
     details: () => {

@@ -8,7 +8,7 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
-import { Credentials, DevCa, Metadata, Tls, Transport, TransportMetrics } from "effect-transport"
+import { Credentials, DevCa, Tls, Transport, TransportMetrics } from "effect-transport"
 import { EchoService } from "../../examples/gen/echo/v1/echo_pb.js"
 import * as Wire from "../../src/protocol/wire/Wire.js"
 import { Flag } from "../../src/protocol/wire/Wire.js"
@@ -79,7 +79,7 @@ const open = (call: number, method: string, message?: Uint8Array) =>
     Frames.writeOpen(
       writer,
       call,
-      { path: `/echo.v1.EchoService/${method}`, timeout: Number.POSITIVE_INFINITY, metadata: Metadata.empty },
+      { path: `/echo.v1.EchoService/${method}`, timeout: Number.POSITIVE_INFINITY, metadata: [] },
       message,
       message !== undefined
     )

@@ -59,9 +59,7 @@ const bytes = (write: (writer: Writer.Writer) => void) => {
 const settings = bytes((writer) => Frames.writeSettings(writer, { ...limits, callWindow: 2 ** 20 }))
 
 const request = (call: number, path = "/echo.v1.EchoService/Echo", payload = new Uint8Array(0)) =>
-  bytes((writer) => Frames.writeOpen(writer, call, { path, timeout: 10_000, metadata: emptyMetadata }, payload, true))
-
-const { empty: emptyMetadata } = await import("../../src/Transport/Metadata.js")
+  bytes((writer) => Frames.writeOpen(writer, call, { path, timeout: 10_000, metadata: [] }, payload, true))
 
 const overTls = (onSecure: (socket: NodeTls.TLSSocket) => unknown) => {
   const server = NodeTls.createServer({ ...side, requestCert: true })
@@ -248,7 +246,7 @@ describe("a peer that breaks the rules loses its connection, and nobody else his
             Frames.writeOpen(
               writer,
               2 * i + 1,
-              { path: "/echo.v1.EchoService/EchoBidi", timeout: 10_000, metadata: emptyMetadata },
+              { path: "/echo.v1.EchoService/EchoBidi", timeout: 10_000, metadata: [] },
               undefined,
               false
             )
@@ -265,7 +263,7 @@ describe("a peer that breaks the rules loses its connection, and nobody else his
           Frames.writeOpen(
             writer,
             1,
-            { path: "/echo.v1.EchoService/EchoClientStream", timeout: 10_000, metadata: emptyMetadata },
+            { path: "/echo.v1.EchoService/EchoClientStream", timeout: 10_000, metadata: [] },
             undefined,
             false
           )
@@ -376,7 +374,7 @@ describe("a network that goes silent", () => {
 
 describe("what became of calls whose connection ends: those", () => {
   const goaway = (lastCall: number) => bytes((writer) => Frames.writeGoaway(writer, lastCall, "Shutdown", ""))
-  const head = (call: number) => bytes((writer) => Frames.writeHeaders(writer, call, emptyMetadata))
+  const head = (call: number) => bytes((writer) => Frames.writeHeaders(writer, call, []))
 
   it.live.each([
     ["that a GOAWAY leaves out did not run", (socket: Net.Socket): unknown => socket.end(goaway(0)), {}, "no"],

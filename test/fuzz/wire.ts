@@ -3,7 +3,7 @@
  * events or a `Violation`; anything else that is thrown, and memory that grows, ends this with an error.
  */
 import { constVoid } from "effect/Function"
-import * as Metadata from "../../src/Transport/Metadata.js"
+import type { Entries } from "../../src/protocol/Entries.js"
 import { carry, makeEnd, reasonFor, request } from "../protocol/wire/wireSupport.js"
 
 const runs = Number(process.argv[2] ?? 1_000_000)
@@ -23,7 +23,10 @@ const below = (n: number) => Math.floor(random() * n)
 const transcript = (): Buffer => {
   const client = makeEnd("client")
   carry(makeEnd("server"), client)
-  const metadata = Metadata.make({ "x-a": "b", "x-b-bin": Uint8Array.of(1, 2) })
+  const metadata: Entries = [
+    ["x-a", "b"],
+    ["x-b-bin", Uint8Array.of(1, 2)]
+  ]
   for (let i = 0; i < 3; i++) {
     client.wire.open(request("/a.B/C", 100, metadata), new Uint8Array(below(40)), true)
     const call = client.wire.open(request(), undefined, false)

@@ -24,6 +24,7 @@ import * as Qpack from "../../protocol/http3/Qpack.js"
 import * as Varint from "../../protocol/quic/Varint.js"
 import * as IncomingCall from "../../Transport/IncomingCall.js"
 import * as Turns from "../../Transport/internal/eventLoop.js"
+import * as StatusFields from "../../Transport/internal/statusFields.js"
 import * as Time from "../../Transport/internal/time.js"
 import * as Metadata from "../../Transport/Metadata.js"
 import type * as Route from "../../Transport/Route.js"
@@ -67,8 +68,8 @@ const okTrailer = Qpack.encodeLines([GrpcFields.ok])
 interface Gist {
   readonly isGrpc: boolean
   readonly encoding: string
-  /** Milliseconds; none where it is malformed. */
-  readonly timeout: Option.Option<number>
+  /** Milliseconds; undefined where it is malformed. */
+  readonly timeout: number | undefined
   readonly hasMetadata: boolean
 }
 
@@ -85,8 +86,8 @@ const gistOf = (head: RequestHead): Gist => {
   const gist = {
     isGrpc: method === "POST" && (GrpcFields.get(fields, "content-type") ?? "").startsWith(GrpcFields.contentType),
     encoding: GrpcFields.get(fields, "grpc-encoding") ?? GrpcEncoding.identity,
-    timeout: timeout === undefined ? Option.some(Number.POSITIVE_INFINITY) : GrpcTimeout.parse(timeout),
-    hasMetadata: GrpcFields.ofRequest(fields).entries.length > 0
+    timeout: timeout === undefined ? Number.POSITIVE_INFINITY : GrpcTimeout.parse(timeout),
+    hasMetadata: GrpcFields.ofRequest(fields).length > 0
   }
   if (!gist.hasMetadata) {
     gists.set(head, gist)
@@ -156,7 +157,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
   const writeHead = (response: IncomingCall.Response) => {
     if (!response.headersSent) {
       response.headersSent = true
-      Frames.writeHeaders(writer, GrpcFields.fromMetadata(fitting(response.headers)), responseHead)
+      Frames.writeHeaders(writer, GrpcFields.fromEntries(fitting(response.headers).entries), responseHead)
     }
   }
 
@@ -167,7 +168,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
     }
     const trailers = response?.trailers ?? Metadata.empty
     const metadata = MetadataLimit.ofError(trailers, error.metadata, maxSentMetadata(link))
-    const fields = GrpcFields.fromError(error, metadata)
+    const fields = StatusFields.fromError(error, metadata)
     const isTaken = sectionSize(fields) <= (session.peerSettings()?.maxFieldSectionSize ?? Number.POSITIVE_INFINITY)
     // The status itself must arrive.
     Frames.writeHeaders(writer, isTaken ? fields : fields.slice(0, 1), isAlone ? responseHead : undefined)
@@ -202,7 +203,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
     const { response } = call.incoming
     settle(call)
     writeHead(response)
-    Frames.writeHeaders(writer, GrpcFields.fromMetadata(fitting(response.trailers)), okTrailer)
+    Frames.writeHeaders(writer, GrpcFields.fromEntries(fitting(response.trailers).entries), okTrailer)
     sendLast(call.id)
   }
 
@@ -341,15 +342,15 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
   /** Why a call is not begun. */
   const objection = ({ encoding, timeout }: Gist, metadata: Metadata.Metadata): StatusError | undefined => {
     if (encoding !== GrpcEncoding.identity) {
-      return GrpcEncoding.unsupported(encoding)
+      return StatusFields.unsupportedEncoding(encoding)
     }
     if (!MetadataLimit.fits(metadata, settings.maxMetadataSize)) {
       return MetadataLimit.tooLarge(settings.maxMetadataSize)
     }
-    if (Option.isNone(timeout)) {
+    if (timeout === undefined) {
       return new Internal({ message: "the header grpc-timeout is malformed" })
     }
-    return timeout.value === 0 ? new DeadlineExceeded({ message: "the deadline passed" }) : undefined
+    return timeout === 0 ? new DeadlineExceeded({ message: "the deadline passed" }) : undefined
   }
 
   const reject = (id: number, error: StatusError): Body => {
@@ -366,12 +367,12 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): ((head: R
       return reject(id, new Unimplemented({ message: `unknown method ${path}` }))
     }
     const gist = gistOf(head)
-    const metadata = gist.hasMetadata ? GrpcFields.ofRequest(head.fields) : Metadata.empty
+    const metadata = gist.hasMetadata ? Metadata.unsafeFromEntries(GrpcFields.ofRequest(head.fields)) : Metadata.empty
     const objected = objection(gist, metadata)
     if (objected !== undefined) {
       return reject(id, objected)
     }
-    const wanted = Option.getOrElse(gist.timeout, () => Number.POSITIVE_INFINITY)
+    const wanted = gist.timeout ?? Number.POSITIVE_INFINITY
     const limit = CallDuration.limitOf(settings.maxCallDuration, route)
     const timeout = Math.min(wanted, limit)
     const incoming = IncomingCall.make(

@@ -22,6 +22,7 @@ import * as IdTable from "../../protocol/IdTable.js"
 import * as Varint from "../../protocol/quic/Varint.js"
 import type { Connection, OutgoingCall } from "../../Transport/Connection.js"
 import * as Turns from "../../Transport/internal/eventLoop.js"
+import * as StatusFields from "../../Transport/internal/statusFields.js"
 import * as Metadata from "../../Transport/Metadata.js"
 import type * as Method from "../../Transport/Method.js"
 import {
@@ -180,7 +181,7 @@ export const make = (link: Link): Outgoing => {
       return new Internal({ message: "the answer ended without a status", ...where })
     }
     return (
-      GrpcFields.toError(trailers ?? [], where, metadata) ??
+      StatusFields.toError(trailers ?? [], metadata, where) ??
       (GrpcMessage.isMidMessage(messages.decoder)
         ? new Internal({ message: "the answer ended within a message", ...where })
         : undefined)
@@ -193,7 +194,7 @@ export const make = (link: Link): Outgoing => {
       onUseless: session.useless,
       onHead: ({ fields, status }, call) => {
         link.progress.answered()
-        const unfit = GrpcFields.checkHead(status, fields, call.where)
+        const unfit = StatusFields.checkHead(status, fields, call.where)
         if (unfit !== undefined) {
           return fail(call, unfit)
         }
@@ -202,7 +203,7 @@ export const make = (link: Link): Outgoing => {
           call.trailers = fields
           return
         }
-        const headers = GrpcFields.ofResponse(fields)
+        const headers = Metadata.unsafeFromEntries(GrpcFields.ofResponse(fields))
         call.headersFit = MetadataLimit.fits(headers, settings.maxMetadataSize)
         call.hasHeaders = true
         call.options.onHeaders?.(call.headersFit ? headers : Metadata.empty)
@@ -222,7 +223,7 @@ export const make = (link: Link): Outgoing => {
           return
         }
         const { hasHeaders, options, trailers } = call
-        const received = GrpcFields.ofResponse(trailers ?? [])
+        const received = Metadata.unsafeFromEntries(GrpcFields.ofResponse(trailers ?? []))
         const fits = MetadataLimit.fits(received, settings.maxMetadataSize)
         const metadata = fits ? received : Metadata.empty
         const error =
@@ -293,7 +294,7 @@ export const make = (link: Link): Outgoing => {
       fail(call, new DeadlineExceeded({ message: "the deadline passed", ...where }))
     })
     calls.add(call.id, call)
-    Frames.writeHeaders(writer, GrpcFields.fromMetadata(options.metadata), preparedFor(where.method, timeout))
+    Frames.writeHeaders(writer, GrpcFields.fromEntries(options.metadata.entries), preparedFor(where.method, timeout))
     return call
   }
 

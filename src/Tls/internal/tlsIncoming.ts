@@ -11,9 +11,11 @@ import type { Deadline } from "../../Calls/Deadlines.js"
 import type * as InFlight from "../../Calls/HandlerFibers.js"
 import * as MetadataLimit from "../../Calls/MetadataLimit.js"
 import * as Waiting from "../../Calls/Waiting.js"
+import * as Entries from "../../protocol/Entries.js"
 import * as IdTable from "../../protocol/IdTable.js"
 import * as Wire from "../../protocol/wire/Wire.js"
-import type { Dropped, Open } from "../../protocol/wire/WireState.js"
+import type { Open } from "../../protocol/wire/WireFrames.js"
+import type { Dropped } from "../../protocol/wire/WireState.js"
 import * as ErrorDetails from "../../Transport/ErrorDetails.js"
 import * as IncomingCall from "../../Transport/IncomingCall.js"
 import type { Boundary } from "../../Transport/internal/boundary.js"
@@ -84,7 +86,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
       code: error.code,
       message: error.message,
       details: ErrorDetails.encodeToSend(error),
-      metadata: MetadataLimit.ofError(trailers, error.metadata, maxMetadataSize())
+      metadata: MetadataLimit.ofError(trailers, error.metadata, maxMetadataSize()).entries
     })
     link.flush()
   }
@@ -112,7 +114,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
     if (!response.headersSent) {
       response.headersSent = true
       if (response.headers.entries.length > 0 && fits(response.headers)) {
-        wire.sendHeaders(id, response.headers)
+        wire.sendHeaders(id, response.headers.entries)
       }
     }
   }
@@ -120,7 +122,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
   const sendOk = (id: number, response: IncomingCall.Response) => {
     sendHeaders(id, response)
     // A fiber that the handler left behind may have set more since it was checked.
-    const metadata = fits(response.trailers) ? response.trailers : Metadata.empty
+    const metadata = fits(response.trailers) ? response.trailers.entries : Entries.none
     wire.sendTrailers(id, { code: 0, message: "", details: noDetails, metadata })
     link.flush()
   }
@@ -130,7 +132,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
     if (message.length <= Wire.maxPiece && metadata <= Wire.maxMetadata) {
       forget(id)
       response.headersSent = true
-      wire.sendReply(id, { message, headers: response.headers, trailers: response.trailers })
+      wire.sendReply(id, { message, headers: response.headers.entries, trailers: response.trailers.entries })
     } else {
       sendHeaders(id, response)
       // Its deadline stays until all of it is sent: the other end need not read it.
@@ -170,7 +172,7 @@ export const make = (link: Link, { clock, inFlight, routes }: Server): Incoming 
       {
         method: open.path,
         peer: link.peer,
-        metadata: open.metadata,
+        metadata: Metadata.unsafeFromEntries(open.metadata),
         deadline: Time.now(clock) + timeout,
         draining: inFlight.draining,
         boundary: link.boundary,

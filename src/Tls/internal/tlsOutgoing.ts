@@ -7,9 +7,11 @@ import * as Codec from "../../Calls/Codec.js"
 import type { Deadline } from "../../Calls/Deadlines.js"
 import * as MetadataLimit from "../../Calls/MetadataLimit.js"
 import * as Turnstile from "../../Calls/StreamQuota.js"
+import * as Entries from "../../protocol/Entries.js"
 import * as IdTable from "../../protocol/IdTable.js"
 import * as Wire from "../../protocol/wire/Wire.js"
-import type { Dropped, Goaway, Reply, Trailers } from "../../protocol/wire/WireState.js"
+import type { Goaway, Reply, Trailers } from "../../protocol/wire/WireFrames.js"
+import type { Dropped } from "../../protocol/wire/WireState.js"
 import type { Connection, OutgoingCall } from "../../Transport/Connection.js"
 import * as ErrorDetails from "../../Transport/ErrorDetails.js"
 import * as Metadata from "../../Transport/Metadata.js"
@@ -52,7 +54,7 @@ interface Call extends Listener {
 /** The calls that this end opened on one connection. */
 export interface Outgoing {
   readonly connection: Connection
-  readonly onHeaders: (id: number, headers: Metadata.Metadata) => void
+  readonly onHeaders: (id: number, headers: Entries.Entries) => void
   readonly onMessage: (id: number, message: Uint8Array, cost: number, costOnConnection: number) => void
   readonly onReply: (id: number, reply: Reply) => void
   readonly onTrailers: (id: number, trailers: Trailers) => void
@@ -90,11 +92,11 @@ export const make = (link: Link): Outgoing => {
     }
   }
 
-  const headersOf = (call: Call, headers: Metadata.Metadata) => {
+  const headersOf = (call: Call, headers: Entries.Entries) => {
     link.progress.answered()
     if (!call.hasHeaders) {
       call.hasHeaders = true
-      call.call.onHeaders?.(headers)
+      call.call.onHeaders?.(Metadata.unsafeFromEntries(headers))
     }
   }
 
@@ -106,7 +108,7 @@ export const make = (link: Link): Outgoing => {
     isLast: boolean,
     listener: Listener
   ): number => {
-    const id = wire.open({ path: where.method, timeout, metadata: call.metadata }, message, isLast)
+    const id = wire.open({ path: where.method, timeout, metadata: call.metadata.entries }, message, isLast)
     const onDeadline = () => {
       link.progress.timedOut(timeout)
       link.probe(timeout)
@@ -263,7 +265,7 @@ export const make = (link: Link): Outgoing => {
     onMessage: (id, message, cost, costOnConnection) => {
       const call = calls.get(id)
       if (call !== undefined) {
-        headersOf(call, Metadata.empty)
+        headersOf(call, Entries.none)
         call.onMessage(message, cost, costOnConnection)
       }
     },
@@ -272,13 +274,14 @@ export const make = (link: Link): Outgoing => {
       if (call !== undefined) {
         headersOf(call, headers)
         call.onMessage(message, 0, 0)
-        call.call.onTrailers?.(trailers)
+        call.call.onTrailers?.(Metadata.unsafeFromEntries(trailers))
         end(id, Exit.void)
       }
     },
-    onTrailers: (id, { code, details, message, metadata }) => {
+    onTrailers: (id, { code, details, message, metadata: entries }) => {
       const call = calls.get(id)
       if (call !== undefined) {
+        const metadata = Metadata.unsafeFromEntries(entries)
         link.progress.answered()
         call.call.onTrailers?.(metadata)
         end(

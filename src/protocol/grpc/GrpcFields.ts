@@ -1,12 +1,10 @@
 /**
- * What gRPC says in the header and trailer fields of HTTP, whatever carries them: metadata and status.
+ * What gRPC says in the header and trailer fields of HTTP, whatever carries them: entries of metadata, and the status.
  *
  * Source: "PROTOCOL-HTTP2.md" and "http-grpc-status-mapping.md" of gRPC.
  */
 import { isUtf8 } from "node:buffer"
-import * as ErrorDetails from "../../Transport/ErrorDetails.js"
-import * as Metadata from "../../Transport/Metadata.js"
-import { fromCode, type StatusError } from "../../Transport/TransportError.js"
+import * as Entries from "../Entries.js"
 import * as Text from "../Text.js"
 
 /** A header or trailer field. */
@@ -20,31 +18,29 @@ const detailsName = "grpc-status-details-bin"
 
 const base64Pattern = /^[A-Za-z0-9+/]*={0,2}$/
 
-const isBinary = (name: string) => name.endsWith("-bin")
-
 const base64 = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64").replaceAll("=", "")
 
 const bytesOf = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, "base64"))
 
 /** The fields of metadata to send. */
-export const fromMetadata = (metadata: Metadata.Metadata): Fields =>
-  metadata.entries.map(([name, value]) => [name, typeof value === "string" ? value : base64(value)])
+export const fromEntries = (entries: Entries.Entries): Fields =>
+  entries.map(([name, value]) => [name, typeof value === "string" ? value : base64(value)])
 
 /** The custom metadata among the fields of a request. What can't be metadata is left out. */
-export const ofRequest = (fields: Fields): Metadata.Metadata => toMetadata(fields, Metadata.isOfRequest)
+export const ofRequest = (fields: Fields): Entries.Entries => toEntries(fields, Entries.isOfRequest)
 
 /** The custom metadata among the headers or trailers of a response. What can't be metadata is left out. */
-export const ofResponse = (fields: Fields): Metadata.Metadata => toMetadata(fields, Metadata.isOfResponse)
+export const ofResponse = (fields: Fields): Entries.Entries => toEntries(fields, Entries.isOfResponse)
 
-const toMetadata = (fields: Fields, isCustom: (name: string) => boolean): Metadata.Metadata => {
-  const entries: Array<Metadata.Entry> = []
+const toEntries = (fields: Fields, isCustom: (name: string) => boolean): Entries.Entries => {
+  const entries: Array<Entries.Entry> = []
   for (const [name, value] of fields) {
     if (!isCustom(name)) {
       continue
     }
-    if (!isBinary(name)) {
-      if (Metadata.isText(value)) {
+    if (!Entries.isBinary(name)) {
+      if (Entries.isText(value)) {
         entries.push([name, value])
       }
       continue
@@ -57,7 +53,7 @@ const toMetadata = (fields: Fields, isCustom: (name: string) => boolean): Metada
       }
     }
   }
-  return Metadata.unsafeFromEntries(entries)
+  return entries
 }
 
 /** The value of the first field of that name. */
@@ -96,46 +92,48 @@ const decodeText = (text: string): string => {
   return isUtf8(decoded) ? decoded.toString("utf8") : text
 }
 
-/** The trailers of an error, with metadata that goes with it. */
-export const fromError = (error: StatusError, metadata: Metadata.Metadata): Fields => {
-  const fields: Array<Field> = [["grpc-status", String(error.code)]]
-  if (error.message !== "") {
-    fields.push(["grpc-message", encodeText(Text.cut(error.message, Text.maxStatusMessage).toWellFormed())])
+/** How a call ended. */
+export interface Status {
+  readonly code: number
+  readonly message: string
+  /** A google.rpc.Status; empty for none. */
+  readonly details: Uint8Array
+}
+
+const noDetails = new Uint8Array(0)
+
+/** The trailers of a status, with the metadata that goes with it. */
+export const fromStatus = ({ code, details, message }: Status, entries: Entries.Entries): Fields => {
+  const fields: Array<Field> = [["grpc-status", String(code)]]
+  if (message !== "") {
+    fields.push(["grpc-message", encodeText(Text.cut(message, Text.maxStatusMessage).toWellFormed())])
   }
-  const details = ErrorDetails.encodeToSend(error)
   if (details.length > 0) {
     fields.push([detailsName, base64(details)])
   }
-  return fields.concat(fromMetadata(metadata))
-}
-
-interface Where {
-  readonly method: string
-  readonly peer: string
+  return fields.concat(fromEntries(entries))
 }
 
 const unknown = 2
 
+/** What is wrong with trailers, or a whole answer, that have no status. */
+export const withoutStatus: Status = { code: unknown, message: "the answer ended without a status", details: noDetails }
+
 /** The status in trailers; undefined where it is OK. */
-export const toError = (
-  fields: Fields,
-  where: Where,
-  metadata: Metadata.Metadata = ofResponse(fields)
-): StatusError | undefined => {
+export const toStatus = (fields: Fields): Status | undefined => {
   const status = get(fields, "grpc-status")
   if (status === "0") {
     return undefined
   }
   if (status === undefined) {
-    return fromCode(unknown, { message: "the answer ended without a status", ...where })
+    return withoutStatus
   }
   const details = get(fields, detailsName)
-  return fromCode(/^[0-9]{1,2}$/.test(status) ? Number(status) : unknown, {
+  return {
+    code: /^[0-9]{1,2}$/.test(status) ? Number(status) : unknown,
     message: decodeText(get(fields, "grpc-message") ?? ""),
-    metadata,
-    details: details === undefined ? [] : ErrorDetails.decodeStatus(bytesOf(details)),
-    ...where
-  })
+    details: details === undefined ? noDetails : bytesOf(details)
+  }
 }
 
 const httpStatus = new Map([
@@ -158,15 +156,16 @@ export const isGrpc = (type: string | undefined): boolean => type !== undefined 
  * What is wrong with the head of an answer, if it is none of gRPC. A status of gRPC's counts, unless it claims success; for all
  * else HTTP's does.
  */
-export const checkHead = (status: number, fields: Fields, where: Where): StatusError | undefined => {
+export const checkHead = (status: number, fields: Fields): Status | undefined => {
   const type = get(fields, "content-type")
   const claimed = get(fields, "grpc-status")
   if ((claimed !== undefined && claimed !== "0") || (status === 200 && isGrpc(type))) {
     return undefined
   }
-  return fromCode(httpStatus.get(status) ?? unknown, {
+  return {
+    code: httpStatus.get(status) ?? unknown,
     message:
       status === 200 ? `the peer answered with ${type || "no content-type"}` : `the peer answered with HTTP ${status}`,
-    ...where
-  })
+    details: noDetails
+  }
 }

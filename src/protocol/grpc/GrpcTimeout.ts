@@ -3,7 +3,6 @@
  *
  * Source: "PROTOCOL-HTTP2.md" of gRPC, production `Timeout`.
  */
-import * as Option from "effect/Option"
 
 const millisOf: Readonly<Record<string, number>> = { n: 1e-6, u: 1e-3, m: 1, S: 1000, M: 60_000, H: 3_600_000 }
 
@@ -32,9 +31,9 @@ export const format = (millis: number): string => {
 
 const pattern = /^([0-9]{1,8})([numSMH])$/
 
-/** Milliseconds; none where the text is no timeout. */
-export const parse = (text: string): Option.Option<number> => {
+/** Milliseconds; undefined where the text is no timeout. */
+export const parse = (text: string): number | undefined => {
   const [, digits, unit = ""] = pattern.exec(text) ?? []
   const millis = millisOf[unit]
-  return millis === undefined ? Option.none() : Option.some(Number(digits) * millis)
+  return millis === undefined ? undefined : Number(digits) * millis
 }

@@ -2,8 +2,8 @@
  * The frames of TlsLive as bytes. The format is described in docs/wire.md.
  */
 
-import * as Metadata from "../../Transport/Metadata.js"
 import * as Bytes from "../Bytes.js"
+import * as Entries from "../Entries.js"
 
 /** The ALPN protocol of this version. */
 export const alpnProtocol = "effect-transport/1"
@@ -81,10 +81,10 @@ export interface Settings {
 
 export const settingsSize = 20
 
-const sizeOfValue = (value: Metadata.Value): number => (typeof value === "string" ? value.length : Bytes.sizeOf(value))
+const sizeOfValue = (value: Entries.Value): number => (typeof value === "string" ? value.length : Bytes.sizeOf(value))
 
 /** The bytes of metadata in a frame. Throws where it can't be written, before anything is. */
-export const metadataSize = ({ entries }: Metadata.Metadata): number => {
+export const metadataSize = (entries: Entries.Entries): number => {
   let size = 2
   for (const [key, value] of entries) {
     if (key.length > maxKey) {
@@ -96,7 +96,7 @@ export const metadataSize = ({ entries }: Metadata.Metadata): number => {
 }
 
 /** Writes metadata and returns the position behind it. */
-export const writeMetadata = (buffer: Buffer, at: number, { entries }: Metadata.Metadata): number => {
+export const writeMetadata = (buffer: Buffer, at: number, entries: Entries.Entries): number => {
   let position = buffer.writeUInt16BE(entries.length, at)
   for (const [key, value] of entries) {
     position = buffer.writeUInt8(key.length, position)
@@ -181,13 +181,13 @@ export const rest = (reader: Reader): number => reader.end - reader.at
 const keyPattern = /^[0-9a-z_.-]+$/
 
 /** Metadata of a request or a response. What belongs to one hop of HTTP is left out, as on the other wires. */
-export const readMetadata = (reader: Reader, limit: number, isCustom: (key: string) => boolean): Metadata.Metadata => {
+export const readMetadata = (reader: Reader, limit: number, isCustom: (key: string) => boolean): Entries.Entries => {
   const count = readUint16(reader)
   if (count === 0) {
-    return Metadata.empty
+    return Entries.none
   }
   let size = 0
-  const entries: Array<Metadata.Entry> = []
+  const entries: Array<Entries.Entry> = []
   for (let i = 0; i < count; i++) {
     const key = readText(reader, readUint8(reader), "latin1")
     const length = readUint16(reader)
@@ -205,7 +205,7 @@ export const readMetadata = (reader: Reader, limit: number, isCustom: (key: stri
       }
     } else {
       const value = readText(reader, length, "latin1")
-      if (!Metadata.isText(value)) {
+      if (!Entries.isText(value)) {
         throw new Violation("ProtocolError", "a metadata value is not printable ASCII")
       }
       if (isCustom(key)) {
@@ -213,5 +213,5 @@ export const readMetadata = (reader: Reader, limit: number, isCustom: (key: stri
       }
     }
   }
-  return Metadata.unsafeFromEntries(entries)
+  return entries
 }

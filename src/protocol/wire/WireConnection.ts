@@ -3,8 +3,8 @@
  * no Effect. The format is described in docs/wire.md.
  */
 
-import type * as Metadata from "../../Transport/Metadata.js"
 import * as Bytes from "../Bytes.js"
+import type { Entries } from "../Entries.js"
 import * as Beginning from "../ReassemblyBudget.js"
 import * as Wire from "./Wire.js"
 import { Flag, Type } from "./Wire.js"
@@ -20,16 +20,16 @@ export interface WireConnection extends Receiver.Receiver {
   /** Whether the other end takes one more call. */
   readonly canOpen: () => boolean
   readonly open: (
-    open: Omit<State.Open, "message" | "halfClosed">,
+    open: Omit<Frames.Open, "message" | "halfClosed">,
     message: Uint8Array | undefined,
     end: boolean
   ) => number
   /** Sends a message when there is credit for it; `sent` is called then, at once where there is. One at a time a call. */
   readonly sendMessage: (call: number, message: Uint8Array, end: boolean, sent: () => void) => void
   readonly halfClose: (call: number) => void
-  readonly sendHeaders: (call: number, headers: Metadata.Metadata) => void
-  readonly sendReply: (call: number, reply: State.Reply) => void
-  readonly sendTrailers: (call: number, trailers: State.Trailers) => void
+  readonly sendHeaders: (call: number, headers: Entries) => void
+  readonly sendReply: (call: number, reply: Frames.Reply) => void
+  readonly sendTrailers: (call: number, trailers: Frames.Trailers) => void
   readonly cancel: (call: number) => void
   /** Gives back the credit of messages that were read: what they cost of both windows. */
   readonly consumed: (call: number, cost: number, costOnConnection: number) => void

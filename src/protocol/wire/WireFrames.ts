@@ -1,14 +1,41 @@
 /**
- * Each frame of docs/wire.md as a function that writes it.
+ * Each frame of docs/wire.md: what it holds, and a function that writes it.
  */
 
-import type * as Metadata from "../../Transport/Metadata.js"
 import * as Bytes from "../Bytes.js"
+import type { Entries } from "../Entries.js"
 import * as Text from "../Text.js"
 import * as Wire from "./Wire.js"
 import { Flag, Type } from "./Wire.js"
-import type { Open, Reply, Trailers } from "./WireState.js"
 import type { Writer } from "./WireWriter.js"
+
+export interface Open {
+  readonly path: string
+  /** Milliseconds; `Infinity` for none. */
+  readonly timeout: number
+  readonly metadata: Entries
+  readonly message: Uint8Array | undefined
+  readonly halfClosed: boolean
+}
+
+export interface Reply {
+  readonly message: Uint8Array
+  readonly headers: Entries
+  readonly trailers: Entries
+}
+
+export interface Trailers {
+  readonly code: number
+  readonly message: string
+  readonly details: Uint8Array
+  readonly metadata: Entries
+}
+
+export interface Goaway {
+  readonly lastCall: number
+  readonly reason: Wire.Reason
+  readonly text: string
+}
 
 /** Writes bytes and returns the position behind them. Throws where there are not as many as room was reserved for. */
 const put = (buffer: Buffer, bytes: Uint8Array, at: number, size: number): number => {
@@ -70,14 +97,14 @@ export const writeMessage = (
   writer.commit(Type.message, flags, call, at + size)
 }
 
-export const writeHeaders = (writer: Writer, call: number, headers: Metadata.Metadata): void => {
+export const writeHeaders = (writer: Writer, call: number, headers: Entries): void => {
   const at = writer.reserve(Wire.metadataSize(headers))
   writer.commit(Type.headers, 0, call, Wire.writeMetadata(writer.buffer, at, headers))
 }
 
 export const writeReply = (writer: Writer, call: number, { headers, message, trailers }: Reply): void => {
-  const hasHeaders = headers.entries.length > 0
-  const hasTrailers = trailers.entries.length > 0
+  const hasHeaders = headers.length > 0
+  const hasTrailers = trailers.length > 0
   const messageSize = Bytes.sizeOf(message)
   let at = writer.reserve(
     messageSize + (hasHeaders ? Wire.metadataSize(headers) : 0) + (hasTrailers ? Wire.metadataSize(trailers) : 0)

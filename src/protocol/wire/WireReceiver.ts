@@ -2,7 +2,7 @@
  * The receiving half of a TlsLive connection: bytes in, checked frame by frame, events out.
  */
 
-import * as Metadata from "../../Transport/Metadata.js"
+import * as Entries from "../Entries.js"
 import * as Rate from "../Rate.js"
 import * as Wire from "./Wire.js"
 import { Flag, Type, Violation } from "./Wire.js"
@@ -63,7 +63,7 @@ export const make = (state: State.State): Receiver => {
     checkUseless(now)
   }
 
-  const readResponse = (reader: Wire.Reader) => Wire.readMetadata(reader, limits.maxMetadataSize, Metadata.isOfResponse)
+  const readResponse = (reader: Wire.Reader) => Wire.readMetadata(reader, limits.maxMetadataSize, Entries.isOfResponse)
 
   const onSettings = (reader: Wire.Reader) => {
     if (state.peer !== undefined) {
@@ -98,7 +98,7 @@ export const make = (state: State.State): Receiver => {
       throw new Violation("FrameTooLarge", `a path of ${pathSize} bytes`)
     }
     const path = Wire.readText(reader, pathSize, "latin1")
-    const metadata = Wire.readMetadata(reader, limits.maxMetadataSize, Metadata.isOfRequest)
+    const metadata = Wire.readMetadata(reader, limits.maxMetadataSize, Entries.isOfRequest)
     let message: Uint8Array | undefined
     if ((flags & Flag.message) !== 0) {
       checkPiece(Wire.rest(reader))
@@ -262,8 +262,8 @@ export const make = (state: State.State): Receiver => {
   }
 
   const onReply = (flags: number, id: number, reader: Wire.Reader, now: number) => {
-    const headers = (flags & Flag.headers) === 0 ? Metadata.empty : readResponse(reader)
-    const trailers = (flags & Flag.trailers) === 0 ? Metadata.empty : readResponse(reader)
+    const headers = (flags & Flag.headers) === 0 ? Entries.none : readResponse(reader)
+    const trailers = (flags & Flag.trailers) === 0 ? Entries.none : readResponse(reader)
     checkPiece(Wire.rest(reader))
     const call = State.findMine(state, id)
     if (call === undefined) {

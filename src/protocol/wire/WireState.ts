@@ -2,7 +2,7 @@
  * What one end of a TlsLive connection knows: its calls, and the credit in both directions.
  */
 
-import type * as Metadata from "../../Transport/Metadata.js"
+import type { Entries } from "../Entries.js"
 import * as IdTable from "../IdTable.js"
 import * as Beginning from "../ReassemblyBudget.js"
 import type * as Wire from "./Wire.js"
@@ -14,18 +14,18 @@ import * as Writer from "./WireWriter.js"
 export interface Events {
   /** The other end has spoken: it accepted this end, and calls may be opened. */
   readonly onSettings: (settings: Wire.Settings) => void
-  readonly onOpen: (call: number, open: Open) => void
+  readonly onOpen: (call: number, open: Frames.Open) => void
   /** `consumed` is due with the costs when the message has been read. */
   readonly onMessage: (call: number, message: Uint8Array, cost: number, costOnConnection: number) => void
   readonly onHalfClose: (call: number) => void
-  readonly onHeaders: (call: number, headers: Metadata.Metadata) => void
-  readonly onReply: (call: number, reply: Reply) => void
-  readonly onTrailers: (call: number, trailers: Trailers) => void
+  readonly onHeaders: (call: number, headers: Entries) => void
+  readonly onReply: (call: number, reply: Frames.Reply) => void
+  readonly onTrailers: (call: number, trailers: Frames.Trailers) => void
   readonly onCancel: (call: number) => void
   /** A message of this call was dropped, and so is what is left of it. */
   readonly onDropped: (call: number, reason: Dropped) => void
   readonly onPong: (payload: bigint) => void
-  readonly onGoaway: (goaway: Goaway) => void
+  readonly onGoaway: (goaway: Frames.Goaway) => void
 }
 
 /**
@@ -33,34 +33,6 @@ export interface Events {
  * window of the connection; or it was begun too long ago.
  */
 export type Dropped = "TooLarge" | "OverBudget" | "Overdue"
-
-export interface Open {
-  readonly path: string
-  /** Milliseconds; `Infinity` for none. */
-  readonly timeout: number
-  readonly metadata: Metadata.Metadata
-  readonly message: Uint8Array | undefined
-  readonly halfClosed: boolean
-}
-
-export interface Reply {
-  readonly message: Uint8Array
-  readonly headers: Metadata.Metadata
-  readonly trailers: Metadata.Metadata
-}
-
-export interface Trailers {
-  readonly code: number
-  readonly message: string
-  readonly details: Uint8Array
-  readonly metadata: Metadata.Metadata
-}
-
-export interface Goaway {
-  readonly lastCall: number
-  readonly reason: Wire.Reason
-  readonly text: string
-}
 
 export interface Limits extends Wire.Settings {
   /** Calls that the other end may open in a second. */

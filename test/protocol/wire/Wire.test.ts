@@ -1,9 +1,9 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as FastCheck from "effect/FastCheck"
 import { constVoid } from "effect/Function"
+import type { Entries } from "../../../src/protocol/Entries.js"
 import * as Wire from "../../../src/protocol/wire/Wire.js"
 import { Flag, Type } from "../../../src/protocol/wire/Wire.js"
-import * as Metadata from "../../../src/Transport/Metadata.js"
 import {
   bytes,
   carry,
@@ -18,7 +18,10 @@ import {
   settle
 } from "./wireSupport.js"
 
-const metadata = Metadata.make({ "x-text": "a b", "x-bytes-bin": Uint8Array.of(0, 255) })
+const metadata: Entries = [
+  ["x-text", "a b"],
+  ["x-bytes-bin", Uint8Array.of(0, 255)]
+]
 const trailers = (code = 0) => ({ code, message: "höchst", details: Uint8Array.of(1), metadata })
 
 /** A frame as it stands on the wire. */
@@ -49,7 +52,7 @@ describe("the format of docs/wire.md", () => {
     const other = pair()
     other.client.wire.open(request("/a"), Uint8Array.of(9), true)
     carry(other.client, other.server)
-    other.server.wire.sendReply(1, { message: Uint8Array.of(8), headers: Metadata.empty, trailers: Metadata.empty })
+    other.server.wire.sendReply(1, { message: Uint8Array.of(8), headers: [], trailers: [] })
     expect(Buffer.concat(other.server.wire.output(0)).toString("hex")).toBe(
       ["07", "00", "0001", "00000001", "08"].join("")
     )
@@ -487,7 +490,7 @@ describe("limits: what a peer must not do ends the connection with a reason", ()
       carry(makeEnd("client"), end)
       return reasonFor(() => {
         end.wire.receive(open(0, 1), 0)
-        end.wire.sendTrailers(1, { code: 0, message: "", details: new Uint8Array(0), metadata: Metadata.empty })
+        end.wire.sendTrailers(1, { code: 0, message: "", details: new Uint8Array(0), metadata: [] })
         for (let i = 0; i < count; i++) {
           end.wire.receive(frame(Type.message, 0, 1, Buffer.of(1)), 0)
         }

@@ -1,9 +1,9 @@
 import { describe, expect, it, onTestFinished, vi } from "@effect/vitest"
 import * as FastCheck from "effect/FastCheck"
+import type { Entries, Entry } from "../../../src/protocol/Entries.js"
 import { headerSize, Type } from "../../../src/protocol/wire/Wire.js"
 import * as Frames from "../../../src/protocol/wire/WireFrames.js"
 import * as Writer from "../../../src/protocol/wire/WireWriter.js"
-import * as Metadata from "../../../src/Transport/Metadata.js"
 import { bytes, carry, digest, makeEnd, readAll, request, settle } from "./wireSupport.js"
 
 /** Writes a frame whose payload is a byte over and over. */
@@ -143,9 +143,9 @@ describe("an encoder that throws", () => {
     Object.defineProperty(bytes(size), "length", { get: () => length }) as Uint8Array
 
   /** Entries of which the one at `at` throws when it is looked at, or calls back into the writer. */
-  const entriesThat = (count: number, at: number, act: () => Metadata.Entry): Metadata.Metadata => {
-    const entries = Array.from({ length: count }, (_, i): Metadata.Entry => [`k${i}`, "v".repeat(i)])
-    return Metadata.unsafeFromEntries(Object.defineProperty(entries, at, { get: act }))
+  const entriesThat = (count: number, at: number, act: () => Entry): Entries => {
+    const entries = Array.from({ length: count }, (_, i): Entry => [`k${i}`, "v".repeat(i)])
+    return Object.defineProperty(entries, at, { get: act })
   }
 
   /** What is wrong with a frame: each writes one that may throw, of parts that misbehave at a step of their own. */
@@ -166,7 +166,7 @@ describe("an encoder that throws", () => {
     (writer, step) => {
       let value = step % 2 === 0 ? "" : "x".repeat(3000)
       const metadata = entriesThat(2, 0, () => {
-        const entry: Metadata.Entry = ["k", value]
+        const entry: Entry = ["k", value]
         value = step % 2 === 0 ? "x".repeat(3000) : ""
         return entry
       })
@@ -183,7 +183,7 @@ describe("an encoder that throws", () => {
         }
         return ["k", "v"]
       })
-      Frames.writeReply(writer, 1, { headers: Metadata.empty, message, trailers })
+      Frames.writeReply(writer, 1, { headers: [], message, trailers })
     },
     // Writes a frame of its own in between.
     (writer, step) => {
@@ -197,11 +197,11 @@ describe("an encoder that throws", () => {
       })
       Frames.writeHeaders(writer, 1, metadata)
     },
-    (writer, step) => Frames.writeHeaders(writer, 1, Metadata.unsafeFromEntries([["k".repeat(254 + (step % 4)), "v"]])),
-    (writer, step) => Frames.writeHeaders(writer, 1, Metadata.unsafeFromEntries([["k-bin", lying(step, 40_000)]])),
-    (writer, step) => Frames.writeHeaders(writer, 1, Metadata.unsafeFromEntries([["k-bin", lying(3000, step)]])),
-    (writer, step) => Frames.writeHeaders(writer, 1, Metadata.unsafeFromEntries([["k", "\u{1f600}ü\0".repeat(step)]])),
-    (writer, step) => Frames.writeHeaders(writer, 1, Metadata.unsafeFromEntries([["k", "v".repeat(65_400 + step)]])),
+    (writer, step) => Frames.writeHeaders(writer, 1, [["k".repeat(254 + (step % 4)), "v"]]),
+    (writer, step) => Frames.writeHeaders(writer, 1, [["k-bin", lying(step, 40_000)]]),
+    (writer, step) => Frames.writeHeaders(writer, 1, [["k-bin", lying(3000, step)]]),
+    (writer, step) => Frames.writeHeaders(writer, 1, [["k", "\u{1f600}ü\0".repeat(step)]]),
+    (writer, step) => Frames.writeHeaders(writer, 1, [["k", "v".repeat(65_400 + step)]]),
     (writer, step) => Frames.writeMessage(writer, 0, 1, bytes(step), step, 100),
     (writer, step) => Frames.writeMessage(writer, 0, 1, lying(10, 5000), step, 1000),
     (writer, step) => Frames.writeOpen(writer, 1, { ...request("/".repeat(1000 + step)) }, lying(1, 1000), true),
@@ -210,7 +210,7 @@ describe("an encoder that throws", () => {
         code: step % 2 === 0 ? step : 256,
         message: "日本🚀".repeat(step * 20),
         details: lying(step * 300, 5),
-        metadata: Metadata.unsafeFromEntries([["k", "v".repeat(step * 300)]])
+        metadata: [["k", "v".repeat(step * 300)]]
       }),
     (writer, step) => Frames.writeGoaway(writer, 1, "Shutdown", "ü".repeat(500 + step)),
     (writer, step) => Frames.writeCredit(writer, 1, step % 2 === 0 ? step : -1)

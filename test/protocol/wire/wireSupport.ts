@@ -1,7 +1,7 @@
 import { constVoid } from "effect/Function"
+import type { Entries } from "../../../src/protocol/Entries.js"
 import type { Reason } from "../../../src/protocol/wire/Wire.js"
 import * as WireConnection from "../../../src/protocol/wire/WireConnection.js"
-import * as Metadata from "../../../src/Transport/Metadata.js"
 
 export const limits: WireConnection.Limits = {
   maxMessageSize: 100_000,
@@ -26,8 +26,7 @@ export interface End {
   >
 }
 
-const show = (metadata: Metadata.Metadata) =>
-  metadata.entries.map(([key, value]) => `${key}=${String(value)}`).join("&")
+const show = (metadata: Entries) => metadata.map(([key, value]) => `${key}=${String(value)}`).join("&")
 
 /** A message of a size. */
 export const bytes = (size: number) => Uint8Array.from({ length: size }, (_, i) => (i * 7 + (i >> 8)) & 0xff)
@@ -125,7 +124,7 @@ export const reasonFor = (run: () => void): Reason | undefined => {
   }
 }
 
-export const request = (path = "/a.B/C", timeout = 1000, metadata: Metadata.Metadata = Metadata.empty) => ({
+export const request = (path = "/a.B/C", timeout = 1000, metadata: Entries = []) => ({
   path,
   timeout,
   metadata

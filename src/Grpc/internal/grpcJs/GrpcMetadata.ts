@@ -1,4 +1,5 @@
 import * as Grpc from "@grpc/grpc-js"
+import * as Entries from "../../../protocol/Entries.js"
 import * as Metadata from "../../../Transport/Metadata.js"
 
 /**
@@ -64,10 +65,10 @@ export const toGrpc = (metadata: Metadata.Metadata, waitForReady = false): Grpc.
 }
 
 /** The custom metadata among the headers of a request. */
-export const ofRequest = (metadata: Grpc.Metadata): Metadata.Metadata => fromGrpc(metadata, Metadata.isOfRequest)
+export const ofRequest = (metadata: Grpc.Metadata): Metadata.Metadata => fromGrpc(metadata, Entries.isOfRequest)
 
 /** The custom metadata among the headers or trailers of a response. */
-export const ofResponse = (metadata: Grpc.Metadata): Metadata.Metadata => fromGrpc(metadata, Metadata.isOfResponse)
+export const ofResponse = (metadata: Grpc.Metadata): Metadata.Metadata => fromGrpc(metadata, Entries.isOfResponse)
 
 const fromGrpc = (metadata: Grpc.Metadata, isCustom: (key: string) => boolean): Metadata.Metadata => {
   const entries: Array<Metadata.Entry> = []
@@ -76,7 +77,7 @@ const fromGrpc = (metadata: Grpc.Metadata, isCustom: (key: string) => boolean): 
       for (const value of metadata.get(key)) {
         if (typeof value !== "string") {
           entries.push([key, asBytes(value)])
-        } else if (Metadata.isText(value)) {
+        } else if (Entries.isText(value)) {
           entries.push([key, value])
         }
       }

@@ -3,6 +3,7 @@ import * as MetadataLimit from "../../../Calls/MetadataLimit.js"
 import * as GrpcFields from "../../../protocol/grpc/GrpcFields.js"
 import * as Text from "../../../protocol/Text.js"
 import * as ErrorDetails from "../../../Transport/ErrorDetails.js"
+import * as StatusFields from "../../../Transport/internal/statusFields.js"
 import type * as Metadata from "../../../Transport/Metadata.js"
 import { fromCode, type StatusError } from "../../../Transport/TransportError.js"
 import * as GrpcMetadata from "./GrpcMetadata.js"
@@ -88,7 +89,7 @@ export const checkHead = (
   if (status !== undefined) {
     fields.push(["grpc-status", String(status)])
   }
-  return GrpcFields.checkHead(httpStatus, fields, where)
+  return StatusFields.checkHead(httpStatus, fields, where)
 }
 
 /** The status to send for an error, with the trailers that the handler set as far as they fit. */

@@ -22,6 +22,7 @@ import * as GrpcMessage from "../../../protocol/grpc/GrpcMessage.js"
 import * as GrpcTimeout from "../../../protocol/grpc/GrpcTimeout.js"
 import * as IncomingCall from "../../../Transport/IncomingCall.js"
 import type { Boundary } from "../../../Transport/internal/boundary.js"
+import * as StatusFields from "../../../Transport/internal/statusFields.js"
 import * as Time from "../../../Transport/internal/time.js"
 import * as Metadata from "../../../Transport/Metadata.js"
 import type * as Method from "../../../Transport/Method.js"
@@ -377,9 +378,7 @@ export const serve = (
   /** Milliseconds, or `NaN` where they are malformed. */
   const timeoutOf = (received: Grpc.Metadata): number => {
     const [text] = received.get(GrpcHttp2.timeoutName)
-    return typeof text === "string"
-      ? Option.getOrElse(GrpcTimeout.parse(text), () => Number.NaN)
-      : Number(call.getDeadline()) - Date.now()
+    return typeof text === "string" ? (GrpcTimeout.parse(text) ?? Number.NaN) : Number(call.getDeadline()) - Date.now()
   }
 
   const pass = (error: DeadlineExceeded) => {
@@ -391,7 +390,7 @@ export const serve = (
   const accept = (received: Grpc.Metadata) => {
     const [encoding] = received.get(GrpcHttp2.encodingName)
     if (typeof encoding === "string" && encoding !== GrpcEncoding.identity) {
-      return reject(GrpcEncoding.unsupported(encoding))
+      return reject(StatusFields.unsupportedEncoding(encoding))
     }
     const metadata = GrpcMetadata.ofRequest(received)
     if (!MetadataLimit.fits(metadata, settings.maxMetadataSize)) {

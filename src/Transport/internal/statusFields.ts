@@ -1,0 +1,57 @@
+/** Errors as the status fields of gRPC, and back: the same for all wires that carry them in header fields. */
+import * as GrpcEncoding from "../../protocol/grpc/GrpcEncoding.js"
+import * as GrpcFields from "../../protocol/grpc/GrpcFields.js"
+import * as ErrorDetails from "../ErrorDetails.js"
+import * as Metadata from "../Metadata.js"
+import { fromCode, type StatusError, Unimplemented } from "../TransportError.js"
+import { escapeText } from "./boundary.js"
+
+interface Where {
+  readonly method: string
+  readonly peer: string
+}
+
+/** The trailers of an error, with the metadata that goes with it. */
+export const fromError = (error: StatusError, metadata: Metadata.Metadata): GrpcFields.Fields => {
+  const { code, message } = error
+  return GrpcFields.fromStatus({ code, message, details: ErrorDetails.encodeToSend(error) }, metadata.entries)
+}
+
+const toStatusError = (
+  { code, details, message }: GrpcFields.Status,
+  metadata: Metadata.Metadata,
+  where: Where
+): StatusError =>
+  fromCode(code, {
+    message,
+    metadata,
+    details: details.length === 0 ? [] : ErrorDetails.decodeStatus(details),
+    ...where
+  })
+
+/** The error that trailers tell, with their metadata; undefined where they say OK. */
+export const toError = (
+  fields: GrpcFields.Fields,
+  metadata: Metadata.Metadata,
+  where: Where
+): StatusError | undefined => {
+  const status = GrpcFields.toStatus(fields)
+  return status === undefined
+    ? undefined
+    : toStatusError(status, status === GrpcFields.withoutStatus ? Metadata.empty : metadata, where)
+}
+
+/** The error of an answer whose head is none of gRPC. */
+export const checkHead = (status: number, fields: GrpcFields.Fields, where: Where): StatusError | undefined => {
+  const wrong = GrpcFields.checkHead(status, fields)
+  return wrong === undefined ? undefined : toStatusError(wrong, Metadata.empty, where)
+}
+
+const accepted = Metadata.unsafeFromEntries([[GrpcEncoding.acceptName, GrpcEncoding.identity]])
+
+/** Why a call is refused whose messages may be compressed. */
+export const unsupportedEncoding = (encoding: string): Unimplemented =>
+  new Unimplemented({
+    message: `the messages are compressed with ${escapeText(encoding)}, which this peer can't read`,
+    metadata: accepted
+  })
