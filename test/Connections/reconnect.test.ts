@@ -92,7 +92,7 @@ const tls: Wired = {
   layer: Layer.provide(Layer.orDie(Tls.layer()), credentials),
   serve: (fault) =>
     overTls(Wire.alpnProtocol, (socket) => {
-      const { wire } = makeEnd("server", { ...limits, callWindow: 2 ** 20 })
+      const { wire } = makeEnd("server", { ...limits, streamWindow: 2 ** 20 })
       const flush = () => {
         for (const chunk of wire.output(2 ** 20)) {
           socket.write(Buffer.from(chunk))

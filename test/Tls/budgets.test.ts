@@ -65,7 +65,7 @@ const peer = (port: number) =>
         maxMessageSize: most,
         maxMetadataSize: most,
         maxCalls: 100,
-        callWindow: most,
+        streamWindow: most,
         connectionWindow: most
       }
       socket.write(bytes((writer) => Frames.writeSettings(writer, settings)))
@@ -109,7 +109,7 @@ describe("a peer that", () => {
   it.live("begins 100 messages and ends none keeps no more than the budget, and good calls go on", () =>
     leavesNothing(
       Effect.gen(function* () {
-        const { client, port } = yield* serve({ connectionWindow: 2 ** 20, callWindow: 2 ** 18 })
+        const { client, port } = yield* serve({ connectionWindow: 2 ** 20, streamWindow: 2 ** 18 })
         const socket = yield* peer(port)
         socket.resume()
         const before = mebibytes()

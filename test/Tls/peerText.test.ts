@@ -35,7 +35,7 @@ it.live("the text of a GOAWAY", () =>
             key: Redacted.value(issued.key),
             ALPNProtocols: [Wire.alpnProtocol]
           })
-          const { wire } = makeEnd("client", { ...limits, callWindow: 2 ** 20 })
+          const { wire } = makeEnd("client", { ...limits, streamWindow: 2 ** 20 })
           wire.goaway("Overloaded", evil)
           socket.on("error", () => {})
           socket.on("secureConnect", () => {

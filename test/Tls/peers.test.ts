@@ -56,7 +56,7 @@ const bytes = (write: (writer: Writer.Writer) => void) => {
   return Buffer.concat(writer.take())
 }
 
-const settings = bytes((writer) => Frames.writeSettings(writer, { ...limits, callWindow: 2 ** 20 }))
+const settings = bytes((writer) => Frames.writeSettings(writer, { ...limits, streamWindow: 2 ** 20 }))
 
 const request = (call: number, path = "/echo.v1.EchoService/Echo", payload = new Uint8Array(0)) =>
   bytes((writer) => Frames.writeOpen(writer, call, { path, timeout: 10_000, metadata: [] }, payload, true))

@@ -125,7 +125,7 @@ export const make = (
       maxMessageSize: settings.maxReceiveMessageSize,
       maxMetadataSize: settings.maxMetadataSize,
       maxCalls: settings.maxConcurrentStreams,
-      callWindow: settings.callWindow,
+      streamWindow: settings.streamWindow,
       connectionWindow: settings.connectionWindow,
       maxCallRate: settings.maxCallRate,
       maxCancelRate: settings.maxCancelRate,

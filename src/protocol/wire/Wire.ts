@@ -22,7 +22,9 @@ export const maxKey = 255
 export const maxMetadata = 32 * 1024
 /** The largest details of a status. With the longest message and the largest metadata they fit into a frame. */
 export const maxDetails = 16_384
-export const noTimeout = 0xffff_ffff
+/** The most that a number of 32 bits in a frame can say. */
+export const maxUint32 = 0xffff_ffff
+export const noTimeout = maxUint32
 /** More calls than a peer can open before it reads a GOAWAY which says that it shall open no more. */
 export const farAhead = 2 ** 30
 /** What a MESSAGE frame counts beside its payload: about what a message that waits to be read costs in memory. */
@@ -75,7 +77,7 @@ export interface Settings {
   readonly maxMessageSize: number
   readonly maxMetadataSize: number
   readonly maxCalls: number
-  readonly callWindow: number
+  readonly streamWindow: number
   readonly connectionWindow: number
 }
 

@@ -52,7 +52,7 @@ export const writeSettings = (writer: Writer, settings: Wire.Settings): void => 
   buffer.writeUInt32BE(settings.maxMessageSize, at)
   buffer.writeUInt32BE(settings.maxMetadataSize, at + 4)
   buffer.writeUInt32BE(settings.maxCalls, at + 8)
-  buffer.writeUInt32BE(settings.callWindow, at + 12)
+  buffer.writeUInt32BE(settings.streamWindow, at + 12)
   buffer.writeUInt32BE(settings.connectionWindow, at + 16)
   writer.commit(Type.settings, 0, 0, at + Wire.settingsSize)
 }

@@ -73,7 +73,7 @@ export const make = (state: State.State): Receiver => {
       maxMessageSize: Wire.readUint32(reader),
       maxMetadataSize: Wire.readUint32(reader),
       maxCalls: Wire.readUint32(reader),
-      callWindow: Wire.readUint32(reader),
+      streamWindow: Wire.readUint32(reader),
       connectionWindow: Wire.readUint32(reader)
     }
     state.sendCredit = state.peer.connectionWindow

@@ -147,7 +147,7 @@ export const begin = (state: State, id: number, isMine: boolean): Call => {
   const call: Call = {
     id,
     isMine,
-    receiveCredit: state.limits.callWindow,
+    receiveCredit: state.limits.streamWindow,
     held: 0,
     heldOnConnection: 0,
     partial: 0,
@@ -158,7 +158,7 @@ export const begin = (state: State, id: number, isMine: boolean): Call => {
     isDropping: false,
     isRemoteDone: false,
     hasHeaders: false,
-    sendCredit: state.peer?.callWindow ?? 0,
+    sendCredit: state.peer?.streamWindow ?? 0,
     outgoing: undefined,
     batch: 0
   }
@@ -238,19 +238,19 @@ export const hold = (state: State, call: Call, size: number): void => {
 
 /** What of a call was read: its bytes of the call's window, and those of the connection's. */
 export const consume = (state: State, call: Call, size: number, sizeOnConnection: number): void => {
-  const { callWindow } = state.limits
+  const { streamWindow } = state.limits
   const onConnection = Math.min(sizeOnConnection, call.heldOnConnection)
   call.heldOnConnection -= onConnection
   giveBack(state, onConnection)
   call.held -= size
   call.owed += size
   // A message may be larger than the window: when nothing else is unread, what has come of it makes room for the rest.
-  if (call.partial > 0 && call.held === call.partial && call.receiveCredit * 2 < callWindow) {
+  if (call.partial > 0 && call.held === call.partial && call.receiveCredit * 2 < streamWindow) {
     call.owed += call.partial
     call.held = 0
     call.partial = 0
   }
-  if (call.owed * 2 >= callWindow && !call.isRemoteDone) {
+  if (call.owed * 2 >= streamWindow && !call.isRemoteDone) {
     Frames.writeCredit(state.writer, call.id, call.owed)
     call.receiveCredit += call.owed
     call.owed = 0

@@ -149,7 +149,7 @@ describe("flow control", () => {
     while (send(client, call, 1000).sent && sent < 1000) {
       sent += 1
     }
-    expect(sent).toBe(Math.floor(limits.callWindow / (1000 + Wire.messageOverhead)))
+    expect(sent).toBe(Math.floor(limits.streamWindow / (1000 + Wire.messageOverhead)))
     settle(client, server)
     expect(server.log).toHaveLength(1 + sent)
     readAll(server)
@@ -164,7 +164,7 @@ describe("flow control", () => {
     while (send(client, call, 0).sent && sent < 10_000) {
       sent += 1
     }
-    expect(sent).toBeLessThan(limits.callWindow / Wire.messageOverhead + 1)
+    expect(sent).toBeLessThan(limits.streamWindow / Wire.messageOverhead + 1)
   })
 
   it("a message larger than the window arrives", () => {
@@ -274,7 +274,7 @@ describe("flow control", () => {
     server.wire.receive(frame(Type.open, 0, 5, openPayload), 1000)
     server.wire.receive(frame(Type.message, 0, 5, bytes(16_000)), 1000)
     begin(5, 16_000, 1000)
-    begin(5, limits.callWindow - 2 * 16_000 - 3 * Wire.messageOverhead, 1000)
+    begin(5, limits.streamWindow - 2 * 16_000 - 3 * Wire.messageOverhead, 1000)
     server.wire.receive(frame(Type.message, 0, 3, bytes(1)), 1900)
     server.wire.expire(1999, 1000)
     expect(server.log.filter((line) => line.startsWith("dropped"))).toEqual([])
@@ -486,7 +486,7 @@ describe("limits: what a peer must not do ends the connection with a reason", ()
 
   it("messages that were under way when their call ended are no offence, more of them are", () => {
     const run = (count: number) => {
-      const end = makeEnd("server", { callWindow: 100 * 129, maxUselessRate: 50 })
+      const end = makeEnd("server", { streamWindow: 100 * 129, maxUselessRate: 50 })
       carry(makeEnd("client"), end)
       return reasonFor(() => {
         end.wire.receive(open(0, 1), 0)
@@ -501,7 +501,7 @@ describe("limits: what a peer must not do ends the connection with a reason", ()
   })
 
   it("a message larger than allowed ends its call only", () => {
-    const server = makeEnd("server", { maxMessageSize: 30_000, callWindow: 100_000 })
+    const server = makeEnd("server", { maxMessageSize: 30_000, streamWindow: 100_000 })
     const client = makeEnd("client")
     settle(client, server)
     const call = client.wire.open(request(), undefined, false)

@@ -73,7 +73,7 @@ describe("a writer", () => {
 })
 
 describe("large messages", () => {
-  const windows = { callWindow: 1 << 20, connectionWindow: 1 << 22, maxMessageSize: 1 << 20 }
+  const windows = { streamWindow: 1 << 20, connectionWindow: 1 << 22, maxMessageSize: 1 << 20 }
   const connected = () => {
     const client = makeEnd("client", windows)
     const server = makeEnd("server", windows)

@@ -7,7 +7,7 @@ export const limits: WireConnection.Limits = {
   maxMessageSize: 100_000,
   maxMetadataSize: 2_000,
   maxCalls: 8,
-  callWindow: 40_000,
+  streamWindow: 40_000,
   connectionWindow: 120_000,
   maxCallRate: 1_000_000,
   maxCancelRate: 1_000_000,
