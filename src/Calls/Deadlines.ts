@@ -1,5 +1,6 @@
+import { constVoid } from "effect/Function"
 import { count } from "../Transport/internal/boundary.js"
-import * as Timers from "../Transport/internal/timers.js"
+import * as Timing from "./Timing.js"
 
 /**
  * What ends when its time is up, with one timer for all of it: nearly every call ends before its deadline, and to set and
@@ -24,15 +25,18 @@ export interface Deadline {
 const nowhere = -1
 
 /** `onThrown` is called with what a deadline throws that passes. The others pass all the same. */
-export const make = (onThrown: (cause: unknown) => void = () => count("timer")): Deadlines => {
+export const make = (
+  onThrown: (cause: unknown) => void = () => count("timer"),
+  { after, now }: Timing.Timing = Timing.node
+): Deadlines => {
   const kept: Array<Deadline> = []
-  let timer: NodeJS.Timeout | undefined
+  let stopTimer = constVoid
   let timerDue = Number.POSITIVE_INFINITY
 
   const arm = (due: number) => {
-    clearTimeout(timer)
+    stopTimer()
     timerDue = due
-    timer = setTimeout(onTimer, Math.max(1, Timers.clamp(due - performance.now())))
+    stopTimer = after(Math.max(1, due - now()), onTimer)
   }
 
   const remove = (deadline: Deadline | undefined) => {
@@ -49,8 +53,8 @@ export const make = (onThrown: (cause: unknown) => void = () => count("timer")):
 
   const onTimer = () => {
     timerDue = Number.POSITIVE_INFINITY
-    const now = performance.now()
-    for (const deadline of kept.filter(({ due }) => due <= now)) {
+    const reached = now()
+    for (const deadline of kept.filter(({ due }) => due <= reached)) {
       // One that passes may remove others.
       if (deadline.at !== nowhere) {
         remove(deadline)
@@ -69,7 +73,7 @@ export const make = (onThrown: (cause: unknown) => void = () => count("timer")):
 
   return {
     add: (timeout, pass) => {
-      const deadline = { due: performance.now() + timeout, pass, at: nowhere }
+      const deadline = { due: now() + timeout, pass, at: nowhere }
       if (timeout !== Number.POSITIVE_INFINITY) {
         deadline.at = kept.push(deadline) - 1
         if (deadline.due < timerDue) {
@@ -80,7 +84,7 @@ export const make = (onThrown: (cause: unknown) => void = () => count("timer")):
     },
     remove,
     stop: () => {
-      clearTimeout(timer)
+      stopTimer()
       timerDue = Number.NEGATIVE_INFINITY
     }
   }

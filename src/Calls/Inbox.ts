@@ -1,3 +1,4 @@
+/** The messages of one direction of a call, on their way from a wire's callbacks to a Stream. */
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -5,7 +6,6 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 
-/** The messages of one direction of a call, on their way from a wire's callbacks to a Stream. */
 export interface Inbox<in Raw, out A, in out E> {
   readonly push: (message: Raw) => void
   /** Ends the stream after what was pushed; the first end counts. */
@@ -17,18 +17,18 @@ export interface Options<Raw, A, E> {
   /** Called with what a reader takes. */
   readonly onTaken: (messages: ReadonlyArray<Raw>) => void
   /** Called when a reader waits for more: the wire sends more then. */
-  readonly onWaiting?: () => void
+  readonly onWaiting?: (() => void) | undefined
   /** What fails here ends the stream after the messages before it. */
   readonly decode: (message: Raw) => Either.Either<A, E>
   /** When a message wakes a reader. A little later, and more that are on their way are read with it. Default: at once. */
-  readonly schedule?: (wake: () => void) => void
-  /** The most messages that are read at a time. Default: all that are there. */
+  readonly schedule?: ((wake: () => void) => void) | undefined
+  /** The most messages that are decoded at a time, so that others have their turn. Default 256. */
   readonly maxTaken?: number
 }
 
 export const make = <Raw, A, E>({
   decode,
-  maxTaken = Number.POSITIVE_INFINITY,
+  maxTaken = 256,
   onTaken,
   onWaiting,
   schedule

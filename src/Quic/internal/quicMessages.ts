@@ -32,9 +32,6 @@ export const write = (writer: Varint.Writer, message: Uint8Array): Buffer | unde
   return Buffer.from(message.buffer, message.byteOffset, message.length)
 }
 
-/** The most messages that are taken at a time: what a reader has taken no longer counts. */
-const maxTaken = 256
-
 /** What of a connection the messages that nobody has read need. */
 interface Context {
   readonly account: () => void
@@ -61,7 +58,6 @@ export const makeInbox = <E>(
   }
   const inbox = Inbox.make<Uint8Array, Uint8Array, E>({
     decode: Either.right,
-    maxTaken,
     onTaken: (taken) => {
       let cost = 0
       for (const message of taken) {

@@ -1,6 +1,7 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import type * as ServerCalls from "../../Calls/ServerCalls.js"
 import * as Addresses from "../../Connections/Addresses.js"
 import * as Reconnected from "../../Connections/ReconnectingConnection.js"
 import type { Tls } from "../../Credentials/Credentials.js"
@@ -17,7 +18,6 @@ import {
 } from "../../Transport/TransportError.js"
 import type { Settings } from "../TlsOptions.js"
 import * as TlsConnection from "./tlsConnection.js"
-import type * as TlsIncoming from "./tlsIncoming.js"
 
 type Failure = Unavailable | HandshakeFailed
 
@@ -47,7 +47,7 @@ const connectTo = (
   credentials: Effect.Effect<Tls>,
   reverification: Reverification.Reverification,
   target: Peer.Target,
-  server: TlsIncoming.Server,
+  server: ServerCalls.Server,
   to: Peer.Target
 ): Effect.Effect<TlsConnection.TlsConnection, Failure, Scope.Scope> =>
   Effect.gen(function* () {
@@ -96,7 +96,7 @@ const connectOnce = (
   credentials: Effect.Effect<Tls>,
   reverification: Reverification.Reverification,
   target: Peer.Target,
-  server: TlsIncoming.Server
+  server: ServerCalls.Server
 ): Effect.Effect<TlsConnection.TlsConnection, Failure | DeadlineExceeded, Scope.Scope> =>
   Addresses.connect(target, settings.connectTimeout, (to) =>
     connectTo(settings, credentials, reverification, target, server, to)
@@ -108,7 +108,7 @@ export const connect = (
   credentials: Effect.Effect<Tls>,
   reverification: Reverification.Reverification,
   target: Peer.Target,
-  server: TlsIncoming.Server
+  server: ServerCalls.Server
 ): Effect.Effect<Reconnected.Reconnected<TlsConnection.TlsConnection>, never, Scope.Scope> =>
   Reconnected.make(
     connectOnce(settings, credentials, reverification, target, server),

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 import * as LogLevel from "effect/LogLevel"
 import * as Deadlines from "../../Calls/Deadlines.js"
+import type * as ServerCalls from "../../Calls/ServerCalls.js"
 import type { MemoryBudget } from "../../Connections/MemoryBudget.js"
 import * as Progress from "../../Connections/Progress.js"
 import type * as Wire from "../../protocol/wire/Wire.js"
@@ -92,7 +93,7 @@ export const make = (
   name: string,
   peer: Peer,
   settings: Settings,
-  server: TlsIncoming.Server,
+  server: ServerCalls.Server,
   budget?: MemoryBudget
 ): TlsConnection => {
   const ready = Deferred.unsafeMake<void, End>(FiberId.none)

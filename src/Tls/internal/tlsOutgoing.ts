@@ -1,12 +1,14 @@
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
-import { constVoid } from "effect/Function"
+import { constFalse, constVoid } from "effect/Function"
 import * as Stream from "effect/Stream"
 import * as Codec from "../../Calls/Codec.js"
 import type { Deadline } from "../../Calls/Deadlines.js"
 import * as MetadataLimit from "../../Calls/MetadataLimit.js"
+import * as Outbox from "../../Calls/Outbox.js"
 import * as Turnstile from "../../Calls/StreamQuota.js"
+import * as Waiting from "../../Calls/Waiting.js"
 import * as Entries from "../../protocol/Entries.js"
 import * as IdTable from "../../protocol/IdTable.js"
 import * as Wire from "../../protocol/wire/Wire.js"
@@ -73,6 +75,13 @@ export const make = (link: Link): Outgoing => {
   const turnstile = Turnstile.make(wire.canOpen, link.isClosed, deadlines, (cause) =>
     link.boundary.caught("engine", link.name, cause)
   )
+
+  const outbox: Outbox.Outbox = {
+    isFull: constFalse,
+    waiting: Waiting.make(constFalse),
+    flush: link.flush,
+    onThrown: link.onThrown
+  }
 
   const end = (id: number, exit: End) => {
     const call = calls.remove(id)
@@ -235,7 +244,7 @@ export const make = (link: Link): Outgoing => {
           leave = turnstile.enter(where, call.timeout, start, (error) => resume(Effect.fail(error)))
         })
         const send = (request: II) => encode(method, request, where)
-        yield* TlsStream.sendAll(link, () => id, requests, send).pipe(
+        yield* Outbox.sendAll(outbox, requests, send, (bytes, sent) => wire.sendMessage(id, bytes, false, sent)).pipe(
           Effect.matchCauseEffect({
             onFailure: (cause) =>
               Effect.sync(() => {

@@ -5,9 +5,12 @@ import * as DefaultServices from "effect/DefaultServices"
 const live = Context.get(DefaultServices.liveServices, Clock.Clock)
 const origin = Date.now() - performance.now()
 
+/** Whether a clock is the system's. */
+export const isLive = (clock: Clock.Clock): boolean => clock === live
+
 /**
  * Milliseconds since the epoch by a clock that nobody sets: anchored to the system's once, when the process starts.
  * Another clock of the program, as a test's, is taken at its word.
  */
 export const now = (clock: Clock.Clock): number =>
-  clock === live ? origin + performance.now() : Number(clock.unsafeCurrentTimeNanos()) / 1e6
+  isLive(clock) ? origin + performance.now() : Number(clock.unsafeCurrentTimeNanos()) / 1e6
