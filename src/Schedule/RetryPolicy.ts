@@ -11,7 +11,7 @@ import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import * as ScheduleDecision from "effect/ScheduleDecision"
 import * as ScheduleInterval from "effect/ScheduleInterval"
-import type { CallError } from "../Transport/TransportError.js"
+import { type CallError, isOwn, Unavailable } from "../Transport/TransportError.js"
 import * as Pushback from "./Pushback.js"
 
 /**
@@ -47,7 +47,11 @@ export interface ExponentialOptions<in E = unknown> {
   readonly jitter?: boolean | undefined
   /**
    * The tags of the errors to retry, or a predicate. Everything else passes through at once, without a delay or a log
-   * line. Default: every failure is retried, also those that trying again can't help, such as `HandshakeFailed`.
+   * line.
+   *
+   * Default: of this library's errors what is safe to retry, and all others. Safe is an `Unavailable` that says
+   * `processed: "no"`, or whose method the contract marks as `idempotent`. With `["Unavailable"]` the calls that may have
+   * run are retried too.
    */
   readonly on?: ReadonlyArray<Tag> | Predicate.Predicate<E> | undefined
 }
@@ -60,6 +64,10 @@ interface State {
 
 const hasTag = (tags: ReadonlyArray<string>) => (error: unknown) =>
   Predicate.hasProperty(error, "_tag") && typeof error._tag === "string" && tags.includes(error._tag)
+
+/** Whether trying again may help, and does nothing twice that the contract does not allow to be done twice. */
+const isSafe = (error: unknown): boolean =>
+  error instanceof Unavailable ? error.processed === "no" || error.idempotent : !isOwn(error)
 
 const nameOf = (error: unknown): string => {
   const name = Predicate.hasProperty(error, "_tag") ? error._tag : error instanceof Error ? error.name : undefined
@@ -74,7 +82,8 @@ const annotations = (error: unknown, delay: number) => ({
 
 /**
  * Retries after delays that grow exponentially: the n-th is `initial * multiplier ** (n - 1)`, at most `maxDelay`, with
- * jitter. Works with errors of any kind; the caller gets the last one untouched. The output is the delay.
+ * jitter. Works with errors of any kind; the caller gets the last one untouched. The output is the delay. Without `on` no
+ * call is repeated that may have run, unless its contract says that it may be (`Method.idempotency`).
  *
  * A server's pushback goes before the formula, is capped by `maxDelay`, and counts against `times`:
  *
@@ -111,7 +120,7 @@ export const exponential = <E = unknown>(options: ExponentialOptions<E>): Schedu
   const { jitter = true, multiplier = 2, on, times = 5 } = options
   const initial = Duration.toMillis(options.initial)
   const maxDelay = Duration.toMillis(options.maxDelay ?? "120 seconds")
-  const matches: Predicate.Predicate<E> = on === undefined ? () => true : typeof on === "function" ? on : hasTag(on)
+  const matches: Predicate.Predicate<E> = on === undefined ? isSafe : typeof on === "function" ? on : hasTag(on)
 
   const backoff = (n: number) => {
     // The power is kept finite: an infinite one times an `initial` of 0 would be NaN.

@@ -18,6 +18,7 @@ import type { Connection, OutgoingCall } from "./Connection.js"
 import type { Boundary } from "./internal/boundary.js"
 import * as Callbacks from "./internal/callbacks.js"
 import { exactlyOne } from "./internal/cardinality.js"
+import * as Idempotency from "./internal/idempotency.js"
 import * as Time from "./internal/time.js"
 import * as Tracing from "./internal/tracing.js"
 import * as Metadata from "./Metadata.js"
@@ -172,7 +173,17 @@ const inherited = (fiber: Fiber.RuntimeFiber<unknown, unknown>): number => {
 
 const noOptions: CallOptions = {}
 
-const makeMethod = (method: UnknownMethod, connection: Connection, defaults: Settled): unknown => {
+/** The same connection, for the calls of a method that may be repeated. */
+const repeatable = (method: UnknownMethod, connection: Connection): Connection => {
+  const { effect, stream } = Idempotency.mark(method)
+  return {
+    unary: (method, request, call) => effect(connection.unary(method, request, call)),
+    stream: (method, requests, call) => stream(connection.stream(method, requests, call))
+  }
+}
+
+const makeMethod = (method: UnknownMethod, shared: Connection, defaults: Settled): unknown => {
+  const connection = Idempotency.isIdempotent(method) ? repeatable(method, shared) : shared
   const stream = <E, R>(requests: Stream.Stream<unknown, E, R>, options: CallOptions = noOptions) =>
     Stream.unwrap(
       Effect.contextWithEffect((context: Context.Context<R>) =>

@@ -34,6 +34,20 @@ export interface Codec<in Input, out Output = unknown> {
 export type Shape = "unary" | "serverStreaming" | "clientStreaming" | "bidiStreaming"
 
 /**
+ * Whether a method may be called again without knowing what became of the first call.
+ *
+ * - `noSideEffects`: it changes nothing.
+ * - `idempotent`: it changes something, and a second time nothing more.
+ * - `unknown`: its contract doesn't say, so that it may not.
+ *
+ * Source: `google.protobuf.MethodOptions.idempotency_level`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Idempotency = "unknown" | "noSideEffects" | "idempotent"
+
+/**
  * One callable: path, shape and codecs. `I` and `O` are the messages as received, `II` and `OO` what may be given to
  * send them.
  *
@@ -44,6 +58,11 @@ export interface Method<out I, out O, out S extends Shape = Shape, in II = never
   /** The full path, as `/dag.v1.DagService/SubmitTransaction`. */
   readonly path: string
   readonly shape: S
+  /**
+   * What its contract says of calling it again: of a protobuf method its `idempotency_level`. Default `unknown`. `RetryPolicy`
+   * and what else repeats calls go by it; no transport calls a method twice by itself.
+   */
+  readonly idempotency?: Idempotency | undefined
   readonly input: Codec<II, I>
   readonly output: Codec<OO, O>
 }

@@ -14,6 +14,7 @@ import {
   toBinary
 } from "@bufbuild/protobuf"
 import type { GenService, GenServiceMethods } from "@bufbuild/protobuf/codegenv2"
+import { MethodOptions_IdempotencyLevel as Level } from "@bufbuild/protobuf/wkt"
 import * as Predicate from "effect/Predicate"
 import * as ProtobufScan from "../protocol/protobuf/ProtobufScan.js"
 import type * as Method from "./Method.js"
@@ -127,9 +128,14 @@ export const protobufCodec = <Desc extends DescMessage>(
   countElements: ProtobufScan.makeCounter(schema)
 })
 
+/** A level that a later edition of protobuf adds says nothing. */
+const idempotencyOf = ({ idempotency }: DescMethod): Method.Idempotency =>
+  idempotency === Level.NO_SIDE_EFFECTS ? "noSideEffects" : idempotency === Level.IDEMPOTENT ? "idempotent" : "unknown"
+
 const fromDescMethod = (service: DescService, method: DescMethod): Method.Any => ({
   path: `/${service.typeName}/${method.name}`,
   shape: shapes[method.methodKind],
+  idempotency: idempotencyOf(method),
   input: protobufCodec(method.input),
   output: protobufCodec(method.output)
 })
@@ -138,7 +144,8 @@ const fromDescMethod = (service: DescService, method: DescMethod): Method.Any =>
 const cache = new WeakMap<DescService, Any>()
 
 /**
- * A contract from wherever it comes. A descriptor's methods keep their generated names (`submitTransaction`).
+ * A contract from wherever it comes. A descriptor's methods keep their generated names (`submitTransaction`), and carry its
+ * `idempotency_level`.
  *
  * @since 0.1.0
  * @category constructors

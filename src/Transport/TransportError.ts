@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as Metadata from "./Metadata.js"
 
@@ -202,12 +203,20 @@ export class Internal extends Schema.TaggedError<Internal>("effect-transport/Int
 /**
  * The peer can't be reached or does not serve now; trying again may help. gRPC status 14.
  *
+ * `processed` says whether the peer may have seen the call, and `idempotent` whether that matters: a call may be repeated
+ * where either `processed` is `"no"` or `idempotent` is true.
+ *
  * @since 0.1.0
  * @category status errors
  */
 export class Unavailable extends Schema.TaggedError<Unavailable>("effect-transport/Unavailable")("Unavailable", {
   ...status,
-  processed
+  processed,
+  /**
+   * Whether the method's contract allows to repeat the call (`Method.idempotency`), whatever became of it. Default false. Clients
+   * set it; it is never sent, so that no peer can.
+   */
+  idempotent: Schema.optionalWith(Schema.Boolean, { default: () => false })
 }) {
   readonly code = 14 as const
 }
@@ -483,3 +492,14 @@ const classes = Object.values(statusErrors)
  * @category refinements
  */
 export const isStatusError = (u: unknown): u is StatusError => classes.some((clazz) => u instanceof clazz)
+
+/**
+ * Whether an error is one of this library's, whatever its class.
+ *
+ * @internal
+ */
+export const isOwn = (u: unknown): boolean =>
+  u instanceof Error &&
+  Predicate.hasProperty(u.constructor, "identifier") &&
+  typeof u.constructor.identifier === "string" &&
+  u.constructor.identifier.startsWith("effect-transport/")

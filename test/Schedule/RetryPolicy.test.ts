@@ -18,21 +18,36 @@ import * as TestClock from "effect/TestClock"
 import * as RetryPolicy from "../../src/Schedule/RetryPolicy.js"
 import * as ErrorDetails from "../../src/Transport/ErrorDetails.js"
 import * as Metadata from "../../src/Transport/Metadata.js"
-import { type CallError, HandshakeFailed, NotFound, Unavailable } from "../../src/Transport/TransportError.js"
+import {
+  BindError,
+  type CallError,
+  Cancelled,
+  CredentialsError,
+  HandshakeFailed,
+  NotFound,
+  statusErrors,
+  Unavailable
+} from "../../src/Transport/TransportError.js"
 
 class Foreign extends Data.TaggedError("Foreign")<{ readonly reason: string }> {}
 
-const unavailable = new Unavailable({ message: "the node restarts", method: "/dag.v1.DagService/SubmitTransaction" })
+const unavailable = new Unavailable({
+  message: "the node restarts",
+  method: "/dag.v1.DagService/SubmitTransaction",
+  processed: "no"
+})
 
 const pushback = (...values: ReadonlyArray<string>) =>
   new Unavailable({
     message: "busy",
+    processed: "no",
     metadata: Metadata.unsafeFromEntries(values.map((value) => ["grpc-retry-pushback-ms", value]))
   })
 
 const retryInfo = (seconds: bigint, nanos = 0) =>
   new Unavailable({
     message: "busy",
+    processed: "no",
     details: [ErrorDetails.pack(ErrorDetails.RetryInfo, { retryDelay: { seconds, nanos } })]
   })
 
@@ -198,14 +213,52 @@ describe("RetryPolicy.exponential", () => {
   })
 
   describe("what is retried", () => {
-    it.effect("is everything when `on` is not given, whatever kind of error", () =>
+    const byDefault = RetryPolicy.exponential({ ...plain, times: 2 })
+    const passes = (error: unknown) =>
       Effect.gen(function* () {
-        const policy = RetryPolicy.exponential({ ...plain, times: 2 })
-        for (const error of ["down", 17, undefined, null, { down: true }, new Error("down"), unavailable]) {
-          const seen = yield* observe(policy, [error])
+        const seen = yield* observe(byDefault, [error])
+        expect(seen.attempts).toBe(1)
+        expect(seen.lines).toEqual([])
+        expect(Either.isLeft(seen.result) && seen.result.left).toBe(error)
+      })
+
+    it.effect("is every error that is none of this library's when `on` is not given, whatever its kind", () =>
+      Effect.gen(function* () {
+        class Unavailable extends Data.TaggedError("Unavailable")<{ readonly processed: string }> {}
+        const strange = Object.assign(Object.create(null), { constructor: undefined })
+        const foreign = [new Unavailable({ processed: "unknown" }), new Foreign({ reason: "down" }), strange]
+        for (const error of ["down", 17, undefined, null, { down: true }, new Error("down"), ...foreign]) {
+          const seen = yield* observe(byDefault, [error])
           expect(seen.delays).toEqual([100, 200])
-          expect(seen.result).toEqual(Either.left(error))
+          expect(Either.isLeft(seen.result) && seen.result.left).toBe(error)
         }
+      })
+    )
+
+    it.effect("is of this library's errors what is safe when `on` is not given", () =>
+      Effect.gen(function* () {
+        const idempotent = new Unavailable({ message: "lost", processed: "unknown", idempotent: true })
+        for (const error of [unavailable, idempotent]) {
+          expect((yield* observe(byDefault, [error])).delays).toEqual([100, 200])
+        }
+        yield* passes(new Unavailable({ message: "lost" }))
+        yield* passes(new Unavailable({ ...pushback("5"), message: "busy", processed: "unknown" }))
+        for (const Status of Object.values(statusErrors)) {
+          if (Status !== Unavailable) {
+            yield* passes(new Status({ message: "no" }))
+          }
+        }
+        yield* passes(new Cancelled({ message: "the client was closed", processed: "no" }))
+        yield* passes(new HandshakeFailed({ message: "no", reason: "Expired", refusedBy: "local" }))
+        yield* passes(new BindError({ message: "taken", reason: "AddressInUse", address: "127.0.0.1:1" }))
+        yield* passes(new CredentialsError({ message: "no file", reason: "NotFound", part: "cert" }))
+      })
+    )
+
+    it.effect("is also what may have run when `on` says so", () =>
+      Effect.gen(function* () {
+        const policy = RetryPolicy.exponential({ ...plain, times: 2, on: ["Unavailable"] })
+        expect((yield* observe(policy, [new Unavailable({ message: "lost" })])).delays).toEqual([100, 200])
       })
     )
 
@@ -243,7 +296,7 @@ describe("RetryPolicy.exponential", () => {
 
     it.effect("ends with the last error once the retries are used up", () =>
       Effect.gen(function* () {
-        const errors = [1, 2, 3].map((n) => new Unavailable({ message: `attempt ${n}` }))
+        const errors = [1, 2, 3].map((n) => new Unavailable({ message: `attempt ${n}`, processed: "no" }))
         const [first, second, third] = errors as [Unavailable, Unavailable, Unavailable]
         const seen = yield* observe(RetryPolicy.exponential({ ...plain, times: 2 }), [first, second, third])
         expect(Either.isLeft(seen.result) && seen.result.left).toBe(third)
@@ -360,7 +413,10 @@ describe("RetryPolicy.exponential", () => {
       Effect.gen(function* () {
         const { metadata } = pushback("50")
         const { details } = retryInfo(3n)
-        const seen = yield* observe(policy, [new Unavailable({ message: "busy", metadata, details }), unavailable])
+        const seen = yield* observe(policy, [
+          new Unavailable({ message: "busy", processed: "no", metadata, details }),
+          unavailable
+        ])
         expect(seen.delays.slice(0, 2)).toEqual([50, 100])
       })
     )
@@ -410,7 +466,7 @@ describe("RetryPolicy.exponential", () => {
     it.effect("without a delay says nothing", () =>
       Effect.gen(function* () {
         const details = [ErrorDetails.pack(ErrorDetails.RetryInfo, {})]
-        const seen = yield* observe(policy, [new Unavailable({ message: "busy", details })])
+        const seen = yield* observe(policy, [new Unavailable({ message: "busy", processed: "no", details })])
         expect(seen.delays).toEqual([100, 200, 400])
       })
     )

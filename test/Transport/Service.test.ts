@@ -2,6 +2,7 @@ import { create, equals, fromBinary, toBinary } from "@bufbuild/protobuf"
 import { describe, expect, it } from "@effect/vitest"
 import * as FastCheck from "effect/FastCheck"
 import { Service } from "effect-transport"
+import { DagService } from "../../examples/gen/dag/v1/dag_pb.js"
 import { EchoRequestSchema, EchoService } from "../../examples/gen/echo/v1/echo_pb.js"
 
 const request = FastCheck.record(
@@ -23,6 +24,17 @@ describe("Service", () => {
       ["echoClientStream", "/echo.v1.EchoService/EchoClientStream", "clientStreaming"],
       ["echoBidi", "/echo.v1.EchoService/EchoBidi", "bidiStreaming"]
     ])
+  })
+
+  it("of a descriptor has what it says of calling its methods again", () => {
+    expect(Object.values(Service.from(DagService).methods).map(({ idempotency, path }) => [path, idempotency])).toEqual(
+      [
+        ["/dag.v1.DagService/SubmitTransaction", "idempotent"],
+        ["/dag.v1.DagService/Upload", "unknown"],
+        ["/dag.v1.DagService/Watch", "noSideEffects"],
+        ["/dag.v1.DagService/Gossip", "unknown"]
+      ]
+    )
   })
 
   it("of a descriptor is made once", () => {

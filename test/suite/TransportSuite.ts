@@ -14,6 +14,7 @@ import { messages } from "./messages.js"
 import { metadata } from "./metadata.js"
 import { metadataLimits } from "./metadataLimits.js"
 import { metadataRule } from "./metadataRule.js"
+import { retries } from "./retries.js"
 
 export type { TransportSuiteOptions } from "./harness.js"
 
@@ -37,5 +38,6 @@ export const transportSuite = <E>(name: string, options: TransportSuiteOptions<E
     handlers(suite)
     listeners(suite)
     clients(suite)
+    retries(suite)
   })
 }

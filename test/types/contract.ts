@@ -178,7 +178,8 @@ const handled = Effect.catchTag(unary, "NotFound", (error) => {
 same<typeof handled, Effect.Effect<EchoResponse | undefined, Exclude<CallError, NotFound>>>(true)
 
 Effect.catchTags(unary, {
-  Unavailable: ({ processed }) => Effect.succeed(processed satisfies "no" | "unknown"),
+  Unavailable: ({ idempotent, processed }) =>
+    Effect.succeed([processed satisfies "no" | "unknown", idempotent satisfies boolean]),
   HandshakeFailed: ({ reason }) => Effect.succeed(reason)
 })
 
@@ -259,6 +260,9 @@ same<typeof report, Effect.Effect<string, CallError>>(true)
 
 // @ts-expect-error the codec takes no number
 weatherClient.measure(1)
+
+// @ts-expect-error a contract can't say that of a method
+Service.make("test.Wrong", { measure: { ...Weather.methods.measure, idempotency: "sometimes" } })
 
 // @ts-expect-error there is no such shape
 Service.make("test.Wrong", { wrong: { path: "/test.Wrong/Wrong", shape: "sometimes", input: text, output: text } })
