@@ -2,8 +2,11 @@
  * The seam between the call engine and a wire: what a wire does for calls, and what it tells of them. A wire opens streams,
  * moves messages and tells of their end; what a call is stands in `ClientCalls` and `ServerCalls`.
  */
+import type { OutgoingCall } from "../Transport/Connection.js"
+import type { Where } from "../Transport/internal/where.js"
 import type * as Metadata from "../Transport/Metadata.js"
 import type { StatusError } from "../Transport/TransportError.js"
+import type { Deadline } from "./Deadlines.js"
 
 // Both sides
 
@@ -51,4 +54,75 @@ export interface ServerWire<S> {
   readonly useless: () => void
   /** Ends the connection for what was thrown on it. */
   readonly onThrown: (cause: unknown) => void
+}
+
+// The calling side. No closures are made for a call: once enough of them have survived, V8 allocates such functions in the
+// old heap, and keeps all that they close over until a full collection.
+
+/**
+ * What `ClientCalls` asks of a wire; one record for each connection. `S` is how the wire knows a stream: a number, or a record
+ * of its own.
+ */
+export interface ClientWire<S> {
+  readonly isClosed: () => boolean
+  /** The largest metadata to send: the smaller of this end's and the peer's limit. */
+  readonly maxMetadataSize: () => number
+  /** The largest message to send: the smaller of this end's and the peer's limit. */
+  readonly maxMessageSize: () => number
+  /** The longest method path, in bytes. */
+  readonly maxPathLength: number
+  /**
+   * Opens a stream, with all of its request and the end of it where there is a `request`. The wire reports what comes on it
+   * to `ClientCalls` with `call`, never before this returns. What throws has opened nothing.
+   */
+  readonly open: (call: ClientCall<S>, timeout: number, request: Uint8Array | undefined) => S
+  /** Sends a message; calls `sent` when there is room for the next, at once if there is, and never once the stream is over. */
+  readonly message: (stream: S, message: Uint8Array, sent: () => void) => void
+  /** Called when nothing more is sent at once: what was written may leave. */
+  readonly flush: () => void
+  /** Ends the request. */
+  readonly halfClose: (stream: S) => void
+  /**
+   * Messages were read, or will never be: what they cost of the window of the stream, and of the window of the connection.
+   * All costs are released, those of unary calls and of messages that nobody reads when the call is over.
+   */
+  readonly release: (stream: S, cost: number, costOnConnection: number) => void
+  /** Resets a stream that the peer has not ended. `ended` follows. */
+  readonly cancel: (stream: S) => void
+  /** The call is over, so that nothing is charged or reported for its stream any more. Only `release` may follow. */
+  readonly ended: (stream: S) => void
+  /** When a message wakes the reader that waits for it. Default: at once. */
+  readonly schedule?: (wake: () => void) => void
+  /** A call has timed out: the wire may ask the peer whether it still lives. Called before `cancel`. */
+  readonly onTimeout: (stream: S, timeout: number) => void
+  /** Ends the connection for what a fault of this end has thrown. */
+  readonly onThrown: (cause: unknown) => void
+}
+
+/** A call that this end opens, made by `ClientCalls`. A wire reads its first fields; the others are its caller's state. */
+export interface ClientCall<S> {
+  readonly where: Where
+  options: OutgoingCall
+  /** Its answer is one message, which nobody reads before the call has ended: its stream can't be paused. */
+  readonly isUnary: boolean
+  isOver: boolean
+  headersReceived: boolean
+  /** Undefined while the call waits for the stream quota. */
+  stream: S | undefined
+  /** The status of an error arrives even after headers that are too large; messages do not. */
+  headersFit: boolean
+  deadline: Deadline | undefined
+  /** Gives up the place in the queue for the stream quota. */
+  leave: () => void
+  /** All of a unary call's request, until it is handed to the wire. */
+  request: Uint8Array | undefined
+  /** The answer of a unary call. */
+  reply: Uint8Array | undefined
+  /** What messages cost that are released when the call has ended. */
+  cost: number
+  costOnConnection: number
+  /** Takes the messages of a call that streams. */
+  readonly push: ((message: Received) => void) | undefined
+  /** The call is over; no error means OK. */
+  onEnd: (error: StatusError | undefined, reply: Uint8Array | undefined) => void
 }

@@ -4,13 +4,10 @@ import { constVoid } from "effect/Function"
 import * as LogLevel from "effect/LogLevel"
 import * as Bytes from "../protocol/Bytes.js"
 import { type Boundary, count, describe, escapeText, onRejected } from "../Transport/internal/boundary.js"
+import type { Where } from "../Transport/internal/where.js"
 import type * as Method from "../Transport/Method.js"
-import { Internal, ResourceExhausted, Unimplemented } from "../Transport/TransportError.js"
-
-interface Where {
-  readonly method: string
-  readonly peer: string
-}
+import { Internal, ResourceExhausted, type Unimplemented } from "../Transport/TransportError.js"
+import * as CallErrors from "./CallErrors.js"
 
 /** What a message from a peer may cost. */
 interface Limits {
@@ -52,7 +49,7 @@ export const encode = <A>(
     return Either.left(new Internal({ message: "the message can't be encoded", cause, ...where }))
   }
   return bytes.length > limit
-    ? Either.left(tooLarge("the message to send", bytes.length, limit, where))
+    ? Either.left(CallErrors.messageToSendTooLarge(bytes.length, limit, where))
     : Either.right(bytes)
 }
 
@@ -65,7 +62,7 @@ export const decode = <A>(
   boundary: Boundary
 ): Either.Either<A, Internal | ResourceExhausted> => {
   if (bytes.length > maxReceiveMessageSize) {
-    return Either.left(tooLarge("the received message", bytes.length, maxReceiveMessageSize, where))
+    return Either.left(CallErrors.messageTooLarge(maxReceiveMessageSize, where))
   }
   try {
     const elements = codec.countElements === undefined ? 0 : codec.countElements(bytes, maxMessageElements)
@@ -98,11 +95,8 @@ export const decodeReply = <A>(
   boundary: Boundary
 ): Exit.Exit<A, Internal | ResourceExhausted | Unimplemented> => {
   if (bytes === undefined) {
-    return Exit.fail(new Unimplemented({ message: `${where.method} answered without a message`, ...where }))
+    return Exit.fail(CallErrors.noReply(where))
   }
   const decoded = decode(codec, bytes, limits, where, boundary)
   return Either.isLeft(decoded) ? Exit.fail(decoded.left) : Exit.succeed(decoded.right)
 }
-
-const tooLarge = (what: string, size: number, limit: number, where: Where) =>
-  new ResourceExhausted({ message: `${what} has ${size} bytes, more than the ${limit} allowed`, ...where })

@@ -13,6 +13,8 @@ export interface Deadlines {
   readonly remove: (deadline: Deadline | undefined) => void
   /** Ends the timer for good, when there will be no more calls. */
   readonly stop: () => void
+  /** The time by their clock, in milliseconds. */
+  readonly now: () => number
 }
 
 export interface Deadline {
@@ -86,6 +88,7 @@ export const make = (
     stop: () => {
       stopTimer()
       timerDue = Number.NEGATIVE_INFINITY
-    }
+    },
+    now
   }
 }

@@ -10,11 +10,13 @@ export interface Inbox<in Raw, out A, in out E> {
   readonly push: (message: Raw) => void
   /** Ends the stream after what was pushed; the first end counts. */
   readonly end: (exit: Exit.Exit<void, E>) => void
+  /** Nobody reads any more: what was pushed counts as taken, and so does all that is pushed later. */
+  readonly discard: () => void
   readonly stream: Stream.Stream<A, E>
 }
 
 export interface Options<Raw, A, E> {
-  /** Called with what a reader takes. */
+  /** Called with what a reader takes, or will never take: with every message once. */
   readonly onTaken: (messages: ReadonlyArray<Raw>) => void
   /** Called when a reader waits for more: the wire sends more then. */
   readonly onWaiting?: (() => void) | undefined
@@ -35,7 +37,7 @@ export const make = <Raw, A, E>({
 }: Options<Raw, A, E>): Inbox<Raw, A, E> => {
   let messages: Array<Raw> = []
   let ended: Exit.Exit<void, E> | undefined
-  let isFailed = false
+  let isDiscarding = false
   let waiting: (() => void) | undefined
 
   const wake = () => {
@@ -51,10 +53,18 @@ export const make = <Raw, A, E>({
     })
   })
 
-  const fail = (error: E) => {
-    isFailed = true
+  const discard = () => {
+    isDiscarding = true
+    const left = messages
     messages = []
+    if (left.length > 0) {
+      onTaken(left)
+    }
+  }
+
+  const fail = (error: E) => {
     ended = Exit.fail(error)
+    discard()
   }
 
   const takeSome = (): Chunk.Chunk<A> => {
@@ -90,8 +100,8 @@ export const make = <Raw, A, E>({
 
   return {
     push: (message) => {
-      if (isFailed) {
-        return
+      if (isDiscarding) {
+        return onTaken([message])
       }
       messages.push(message)
       if (schedule === undefined) {
@@ -104,6 +114,7 @@ export const make = <Raw, A, E>({
       ended ??= exit
       wake()
     },
+    discard,
     stream: Stream.repeatEffectChunkOption(take)
   }
 }

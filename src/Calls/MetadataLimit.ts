@@ -3,13 +3,9 @@
  */
 import * as Either from "effect/Either"
 import type { Response } from "../Transport/IncomingCall.js"
+import type { Where } from "../Transport/internal/where.js"
 import * as Metadata from "../Transport/Metadata.js"
 import { ResourceExhausted } from "../Transport/TransportError.js"
-
-interface Where {
-  readonly method: string
-  readonly peer: string
-}
 
 export const tooLarge = (limit: number, where?: Where): ResourceExhausted =>
   new ResourceExhausted({ message: `metadata has more than the ${limit} bytes allowed`, ...where })

@@ -1,97 +1,93 @@
+/** The stream quota of a connection: calls wait for a permit, in the order they came, until the peer takes one more. */
 import { constVoid } from "effect/Function"
-import { DeadlineExceeded, Internal, Unavailable } from "../Transport/TransportError.js"
+import type { Where } from "../Transport/internal/where.js"
+import type { DeadlineExceeded, Internal, Unavailable } from "../Transport/TransportError.js"
+import * as CallErrors from "./CallErrors.js"
 import type { Deadlines } from "./Deadlines.js"
 
-interface Where {
-  readonly method: string
-  readonly peer: string
-}
-
-/** Where calls wait, in the order they came, until the peer takes one more. */
-export interface Turnstile {
-  /** Starts a call in its turn, with what is left of its timeout. Gives what lets go of the turn. */
-  readonly enter: (
+export interface StreamQuota {
+  /**
+   * Starts a call once there is a permit for it, with what is left of its timeout, or fails it. Returns what gives the place
+   * in the queue up; it may be called at any time.
+   */
+  readonly acquire: (
     where: Where,
     timeout: number,
     start: (timeout: number) => void,
     fail: (error: Unavailable | DeadlineExceeded | Internal) => void
   ) => () => void
-  /** Lets as many in as may. */
-  readonly turn: () => void
-}
-
-/** The error of a call for which the connection has ended too early. */
-export const closedBefore = (where: Where): Unavailable =>
-  new Unavailable({ message: "the connection was closed before the call", processed: "no", ...where })
-
-/** Begins a call. What it throws is that call's own end, not that of whoever let it in. */
-const begin = (
-  where: Where,
-  timeout: number,
-  start: (timeout: number) => void,
-  fail: (error: Internal) => void,
-  onThrown: (cause: unknown) => void
-): void => {
-  try {
-    start(timeout)
-  } catch (cause) {
-    onThrown(cause)
-    fail(new Internal({ message: "the call can't be sent", cause, ...where }))
-  }
+  /** There may be more permits, or none ever: starts, or fails, the calls that wait. */
+  readonly advance: () => void
 }
 
 interface Waiting {
   readonly take: () => void
-  before: Waiting | undefined
-  behind: Waiting | undefined
+  previous: Waiting | undefined
+  next: Waiting | undefined
 }
 
 export const make = (
-  mayEnter: () => boolean,
+  /** Whether the peer takes one more. */
+  canOpen: () => boolean,
   isClosed: () => boolean,
   deadlines: Deadlines,
   /** Called with what is thrown where a call begins; that call has failed then. */
   onThrown: (cause: unknown) => void
-): Turnstile => {
+): StreamQuota => {
   // Not a `Set`: the tables that it has outgrown hold who waited then, and each the next one. Once the garbage collector
   // takes one for long-lived, it keeps all that follows until it collects everything.
   let first: Waiting | undefined
   let last: Waiting | undefined
 
   const enqueue = (take: () => void): Waiting => {
-    const waiting: Waiting = { take, before: last, behind: undefined }
+    const waiting: Waiting = { take, previous: last, next: undefined }
     if (last === undefined) {
       first = waiting
     } else {
-      last.behind = waiting
+      last.next = waiting
     }
     last = waiting
     return waiting
   }
 
   const dequeue = (waiting: Waiting) => {
-    const { before, behind } = waiting
-    if (before !== undefined) {
-      before.behind = behind
+    const { next, previous } = waiting
+    if (previous !== undefined) {
+      previous.next = next
     } else if (first === waiting) {
-      first = behind
+      first = next
     }
-    if (behind !== undefined) {
-      behind.before = before
+    if (next !== undefined) {
+      next.previous = previous
     } else if (last === waiting) {
-      last = before
+      last = previous
     }
-    waiting.before = undefined
-    waiting.behind = undefined
+    waiting.previous = undefined
+    waiting.next = undefined
+  }
+
+  /** What a start throws is that call's own end, not that of whoever returned the permit. */
+  const begin = (
+    where: Where,
+    timeout: number,
+    start: (timeout: number) => void,
+    fail: (error: Internal) => void
+  ): void => {
+    try {
+      start(timeout)
+    } catch (cause) {
+      onThrown(cause)
+      fail(CallErrors.notSent(cause, where))
+    }
   }
 
   return {
-    enter: (where, timeout, start, fail) => {
-      if (first === undefined && mayEnter()) {
-        begin(where, timeout, start, fail, onThrown)
+    acquire: (where, timeout, start, fail) => {
+      if (first === undefined && canOpen()) {
+        begin(where, timeout, start, fail)
         return constVoid
       }
-      const since = performance.now()
+      const since = deadlines.now()
       const leave = () => {
         deadlines.remove(deadline)
         dequeue(waiting)
@@ -99,21 +95,21 @@ export const make = (
       const take = () => {
         leave()
         if (isClosed()) {
-          fail(closedBefore(where))
+          fail(CallErrors.closedBefore(where))
         } else {
-          begin(where, Math.max(1, timeout - (performance.now() - since)), start, fail, onThrown)
+          begin(where, Math.max(1, timeout - (deadlines.now() - since)), start, fail)
         }
       }
       const onDeadline = () => {
         leave()
-        fail(new DeadlineExceeded({ message: "the deadline passed before the peer took the call", ...where }))
+        fail(CallErrors.deadlinePassedBefore(where))
       }
       const deadline = deadlines.add(timeout, onDeadline)
       const waiting = enqueue(take)
       return leave
     },
-    turn: () => {
-      while (first !== undefined && (isClosed() || mayEnter())) {
+    advance: () => {
+      while (first !== undefined && (isClosed() || canOpen())) {
         first.take()
       }
     }

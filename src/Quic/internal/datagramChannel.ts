@@ -8,7 +8,7 @@ import * as PubSub from "effect/PubSub"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import * as Turnstile from "../../Calls/StreamQuota.js"
+import * as CallErrors from "../../Calls/CallErrors.js"
 import type * as Reconnected from "../../Connections/ReconnectingConnection.js"
 import * as Fields from "../../protocol/http3/Http3Fields.js"
 import * as Frames from "../../protocol/http3/Http3Frames.js"
@@ -124,7 +124,7 @@ const nothing = () => {}
 
 /** Opens the request on a live connection. Completes when the peer has agreed; `onEnd` is called when it is over. */
 export const request = (
-  { name, session, settings, turnstile, writer }: Link,
+  { name, session, settings, quota, writer }: Link,
   { attach, push }: Open,
   timeout: number,
   onEnd: () => void
@@ -182,7 +182,7 @@ export const request = (
       )
       session.write(opened, Varint.take(writer), false)
     }
-    const leave = turnstile.enter(where, timeout, start, (error) => resume(Effect.fail(error)))
+    const leave = quota.acquire(where, timeout, start, (error) => resume(Effect.fail(error)))
     return Effect.sync(() => {
       leave()
       cancel()
@@ -190,7 +190,7 @@ export const request = (
   }).pipe(
     Effect.timeoutFail({
       duration: timeout,
-      onTimeout: () => Turnstile.closedBefore({ method: path, peer: name })
+      onTimeout: () => CallErrors.closedBefore({ method: path, peer: name })
     })
   )
 

@@ -73,7 +73,7 @@ const sendIn = (
   signal: AbortSignal
 ): Effect.Effect<Response, RequestError> =>
   Effect.async<Response, RequestError>((resume) => {
-    const { name, session, settings, turnstile, writer } = link
+    const { name, session, settings, quota, writer } = link
     let stream: number | undefined
     let sending: Fiber.RuntimeFiber<unknown, unknown> | undefined
     let isOver = false
@@ -181,9 +181,7 @@ const sendIn = (
     }
 
     signal.addEventListener("abort", cancel, { once: true })
-    leave = turnstile.enter({ method: path, peer: name }, Number.POSITIVE_INFINITY, start, ({ message }) =>
-      fail(message)
-    )
+    leave = quota.acquire({ method: path, peer: name }, Number.POSITIVE_INFINITY, start, ({ message }) => fail(message))
   })
 
 const isStream = (content: Outgoing["content"]): content is Stream.Stream<Uint8Array, unknown> =>

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 import { constVoid } from "effect/Function"
 import * as Deadlines from "../../Calls/Deadlines.js"
-import * as Turnstile from "../../Calls/StreamQuota.js"
+import * as StreamQuota from "../../Calls/StreamQuota.js"
 import type { Account, MemoryBudget } from "../../Connections/MemoryBudget.js"
 import * as Progress from "../../Connections/Progress.js"
 import { type Http3Code, onStream } from "../../protocol/http3/Http3Error.js"
@@ -173,7 +173,7 @@ export const make = (
           leave()
         }
       },
-      onAvailable: () => accepted?.link.turnstile.turn(),
+      onAvailable: () => accepted?.link.quota.advance(),
       onIdle: () => closeWhenIdle(),
       kept: () => kept.unread,
       onTurn: () => {
@@ -186,7 +186,7 @@ export const make = (
         Deferred.unsafeDone(established, Effect.fail(close))
         Deferred.unsafeDone(ready, Effect.fail(close))
         Deferred.unsafeDone(ended, Effect.succeed(close))
-        accepted?.link.turnstile.turn()
+        accepted?.link.quota.advance()
         accepted?.link.deadlines.stop()
       }
     }
@@ -224,7 +224,7 @@ export const make = (
         kept,
         account: () => share?.set(kept.unread + kept.unfinished + quic.unread() + sending.unsent()),
         sending,
-        turnstile: Turnstile.make(session.mayOpen, session.isClosed, deadlines, (cause) =>
+        quota: StreamQuota.make(session.mayOpen, session.isClosed, deadlines, (cause) =>
           boundary.caught("engine", name, cause)
         ),
         deadlines,

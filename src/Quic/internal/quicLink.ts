@@ -1,5 +1,5 @@
 import type { Deadlines } from "../../Calls/Deadlines.js"
-import type { Turnstile } from "../../Calls/StreamQuota.js"
+import type { StreamQuota } from "../../Calls/StreamQuota.js"
 import type { Progress } from "../../Connections/Progress.js"
 import type * as Varint from "../../protocol/quic/Varint.js"
 import type { CallConnection } from "../../Transport/Call.js"
@@ -21,7 +21,7 @@ export interface Link {
   /** Where this end's messages wait until the peer has room for them. */
   readonly sending: Sending
   /** Where this end's requests wait until the peer takes one more. */
-  readonly turnstile: Turnstile
+  readonly quota: StreamQuota
   /** Those of the calls, of both ends. */
   readonly deadlines: Deadlines
   /** That of the calls of this end. */

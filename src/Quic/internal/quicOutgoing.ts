@@ -4,10 +4,10 @@ import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import { constVoid } from "effect/Function"
 import * as Stream from "effect/Stream"
+import * as CallErrors from "../../Calls/CallErrors.js"
 import * as Codec from "../../Calls/Codec.js"
 import type { Deadline } from "../../Calls/Deadlines.js"
 import * as MetadataLimit from "../../Calls/MetadataLimit.js"
-import * as Turnstile from "../../Calls/StreamQuota.js"
 import * as Addresses from "../../Connections/Addresses.js"
 import * as GrpcEncoding from "../../protocol/grpc/GrpcEncoding.js"
 import * as GrpcFields from "../../protocol/grpc/GrpcFields.js"
@@ -106,7 +106,7 @@ const ofReset = (code: number, call: Call): StatusError => {
 const unopened = -1
 
 export const make = (link: Link): Outgoing => {
-  const { deadlines, kept, sending, session, settings, turnstile, writer } = link
+  const { deadlines, kept, sending, session, settings, quota, writer } = link
   const calls = IdTable.make<Call>()
   /** The fields with which the last call of each method began, as they are sent, and its timeout. */
   const prepared = new Map<string, { readonly timeout: string; readonly lines: Buffer }>()
@@ -326,7 +326,7 @@ export const make = (link: Link): Outgoing => {
     // `Effect.async` with a canceller, and `Effect.onInterrupt`, cost more than twice of this.
     return Effect.uninterruptibleMask((restore) => {
       if (session.isClosed()) {
-        return Effect.fail(Turnstile.closedBefore(where))
+        return Effect.fail(CallErrors.closedBefore(where))
       }
       const bytes = Either.flatMap(checkMetadata(call.metadata, where), () => encode(method, request, where))
       if (Either.isLeft(bytes)) {
@@ -362,7 +362,7 @@ export const make = (link: Link): Outgoing => {
           pending.opened = open(where, call, timeout, messages, onMessage, onEnd)
           sending.send(pending.opened.id, bytes.right, true, constVoid)
         }
-        pending.leave = turnstile.enter(where, call.timeout, start, (error) => resume(Effect.fail(error)))
+        pending.leave = quota.acquire(where, call.timeout, start, (error) => resume(Effect.fail(error)))
       })
       return Effect.catchAllCause(restore(answer), giveUp(pending))
     })
@@ -378,7 +378,7 @@ export const make = (link: Link): Outgoing => {
         const where = { method: method.path, peer: link.name }
         yield* checkMetadata(call.metadata, where)
         if (session.isClosed()) {
-          return yield* Turnstile.closedBefore(where)
+          return yield* CallErrors.closedBefore(where)
         }
         let opened: Call | undefined
         let leave = constVoid
@@ -402,7 +402,7 @@ export const make = (link: Link): Outgoing => {
             session.write(opened.id, Varint.take(writer), false)
             resume(Effect.succeed(opened))
           }
-          leave = turnstile.enter(where, call.timeout, start, (error) => resume(Effect.fail(error)))
+          leave = quota.acquire(where, call.timeout, start, (error) => resume(Effect.fail(error)))
         })
         const sendOne = (request: II) =>
           Effect.flatMap(encode(method, request, where), (bytes) =>

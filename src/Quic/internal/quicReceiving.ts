@@ -6,13 +6,9 @@ import * as Duration from "effect/Duration"
 import type { Deadlines } from "../../Calls/Deadlines.js"
 import * as GrpcMessage from "../../protocol/grpc/GrpcMessage.js"
 import * as IdTable from "../../protocol/IdTable.js"
+import type { Where } from "../../Transport/internal/where.js"
 import { DeadlineExceeded, ResourceExhausted, type StatusError } from "../../Transport/TransportError.js"
 import type { Settings } from "../QuicOptions.js"
-
-interface Where {
-  readonly method: string
-  readonly peer: string
-}
 
 /** What a message costs beside its bytes. */
 export const messageOverhead = 128

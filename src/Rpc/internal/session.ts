@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
 import type * as Mailbox from "effect/Mailbox"
 import * as Deadlines from "../../Calls/Deadlines.js"
-import * as Turnstile from "../../Calls/StreamQuota.js"
+import * as StreamQuota from "../../Calls/StreamQuota.js"
 import * as Carrier from "./carrier.js"
 
 /** The requests on one call. */
@@ -22,11 +22,11 @@ export const make = (
 ): Session => {
   const unanswered = new Set<string>()
   const mayEnter = () => unanswered.size < maxRequests
-  const turnstile = Turnstile.make(mayEnter, () => false, Deadlines.make(), constVoid)
+  const quota = StreamQuota.make(mayEnter, () => false, Deadlines.make(), constVoid)
 
   const answered = (requestId: string) => {
     if (unanswered.delete(requestId)) {
-      turnstile.turn()
+      quota.advance()
     }
   }
 
@@ -61,7 +61,7 @@ export const make = (
         unanswered.add(requestId)
         resume(Effect.void)
       }
-      return Effect.sync(turnstile.enter({ method: "", peer: "" }, Number.POSITIVE_INFINITY, start, constVoid))
+      return Effect.sync(quota.acquire({ method: "", peer: "" }, Number.POSITIVE_INFINITY, start, constVoid))
     })
 
   return {

@@ -7,8 +7,8 @@ import type { Open } from "../../protocol/wire/WireFrames.js"
 import type { Dropped } from "../../protocol/wire/WireState.js"
 import * as ErrorDetails from "../../Transport/ErrorDetails.js"
 import * as Metadata from "../../Transport/Metadata.js"
+import { droppedError } from "./droppedError.js"
 import type { Link } from "./tlsLink.js"
-import * as TlsStream from "./tlsStream.js"
 
 export interface Incoming {
   readonly onOpen: (id: number, open: Open) => void
@@ -95,7 +95,7 @@ export const make = (link: Link, server: ServerCalls.Server): Incoming => {
     onDropped: (id, reason) => {
       const call = streams.get(id)
       if (call !== undefined) {
-        calls.fail(call, TlsStream.droppedError(reason, settings))
+        calls.fail(call, droppedError(reason, settings))
       }
     },
     interrupt: () => {

@@ -5,11 +5,7 @@ import * as ErrorDetails from "../ErrorDetails.js"
 import * as Metadata from "../Metadata.js"
 import { fromCode, type StatusError, Unimplemented } from "../TransportError.js"
 import { escapeText } from "./boundary.js"
-
-interface Where {
-  readonly method: string
-  readonly peer: string
-}
+import type { Where } from "./where.js"
 
 /** The trailers of an error, with the metadata that goes with it. */
 export const fromError = (error: StatusError, metadata: Metadata.Metadata): GrpcFields.Fields => {
@@ -17,7 +13,8 @@ export const fromError = (error: StatusError, metadata: Metadata.Metadata): Grpc
   return GrpcFields.fromStatus({ code, message, details: ErrorDetails.encodeToSend(error) }, metadata.entries)
 }
 
-const toStatusError = (
+/** The error of a status as a wire carries it. */
+export const toStatusError = (
   { code, details, message }: GrpcFields.Status,
   metadata: Metadata.Metadata,
   where: Where

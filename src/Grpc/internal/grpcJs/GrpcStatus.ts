@@ -4,6 +4,7 @@ import * as GrpcFields from "../../../protocol/grpc/GrpcFields.js"
 import * as Text from "../../../protocol/Text.js"
 import * as ErrorDetails from "../../../Transport/ErrorDetails.js"
 import * as StatusFields from "../../../Transport/internal/statusFields.js"
+import type { Where } from "../../../Transport/internal/where.js"
 import type * as Metadata from "../../../Transport/Metadata.js"
 import { fromCode, type StatusError } from "../../../Transport/TransportError.js"
 import * as GrpcMetadata from "./GrpcMetadata.js"
@@ -12,11 +13,6 @@ const detailsKey = "grpc-status-details-bin"
 
 const internal = 13
 const unavailable = 14
-
-interface Where {
-  readonly method: string
-  readonly peer: string
-}
 
 /** What grpc-js says of calls that never left this process, or that the peer refused unseen. */
 const notProcessed =
