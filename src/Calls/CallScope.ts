@@ -1,3 +1,4 @@
+/** The scope that a handler's resources live in for one call. */
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"

@@ -1,3 +1,4 @@
+/** Messages to bytes and back within their limits; what a codec throws becomes the error of its call. */
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import { constVoid } from "effect/Function"

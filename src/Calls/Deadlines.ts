@@ -1,3 +1,4 @@
+/** The deadlines of one connection's calls, kept with a single timer. */
 import { constVoid } from "effect/Function"
 import { count } from "../Transport/internal/boundary.js"
 import * as Timing from "./Timing.js"

@@ -1,3 +1,4 @@
+/** The fibers that run the handlers of one listener, and how they are interrupted when it drains. */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"

@@ -1,3 +1,4 @@
+/** Callbacks that wait until a connection has room to send again, run in the order in which they came. */
 import * as Effect from "effect/Effect"
 
 /** What waits with an answer until its peer has read of those before. */

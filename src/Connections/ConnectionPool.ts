@@ -1,3 +1,4 @@
+/** One connection for each target, shared by all its clients. */
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"

@@ -1,3 +1,4 @@
+/** Replaces connections after the credentials they were made with have changed. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"

@@ -1,3 +1,4 @@
+/** Notices a connection whose calls only time out, so that it can be replaced. */
 import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
 

@@ -1,3 +1,4 @@
+/** Makes a connection again whenever it is lost, with back-off between the attempts. */
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"

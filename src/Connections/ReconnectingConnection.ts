@@ -1,3 +1,4 @@
+/** The connection that clients hold: it outlives the live connections that its calls run on. */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"

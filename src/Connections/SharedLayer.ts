@@ -1,3 +1,4 @@
+/** Layers of transports, shared by all uses of one layer under the same credentials. */
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import type * as Context from "effect/Context"

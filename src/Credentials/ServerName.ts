@@ -1,3 +1,4 @@
+/** The name that a server's certificate must carry, and the check that it does. */
 import { X509Certificate } from "node:crypto"
 import * as net from "node:net"
 import * as tls from "node:tls"

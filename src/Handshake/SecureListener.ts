@@ -1,3 +1,4 @@
+/** A TCP or unix socket listener that hands over connections once their peer is verified. */
 import * as Net from "node:net"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"

@@ -1,3 +1,4 @@
+/** What a transport gives its clients: a connection that runs unary and streaming calls. */
 import type * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
 import type * as Metadata from "./Metadata.js"

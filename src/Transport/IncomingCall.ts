@@ -1,3 +1,4 @@
+/** A call at the serving end, with the headers and trailers that its handler has set. */
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as LogLevel from "effect/LogLevel"

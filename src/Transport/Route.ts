@@ -1,3 +1,4 @@
+/** Routes: a method with the handler that answers it, which is what a transport serves. */
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"

@@ -1,3 +1,4 @@
+/** Text cut to a number of bytes. */
 const encoder = new TextEncoder()
 
 /** Text of at most so many bytes in UTF-8, cut at the end of a character. */

@@ -1,3 +1,4 @@
+/** UDP sockets whose failures are callbacks and never exceptions. */
 import * as Dgram from "node:dgram"
 import { isIPv6 } from "node:net"
 import type { HostPort } from "./QuicEngine.js"

@@ -1,3 +1,4 @@
+/** The client side of QuicLive: connects, verifies the server, and keeps the connection. */
 import * as Net from "node:net"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"

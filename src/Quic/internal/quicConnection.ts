@@ -1,3 +1,4 @@
+/** An HTTP/3 connection of QuicLive with the calls of both ends on it. */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"

@@ -1,3 +1,4 @@
+/** What the calls on a QUIC connection share: settings, session, deadlines, budgets. */
 import type { Deadlines } from "../../Calls/Deadlines.js"
 import type { StreamQuota } from "../../Calls/StreamQuota.js"
 import type { Progress } from "../../Connections/Progress.js"

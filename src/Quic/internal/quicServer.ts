@@ -1,3 +1,4 @@
+/** The listener of QuicLive. */
 import { promises as Dns } from "node:dns"
 import * as Net from "node:net"
 import * as Duration from "effect/Duration"

@@ -1,3 +1,4 @@
+/** The content of a plain HTTP/3 message as a web stream, within the connection's budget. */
 import type { Link } from "./quicLink.js"
 
 /** Bytes that wait for a reader of a body before the peer has to wait. */

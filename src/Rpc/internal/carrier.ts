@@ -1,3 +1,4 @@
+/** The one streaming call that carries all requests of an @effect/rpc client, and the messages on it. */
 import { ResponseDefectEncoded } from "@effect/rpc/RpcMessage"
 import type * as RpcSerialization from "@effect/rpc/RpcSerialization"
 import * as Channel from "effect/Channel"

@@ -1,3 +1,4 @@
+/** Delivers the responses of one call to their requests, so that a slow reader holds up only its own stream. */
 import type { FromServerEncoded } from "@effect/rpc/RpcMessage"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"

@@ -1,3 +1,4 @@
+/** Cuts what an RPC peer sends into frames, and scans each before it is decoded. */
 import type { FromClientEncoded, FromServerEncoded } from "@effect/rpc/RpcMessage"
 import type * as RpcSerialization from "@effect/rpc/RpcSerialization"
 import * as Either from "effect/Either"

@@ -1,3 +1,4 @@
+/** The client protocol of @effect/rpc on a call that is made again whenever it is lost. */
 import * as RpcClient from "@effect/rpc/RpcClient"
 import { RpcClientError } from "@effect/rpc/RpcClientError"
 import type { FromClientEncoded, FromServerEncoded } from "@effect/rpc/RpcMessage"

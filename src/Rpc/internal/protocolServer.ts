@@ -1,3 +1,4 @@
+/** The server protocol of @effect/rpc on the calls of its clients. */
 import type { FromClientEncoded, FromServerEncoded } from "@effect/rpc/RpcMessage"
 import * as RpcSerialization from "@effect/rpc/RpcSerialization"
 import * as RpcServer from "@effect/rpc/RpcServer"

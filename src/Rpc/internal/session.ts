@@ -1,3 +1,4 @@
+/** Sends requests on one call, no more at a time than its server allows. */
 import type { FromClientEncoded } from "@effect/rpc/RpcMessage"
 import type * as RpcSerialization from "@effect/rpc/RpcSerialization"
 import * as Effect from "effect/Effect"

@@ -1,3 +1,4 @@
+/** The client side of TlsLive: connects, verifies the server, and keeps the connection. */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"

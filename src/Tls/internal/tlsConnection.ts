@@ -1,3 +1,4 @@
+/** A connection of TlsLive: the state machine of docs/wire.md on a socket. */
 import type * as Net from "node:net"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"

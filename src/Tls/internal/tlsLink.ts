@@ -1,3 +1,4 @@
+/** What the calls on a TlsLive connection share: settings, state machine, deadlines, progress. */
 import type { Deadlines } from "../../Calls/Deadlines.js"
 import type { Progress } from "../../Connections/Progress.js"
 import type { WireConnection } from "../../protocol/wire/WireConnection.js"

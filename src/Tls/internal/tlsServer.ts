@@ -1,3 +1,4 @@
+/** The listener of TlsLive. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"

@@ -1,3 +1,4 @@
+/** The age at which a connection is replaced. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"

@@ -1,3 +1,4 @@
+/** Where to listen: defaults, checks, and the system's errors as `BindError`. */
 import * as Effect from "effect/Effect"
 import * as Peer from "../Peer.js"
 import { BindError } from "../TransportError.js"

@@ -1,3 +1,4 @@
+/** The rule that a direction which does not stream has exactly one message. */
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"

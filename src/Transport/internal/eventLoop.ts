@@ -1,3 +1,4 @@
+/** Yields to the event loop when one turn of it has become long. */
 import * as Effect from "effect/Effect"
 
 /** How long those who send messages keep the event loop in one turn, in milliseconds. */

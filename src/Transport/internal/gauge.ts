@@ -1,3 +1,4 @@
+/** Gauges that callbacks can add to. */
 import * as Effect from "effect/Effect"
 import type * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"

@@ -1,3 +1,4 @@
+/** Statuses as they are sent and received: without what belongs to one side alone. */
 import * as Either from "effect/Either"
 import * as Text from "../../protocol/Text.js"
 import * as ErrorDetails from "../ErrorDetails.js"

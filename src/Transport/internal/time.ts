@@ -1,3 +1,4 @@
+/** The time of calls, which a change of the system's clock does not move. */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as DefaultServices from "effect/DefaultServices"

@@ -1,3 +1,4 @@
+/** Spans of calls, and the trace context in their metadata. */
 import * as Context from "effect/Context"
 import * as DefaultServices from "effect/DefaultServices"
 import type * as Fiber from "effect/Fiber"

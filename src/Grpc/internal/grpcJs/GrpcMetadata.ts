@@ -1,3 +1,4 @@
+/** Metadata to and from that of grpc-js. */
 import * as Grpc from "@grpc/grpc-js"
 import * as Entries from "../../../protocol/Entries.js"
 import * as Metadata from "../../../Transport/Metadata.js"

@@ -1,3 +1,4 @@
+/** Errors to and from the status objects of grpc-js, with what grpc-js says in text alone. */
 import type * as Grpc from "@grpc/grpc-js"
 import * as MetadataLimit from "../../../Calls/MetadataLimit.js"
 import * as GrpcFields from "../../../protocol/grpc/GrpcFields.js"

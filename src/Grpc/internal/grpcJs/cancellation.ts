@@ -1,3 +1,4 @@
+/** Cancels calls of grpc-js so that the peer is told, whenever that happens. */
 import type * as Grpc from "@grpc/grpc-js"
 import { constVoid } from "effect/Function"
 import * as SubchannelCall from "./subchannelCall.js"

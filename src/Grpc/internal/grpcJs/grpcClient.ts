@@ -1,3 +1,4 @@
+/** The client side of GrpcLive: channels of grpc-js as connections, and the calls on them. */
 import type * as Net from "node:net"
 import * as Grpc from "@grpc/grpc-js"
 import * as Deferred from "effect/Deferred"

@@ -1,3 +1,4 @@
+/** What a listener keeps for each of its HTTP/2 connections: deadlines, windows and budgets. */
 import * as Http2 from "node:http2"
 import type * as Net from "node:net"
 import * as LogLevel from "effect/LogLevel"

@@ -1,3 +1,4 @@
+/** Gives grpc-js sockets whose handshake, ours and not its own, is done. */
 import { AsyncLocalStorage } from "node:async_hooks"
 import * as DiagnosticsChannel from "node:diagnostics_channel"
 import { Socket } from "node:net"

@@ -1,3 +1,4 @@
+/** The listener of GrpcLive: a server of grpc-js behind our own sockets. */
 import type * as Net from "node:net"
 import * as Grpc from "@grpc/grpc-js"
 import * as Duration from "effect/Duration"

@@ -1,3 +1,4 @@
+/** One call at the listener of GrpcLive. */
 import * as Http2 from "node:http2"
 import * as Grpc from "@grpc/grpc-js"
 import * as Cause from "effect/Cause"

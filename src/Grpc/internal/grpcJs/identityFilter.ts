@@ -1,3 +1,4 @@
+/** Takes the place of grpc-js's compression filter, so that nothing is inflated. */
 import * as Grpc from "@grpc/grpc-js"
 import * as GrpcEncoding from "../../../protocol/grpc/GrpcEncoding.js"
 import * as GrpcMessage from "../../../protocol/grpc/GrpcMessage.js"

@@ -1,3 +1,4 @@
+/** The messages of one direction of a call, between grpc-js and a Stream. */
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"

@@ -1,3 +1,4 @@
+/** Reads from the private parts of a grpc-js call what its public ones don't tell: stream, session, HTTP status. */
 import type { Http2Session } from "node:http2"
 import { Duplex } from "node:stream"
 import type * as Grpc from "@grpc/grpc-js"
