@@ -12,7 +12,7 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import type * as Scope from "effect/Scope"
 import { Credentials, DevCa, Grpc, Quic, Tls, Transport, type TransportOptions } from "effect-transport"
-import { rawMaterial } from "../fixtures/tls.js"
+import { rawMaterial } from "../suite/fixtures/certificates.js"
 import { EchoService, echo } from "../suite/fixtures/echo.js"
 import { leavesNothing, within } from "../suite/fixtures/expect.js"
 

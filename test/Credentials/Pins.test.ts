@@ -7,8 +7,9 @@ import * as Option from "effect/Option"
 import * as Credentials from "../../src/Credentials/Credentials.js"
 import type * as DevCa from "../../src/Credentials/DevCa.js"
 import * as Pins from "../../src/Credentials/Pins.js"
-import { isInstalled } from "../fixtures/command.js"
-import { acceptor, authority, eventually, failure, rawMaterial, reasonOf, secure, tlsOf } from "../fixtures/tls.js"
+import { acceptor, eventually, failure, reasonOf, secure, tlsOf } from "../fixtures/tls.js"
+import { authority, rawMaterial } from "../suite/fixtures/certificates.js"
+import { isInstalled } from "../suite/fixtures/system.js"
 
 const refusedPins = (pins: Pins.PinsOptions) => Effect.flip(tlsOf(Credentials.layerPem({ pins, ca: "" })))
 

@@ -15,7 +15,8 @@ import * as Extensions from "../../src/Credentials/internal/extensions.js"
 import { contextOptions } from "../../src/Credentials/internal/secureContext.js"
 import * as Steps from "../../src/Credentials/internal/steps.js"
 import * as TlsHandshake from "../../src/Handshake/TlsHandshake.js"
-import { acceptor, eventually, failure, loopbackNames, rawMaterial, reasonOf, secure, tlsOf } from "../fixtures/tls.js"
+import { acceptor, eventually, failure, reasonOf, secure, tlsOf } from "../fixtures/tls.js"
+import { loopbackNames, rawMaterial } from "../suite/fixtures/certificates.js"
 import * as Lists from "../suite/fixtures/crl.js"
 import { within } from "../suite/fixtures/expect.js"
 import { captureLog, heldDuring } from "../suite/fixtures/observe.js"
@@ -119,7 +120,7 @@ describe("revocation lists", () => {
     () =>
       Effect.gen(function* () {
         const ca = yield* Lists.certificateAuthority
-        const issued = yield* Effect.promise(() => ca.issue("1122"))
+        const issued = yield* ca.issue("1122")
         const crl = Lists.pem(ca.list({ entries: Lists.others(100_000) }))
         const [material, held] = yield* heldDuring(tlsOf(Credentials.layerPem({ ...issued, ca: ca.ca, crl })))
         // What this machine needs to read it in one go.
@@ -169,7 +170,7 @@ describe("revocation lists", () => {
   it.scopedLive("in the name of a CA that has not signed them are warned of, with their file", () =>
     Effect.gen(function* () {
       const ca = yield* Lists.certificateAuthority
-      const issued = yield* Effect.promise(() => ca.issue("1122"))
+      const issued = yield* ca.issue("1122")
       const file = join(yield* directory, "forged.crl")
       yield* Effect.promise(() => writeFile(file, ca.forged()))
       const { layer, lines } = yield* captureLog

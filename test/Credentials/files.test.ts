@@ -7,9 +7,9 @@ import * as Redacted from "effect/Redacted"
 import * as Credentials from "../../src/Credentials/Credentials.js"
 import * as DevCa from "../../src/Credentials/DevCa.js"
 import { CredentialsError } from "../../src/Transport/TransportError.js"
-import { directory } from "../fixtures/command.js"
 import { tlsOf } from "../fixtures/tls.js"
 import { within } from "../suite/fixtures/expect.js"
+import { directory } from "../suite/fixtures/system.js"
 
 const files = Effect.gen(function* () {
   const dir = yield* directory

@@ -8,8 +8,8 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Credentials from "../../src/Credentials/Credentials.js"
 import * as DevCa from "../../src/Credentials/DevCa.js"
-import { directory } from "../fixtures/command.js"
 import { tlsOf } from "../fixtures/tls.js"
+import { directory } from "../suite/fixtures/system.js"
 import * as OpenSsl from "./openssl.js"
 
 /** DER: a tag, a length and what is in it. */

@@ -14,10 +14,11 @@ import * as Stream from "effect/Stream"
 import * as Credentials from "../../src/Credentials/Credentials.js"
 import * as DevCa from "../../src/Credentials/DevCa.js"
 import { CredentialsError } from "../../src/Transport/TransportError.js"
-import { describeWith, directory, isInstalled } from "../fixtures/command.js"
+import { describeWith } from "../fixtures/command.js"
 import { tlsOf } from "../fixtures/tls.js"
 import { within } from "../suite/fixtures/expect.js"
 import { heldDuring } from "../suite/fixtures/observe.js"
+import { directory, isInstalled } from "../suite/fixtures/system.js"
 
 const openssl = isInstalled("openssl")
 // Old ciphers are in a module of their own, which not every OpenSSL has.

@@ -8,8 +8,8 @@ const dev = Credentials.layerDev()
 /** A listener that returns is found soon. */
 const quick = { initialReconnectBackoff: "50 millis", maxReconnectBackoff: "200 millis" } as const
 
-/** What Node has no option for that grpc-js passes on: a client takes 128 fields of a response. */
-const engine = { manyResponseFields: false }
+/** Node has an option for it that grpc-js does not pass on. */
+const engine = { fewResponseFields: "http2.connect of grpc-js takes 128 fields" }
 
 transportSuite("GrpcLive, mutual TLS", {
   layer: (options) => Layer.provide(Grpc.layer({ ...quick, ...options }), dev),

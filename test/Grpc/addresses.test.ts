@@ -12,7 +12,7 @@ import { DevCa, type Peer, Transport } from "effect-transport"
 import { child } from "../fixtures/child.js"
 import * as Foreign from "../fixtures/foreign.js"
 import { echoHandlers, insecure, on } from "../fixtures/grpc.js"
-import { rawMaterial } from "../fixtures/tls.js"
+import { rawMaterial } from "../suite/fixtures/certificates.js"
 import { EchoService } from "../suite/fixtures/echo.js"
 import { leavesNothing } from "../suite/fixtures/expect.js"
 

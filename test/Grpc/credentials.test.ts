@@ -7,7 +7,13 @@ import { credentialsSuite } from "../suite/CredentialsSuite.js"
 import { EchoService, echo } from "../suite/fixtures/echo.js"
 import { leavesNothing } from "../suite/fixtures/expect.js"
 
-credentialsSuite("GrpcLive", Grpc.layer, Grpc.layerConfig(Config.succeed({})))
+credentialsSuite("GrpcLive", {
+  layer: Grpc.layer,
+  layerConfig: Grpc.layerConfig(Config.succeed({})),
+  wire: "gRPC",
+  insecure: true,
+  refusesLateCalls: "node:http2 takes no stream after its first GOAWAY"
+})
 
 describe("GrpcLive, insecure", () => {
   it.live("proves no identity, so that all authorizers but any refuse", () =>

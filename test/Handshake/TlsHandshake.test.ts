@@ -17,18 +17,8 @@ import { contextOptions } from "../../src/Credentials/internal/secureContext.js"
 import { identityOf } from "../../src/Handshake/internal/shown.js"
 import * as TlsHandshake from "../../src/Handshake/TlsHandshake.js"
 import { HandshakeFailed, type HandshakeReason, Unavailable } from "../../src/Transport/TransportError.js"
-import {
-  acceptor,
-  authority,
-  connect,
-  event,
-  eventually,
-  failure,
-  listen,
-  rawMaterial,
-  reasonOf,
-  secure
-} from "../fixtures/tls.js"
+import { acceptor, connect, event, eventually, failure, listen, reasonOf, secure } from "../fixtures/tls.js"
+import { authority, rawMaterial } from "../suite/fixtures/certificates.js"
 
 /** A TLS server of Node, as others run it. */
 const nodeServer = (options: tls.TlsOptions) =>

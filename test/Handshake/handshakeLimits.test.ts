@@ -12,7 +12,7 @@ import { Credentials, Grpc, Quic, Tls, Transport, TransportMetrics } from "effec
 import { echoHandlers } from "../fixtures/grpc.js"
 import { preface } from "../fixtures/http2.js"
 import { chainOfLargeExponents } from "../fixtures/largeExponents.js"
-import { authority, rawMaterial } from "../fixtures/tls.js"
+import { authority, rawMaterial } from "../suite/fixtures/certificates.js"
 import { EchoService } from "../suite/fixtures/echo.js"
 import { eventually, leavesNothing, within } from "../suite/fixtures/expect.js"
 import { captureLog } from "../suite/fixtures/observe.js"

@@ -8,9 +8,9 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { Credentials, GrpcLive, TlsLive, Transport } from "effect-transport"
 import { removeStale, withMode } from "../../src/Handshake/internal/unixSocket.js"
-import { directory } from "../fixtures/command.js"
 import { EchoService, echo } from "../suite/fixtures/echo.js"
 import { leavesNothing } from "../suite/fixtures/expect.js"
+import { directory } from "../suite/fixtures/system.js"
 
 /** A node server on a path, closed with the scope. */
 const listening = (path: string, onSocket: (socket: Net.Socket) => void = (socket) => socket.end()) =>

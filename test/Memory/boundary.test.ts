@@ -1,4 +1,4 @@
 import { Memory } from "effect-transport"
 import { boundarySuite } from "../suite/BoundarySuite.js"
 
-boundarySuite("MemoryLive", Memory.layer)
+boundarySuite("MemoryLive", { layer: Memory.layer })

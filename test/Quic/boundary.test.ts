@@ -8,8 +8,11 @@ const dev = Credentials.layerDev()
 
 const state = Reflect.get((await Quiche.load()).Connection, "prototype")
 
-boundarySuite("QuicLive", (options) => Layer.provide(Quic.layer(options), dev), [
-  { title: "by the engine where it takes a packet", door: "packet", break: throwing(state, "pathEventNext") },
-  { title: "by the engine where it reads", door: "engine", break: throwing(state, "isReadable") },
-  { title: "by the engine where it arms its timer", door: "engine", break: throwing(state, "timeout") }
-])
+boundarySuite("QuicLive", {
+  layer: () => Layer.provide(Quic.layer(), dev),
+  doors: [
+    { title: "by the engine where it takes a packet", door: "packet", break: throwing(state, "pathEventNext") },
+    { title: "by the engine where it reads", door: "engine", break: throwing(state, "isReadable") },
+    { title: "by the engine where it arms its timer", door: "engine", break: throwing(state, "timeout") }
+  ]
+})

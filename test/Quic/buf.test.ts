@@ -6,9 +6,10 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Metadata, type Transport, TransportError } from "effect-transport"
-import { describeWith, directory, run } from "../fixtures/command.js"
+import { describeWith, run } from "../fixtures/command.js"
 import type { EchoService } from "../suite/fixtures/echo.js"
 import { leavesNothing, within } from "../suite/fixtures/expect.js"
+import { directory } from "../suite/fixtures/system.js"
 import { listener, writeCertificates } from "./peerSupport.js"
 
 const buf = fileURLToPath(new URL("../../node_modules/.bin/buf", import.meta.url))

@@ -4,12 +4,18 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import { Credentials, Quic, Transport } from "effect-transport"
-import { authority, rawMaterial } from "../fixtures/tls.js"
 import { credentialsSuite } from "../suite/CredentialsSuite.js"
+import { authority, rawMaterial } from "../suite/fixtures/certificates.js"
 import { EchoService, echo } from "../suite/fixtures/echo.js"
 import { eventually, leavesNothing } from "../suite/fixtures/expect.js"
 
-credentialsSuite("QuicLive", Quic.layer, Quic.layerConfig(Config.succeed({})))
+credentialsSuite("QuicLive", {
+  layer: Quic.layer,
+  layerConfig: Quic.layerConfig(Config.succeed({})),
+  wire: "QUIC",
+  tcp: false,
+  rsaPss: false
+})
 
 describe("QuicLive, without client certificates", () => {
   it.live("has the authorizer judge those who are connected again when the credentials change", () =>

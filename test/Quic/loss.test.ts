@@ -4,8 +4,9 @@ import { describe, expect, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import { directory, isInstalled, run, start } from "../fixtures/command.js"
+import { run, start } from "../fixtures/command.js"
 import { within } from "../suite/fixtures/expect.js"
+import { directory, isInstalled } from "../suite/fixtures/system.js"
 import { writeCertificates } from "./peerSupport.js"
 
 const root = new URL("../..", import.meta.url).pathname

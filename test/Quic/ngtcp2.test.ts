@@ -6,9 +6,10 @@ import { expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { Http3, Transport } from "effect-transport"
-import { describeWith, directory, freePort, run, start, udpBound } from "../fixtures/command.js"
+import { describeWith, freePort, run, start, udpBound } from "../fixtures/command.js"
 import { EchoService } from "../suite/fixtures/echo.js"
 import { eventually, leavesNothing, within } from "../suite/fixtures/expect.js"
+import { directory } from "../suite/fixtures/system.js"
 import { largeSize, listener, numbered, quic, writeCertificates } from "./peerSupport.js"
 
 const test = (title: string, body: Effect.Effect<void, unknown, Scope.Scope>) =>

@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import { Credentials, DevCa, Http3, Quic, Transport } from "effect-transport"
-import { rawMaterial } from "../fixtures/tls.js"
+import { rawMaterial } from "../suite/fixtures/certificates.js"
 import { EchoService, echo } from "../suite/fixtures/echo.js"
 import { captureLog } from "../suite/fixtures/observe.js"
 

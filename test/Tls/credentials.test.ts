@@ -2,4 +2,8 @@ import * as Config from "effect/Config"
 import { Tls } from "effect-transport"
 import { credentialsSuite } from "../suite/CredentialsSuite.js"
 
-credentialsSuite("TlsLive", Tls.layer, Tls.layerConfig(Config.succeed({})))
+credentialsSuite("TlsLive", {
+  layer: Tls.layer,
+  layerConfig: Tls.layerConfig(Config.succeed({})),
+  wire: "TLS"
+})

@@ -11,7 +11,7 @@ import * as Logger from "effect/Logger"
 import { Credentials, DevCa, Grpc, Tls, Transport } from "effect-transport"
 import { echoHandlers } from "../fixtures/grpc.js"
 import { chainOfLargeExponents } from "../fixtures/largeExponents.js"
-import { rawMaterial } from "../fixtures/tls.js"
+import { rawMaterial } from "../suite/fixtures/certificates.js"
 import { EchoService } from "../suite/fixtures/echo.js"
 import { eventually } from "../suite/fixtures/expect.js"
 

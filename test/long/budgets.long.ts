@@ -16,7 +16,7 @@ import { Credentials, DevCa, Grpc, type Method, Quic, Service, Tls, Transport } 
 import { EchoRequestSchema } from "../../examples/gen/echo/v1/echo_pb.js"
 import * as Attackers from "../fixtures/attackers.js"
 import { child } from "../fixtures/child.js"
-import { rawMaterial } from "../fixtures/tls.js"
+import { rawMaterial } from "../suite/fixtures/certificates.js"
 import { EchoService } from "../suite/fixtures/echo.js"
 
 const ca = await Effect.runPromise(DevCa.make())

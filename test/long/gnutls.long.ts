@@ -9,9 +9,10 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Credentials from "../../src/Credentials/Credentials.js"
 import * as DevCa from "../../src/Credentials/DevCa.js"
-import { describeWith, directory } from "../fixtures/command.js"
+import { describeWith } from "../fixtures/command.js"
 import { tlsOf } from "../fixtures/tls.js"
 import { heldDuring } from "../suite/fixtures/observe.js"
+import { directory } from "../suite/fixtures/system.js"
 
 describeWith(["certtool"], "PKCS#12 of GnuTLS", () => {
   it.scopedLive.each<readonly [string, string]>([

@@ -16,8 +16,8 @@ export interface TransportSuiteOptions<E> {
   readonly layer: (options?: TransportOptions.TransportOptions) => Layer.Layer<Transport.Transport, E>
   /** Whether it listens on unix sockets. Default true. */
   readonly unixSockets?: boolean | undefined
-  /** Whether responses of more than 128 fields arrive. Default true. */
-  readonly manyResponseFields?: boolean | undefined
+  /** Why responses of more than 128 fields fail, if they do, as ResourceExhausted. Default: they arrive. */
+  readonly fewResponseFields?: string | undefined
 }
 
 export interface Suite {
@@ -34,10 +34,10 @@ export interface Suite {
     effect: Effect.Effect<A, E, R | Transport.Transport>
   ) => Effect.Effect<A, unknown, Exclude<R, Transport.Transport> | Scope.Scope>
   readonly unixSockets: boolean
-  readonly manyResponseFields: boolean
+  readonly fewResponseFields: string | undefined
 }
 
-export const make = <E>({ layer, manyResponseFields = true, unixSockets = true }: TransportSuiteOptions<E>): Suite => {
+export const make = <E>({ fewResponseFields, layer, unixSockets = true }: TransportSuiteOptions<E>): Suite => {
   const memoMap = Effect.runSync(Layer.makeMemoMap)
 
   /** The layer, once more or with other options. What it is built on is built once in a test. */
@@ -53,6 +53,6 @@ export const make = <E>({ layer, manyResponseFields = true, unixSockets = true }
       ),
     withOptions: (options) => (effect) => Effect.flatMap(build(options), (context) => Effect.provide(effect, context)),
     unixSockets,
-    manyResponseFields
+    fewResponseFields
   }
 }

@@ -10,8 +10,8 @@ import { join } from "node:path"
 import * as Effect from "effect/Effect"
 import type * as QuicEngine from "../../../src/Quic/engine/QuicEngine.js"
 import * as Quiche from "../../../src/Quic/engine/quiche.js"
-import { directory } from "../../fixtures/command.js"
 import { eventually } from "../../suite/fixtures/expect.js"
+import { directory } from "../../suite/fixtures/system.js"
 
 /** HKDF-Expand-Label without a context, for one block of SHA-256 (RFC 8446, section 7.1). */
 const expandLabel = (secret: Buffer, label: string, length: number): Buffer => {
