@@ -10,8 +10,7 @@ export default defineConfig({
     pool: "forks",
     // On two cores Vitest would take one worker, and leave the other core idle.
     poolOptions: { forks: { maxForks: Math.max(2, availableParallelism() - 1) } },
-    // Only what hangs takes that long.
-    testTimeout: 60_000
+    testTimeout: 20_000
   },
   resolve: {
     // What the repository imports as "effect-transport" is its source, here as in tsconfig.json.

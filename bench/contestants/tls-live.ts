@@ -1,4 +1,4 @@
-import * as Tls from "effect-transport/Tls"
+import * as Tls from "../../src/Tls/TlsLive.js"
 import * as Ours from "../ours.js"
 
 export default Ours.make(Tls.layer({ serverName: "localhost" }))

@@ -106,18 +106,16 @@ export const errors = ({ test }: Suite): void => {
     test("any other failure is Internal without its text, which is logged here", function* () {
       const secret = "hunter2"
       const log = yield* captureLog
-      // What the types forbid comes by a cast, as through a library that was typed by hand.
-      const forbidden = (failure: unknown) => Effect.fail(failure as NotFound)
-      const raise = (request: EchoRequest): Effect.Effect<never, NotFound> => {
+      const raise = (request: EchoRequest): Effect.Effect<never, unknown> => {
         switch (request.message) {
           case "failure":
-            return forbidden(new Error(secret))
+            return Effect.fail(new Error(secret))
           case "value":
-            return forbidden({ _tag: "Internal", code: 13, message: secret, details: [secret] })
+            return Effect.fail({ _tag: "Internal", code: 13, message: secret, details: [secret] })
           case "defect":
             return Effect.dieMessage(secret)
-          case "binding":
-            return forbidden(new TransportError.BindError({ message: secret, reason: "Unknown", address: secret }))
+          case "refusal":
+            return new TransportError.HandshakeFailed({ message: secret, reason: "Refused", refusedBy: "remote" })
           default:
             throw new Error(secret)
         }
@@ -131,7 +129,7 @@ export const errors = ({ test }: Suite): void => {
           echoBidi: (requests) => Stream.mapEffect(requests, raise)
         })
       ).pipe(Effect.provide(log.layer))
-      for (const message of ["failure", "value", "defect", "binding", "throw"]) {
+      for (const message of ["failure", "value", "defect", "refusal", "throw"]) {
         for (const call of [
           client.echo({ message }),
           Stream.runDrain(client.echoServerStream({ message })),

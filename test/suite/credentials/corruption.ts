@@ -65,7 +65,8 @@ export const corruption = ({ build, fixed, pki, tcp, test }: Suite): void => {
             expect(yield* again).toMatchObject({ message: "again" })
           }
         }
-      })
+      }),
+      30_000
     )
 
     test(
@@ -83,7 +84,8 @@ export const corruption = ({ build, fixed, pki, tcp, test }: Suite): void => {
             yield* Effect.scoped(connect)
           }
         }
-      })
+      }),
+      30_000
     )
   })
 }
