@@ -10,7 +10,8 @@ export default defineConfig({
     pool: "forks",
     // On two cores Vitest would take one worker, and leave the other core idle.
     poolOptions: { forks: { maxForks: Math.max(2, availableParallelism() - 1) } },
-    testTimeout: 20_000
+    // Only what hangs takes that long.
+    testTimeout: 60_000
   },
   resolve: {
     // What the repository imports as "effect-transport" is its source, here as in tsconfig.json.

@@ -93,6 +93,13 @@ interface Target {
   readonly port: number
 }
 
+interface Load {
+  readonly inFlight: number
+  readonly bytes: number
+  readonly seconds?: number
+  readonly calls?: number
+}
+
 const commands = {
   serve: ({ certificates, pace }: { readonly certificates: Certificates; readonly pace?: Pace }) =>
     contestant.serve(certificates, makeConsumer(pace ?? { slowSeconds: 0, pauseMillis: 0 })),
@@ -128,14 +135,15 @@ const commands = {
     return { first: percentile(first.sort(ascending), 0.5), further: percentile(further.sort(ascending), 0.5) }
   },
 
-  /** Keeps so many calls in flight on the first connection. */
-  load: async (options: { readonly inFlight: number; readonly seconds: number; readonly bytes: number }) => {
+  /** Keeps so many calls in flight on the first connection, for a time or until so many have been made. */
+  load: async (options: Load) => {
     const [connection] = connections
     const latencies: Array<number> = []
     const before = usage()
     const started = performance.now()
-    const end = started + options.seconds * 1000
-    const more = () => performance.now() < end
+    const end = started + (options.seconds ?? Number.POSITIVE_INFINITY) * 1000
+    let left = options.calls ?? Number.POSITIVE_INFINITY
+    const more = () => left-- > 0 && performance.now() < end
     await Promise.all(
       Array.from({ length: options.inFlight }, () => connection?.work(makeWork(options.bytes, more, latencies)))
     )

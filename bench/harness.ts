@@ -1,22 +1,51 @@
 /** The parent's side: builds the benchmarks, starts their processes and talks to them. */
 import { execFileSync, fork } from "node:child_process"
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs"
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
-import * as DevCa from "../src/Credentials/DevCa.js"
+import * as DevCa from "effect-transport/DevCa"
 import type { Commands } from "./child.js"
 import type { Certificates } from "./contestant.js"
 
 const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url))
 
-const built = mkdtempSync(path("../node_modules/.bench-"))
-process.on("exit", () => rmSync(built, { recursive: true }))
+/** What compiled code is put beside the packages of its checkout, so that it finds them, and goes with this process. */
+const makeBuilt = (checkout: string): string => {
+  const built = mkdtempSync(`${checkout}/node_modules/.bench-`)
+  process.on("exit", () => rmSync(built, { recursive: true }))
+  return built
+}
+
+const compile = (checkout: string, project: string, outDir: string) => {
+  const flags = ["--noCheck", "--declaration", "false", "--declarationMap", "false", "--outDir", outDir]
+  execFileSync(`${checkout}/node_modules/.bin/tsc`, ["-p", project, ...flags], { stdio: "inherit" })
+}
+
+/** The compiled `src` becomes what the compiled benchmarks import as "effect-transport", whatever its layout. */
+const publish = (checkout: string, built: string) => {
+  const manifest = readFileSync(`${checkout}/package.json`, "utf8")
+  writeFileSync(`${built}/package.json`, manifest.replaceAll('"./dist/', '"./src/'))
+}
+
+const own = path("..")
+const ownBuilt = makeBuilt(own)
 
 /** Compiles what the children run: as tsx would run it, each closure made per call would cost a `defineProperty`. */
 export const build = () => {
-  execFileSync(path("../node_modules/.bin/tsc"), ["-p", path("tsconfig.json"), "--outDir", built], { stdio: "inherit" })
-  writeFileSync(`${built}/package.json`, '{ "type": "module" }\n')
+  compile(own, path("tsconfig.json"), ownBuilt)
+  publish(own, ownBuilt)
+}
+
+/** The same for another checkout: its `src` and its packages under these benchmarks, which `build` compiled. Returns where. */
+export const buildOther = (checkout: string): string => {
+  const built = makeBuilt(checkout)
+  compile(checkout, `${checkout}/tsconfig.build.json`, `${built}/src`)
+  for (const folder of ["bench", "examples"]) {
+    cpSync(`${ownBuilt}/${folder}`, `${built}/${folder}`, { recursive: true })
+  }
+  publish(checkout, built)
+  return built
 }
 
 export const contestants: ReadonlyArray<string> = readdirSync(path("contestants")).map((file) =>
@@ -38,8 +67,12 @@ export interface Child {
   readonly stop: () => void
 }
 
-/** Starts a process for one side of a contestant, with further flags for Node. */
-export const start = async (contestant: string, flags: ReadonlyArray<string> = []): Promise<Child> => {
+/** Starts a process for one side of a contestant, with further flags for Node, of this checkout or of one built beside it. */
+export const start = async (
+  contestant: string,
+  flags: ReadonlyArray<string> = [],
+  built: string = ownBuilt
+): Promise<Child> => {
   const child = fork(`${built}/bench/child.js`, [contestant], {
     execArgv: ["--expose-gc", "--tls-min-v1.3", "--no-deprecation", ...flags]
   })

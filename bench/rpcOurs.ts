@@ -1,9 +1,9 @@
 /** `@effect/rpc` over the transports of this library. */
 import * as Context from "effect/Context"
 import * as Layer from "effect/Layer"
-import * as Credentials from "../src/Credentials/Credentials.js"
-import * as RpcTransport from "../src/Rpc/RpcTransport.js"
-import * as Transport from "../src/Transport.js"
+import * as Credentials from "effect-transport/Credentials"
+import * as RpcTransport from "effect-transport/RpcTransport"
+import * as Transport from "effect-transport/Transport"
 import type { Certificates, Contestant } from "./contestant.js"
 import { host } from "./echo.js"
 import * as Rpc from "./rpc.js"

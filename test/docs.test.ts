@@ -12,5 +12,5 @@ for (const [page, file, says] of [
     expect(await readFile(page, "utf8")).toContain(`\`\`\`ts\n${example}\`\`\``)
     const { stdout } = await promisify(execFile)("node_modules/.bin/tsx", [file], { timeout: 30_000 })
     expect(stdout).toContain(says)
-  }, 40_000)
+  })
 }

@@ -1,4 +1,4 @@
-import * as Grpc from "../../src/Grpc/GrpcLive.js"
+import * as Grpc from "effect-transport/Grpc"
 import * as Ours from "../ours.js"
 
 export default Ours.make(Grpc.layer({ serverName: "localhost" }))

@@ -1,4 +1,4 @@
-import * as Quic from "../../src/Quic/QuicLive.js"
+import * as Quic from "effect-transport/Quic"
 import * as Ours from "../ours.js"
 
 export default Ours.make(

@@ -1,5 +1,5 @@
 /** `@effect/rpc` over QuicLive, with mutual TLS. */
-import * as QuicLive from "../../src/Quic/QuicLive.js"
+import * as QuicLive from "effect-transport/Quic"
 import * as RpcOurs from "../rpcOurs.js"
 
 export default RpcOurs.make(QuicLive.QuicLive)

@@ -1,4 +1,4 @@
-import * as Tls from "../../src/Tls/TlsLive.js"
+import * as Tls from "effect-transport/Tls"
 import * as Ours from "../ours.js"
 
 export default Ours.make(Tls.layer({ serverName: "localhost" }))

@@ -12,7 +12,7 @@ import type { Call, CurrentCall } from "./Call.js"
 import type * as Method from "./Method.js"
 import * as Route from "./Route.js"
 import * as Service from "./Service.js"
-import type { StatusError } from "./TransportError.js"
+import type { CallError, StatusError } from "./TransportError.js"
 
 /**
  * The handlers of one service, with what they require.
@@ -27,7 +27,7 @@ export interface Handlers<out R> {
 }
 
 /**
- * The handler of one method.
+ * The handler of one method. It may fail as a call may, so that it can pass on the errors of the calls that it makes itself.
  *
  * @since 0.1.0
  * @category models
@@ -35,12 +35,12 @@ export interface Handlers<out R> {
 export type Handler<M> =
   M extends Method.Method<infer I, unknown, infer S, never, infer OO>
     ? S extends "unary"
-      ? (request: I, call: Call) => Effect.Effect<OO, unknown, unknown>
+      ? (request: I, call: Call) => Effect.Effect<OO, CallError, unknown>
       : S extends "serverStreaming"
-        ? (request: I, call: Call) => Stream.Stream<OO, unknown, unknown>
+        ? (request: I, call: Call) => Stream.Stream<OO, CallError, unknown>
         : S extends "clientStreaming"
-          ? (requests: Stream.Stream<I, StatusError>, call: Call) => Effect.Effect<OO, unknown, unknown>
-          : (requests: Stream.Stream<I, StatusError>, call: Call) => Stream.Stream<OO, unknown, unknown>
+          ? (requests: Stream.Stream<I, StatusError>, call: Call) => Effect.Effect<OO, CallError, unknown>
+          : (requests: Stream.Stream<I, StatusError>, call: Call) => Stream.Stream<OO, CallError, unknown>
     : never
 
 /**
@@ -80,8 +80,15 @@ export interface HandlersOptions<S extends Service.Source> {
 /**
  * Handlers for all methods of a contract.
  *
- * Each call has a `Scope` of its own. A handler that fails with one of the status errors gives the caller the same error.
- * Any other failure, and a defect, is `Internal` to the caller without its text, and is logged here.
+ * Each call has a `Scope` of its own. What a handler fails with is a `CallError`:
+ *
+ * - One of the status errors gives the caller the same error, with its message, metadata and details and without its `cause`.
+ *   What `processed` says of a call that the handler made is not true of the handler itself: it is `"unknown"` to the caller.
+ * - `HandshakeFailed`, of a peer that the handler called, is `Unavailable` with `processed: "no"` to the caller, without the
+ *   reason and the evidence, which are logged here.
+ *
+ * Any other failure does not compile. One that arrives all the same, by a cast, is `Internal` to the caller without its text
+ * and is logged here, as a defect is.
  *
  * @since 0.1.0
  * @category server

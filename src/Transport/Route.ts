@@ -15,7 +15,15 @@ import * as Status from "./internal/status.js"
 import * as Tracing from "./internal/tracing.js"
 import type * as Method from "./Method.js"
 import type * as Service from "./Service.js"
-import { Internal, isStatusError, PermissionDenied, type StatusError } from "./TransportError.js"
+import {
+  HandshakeFailed,
+  Internal,
+  isStatusError,
+  notProcessed,
+  PermissionDenied,
+  type StatusError,
+  Unavailable
+} from "./TransportError.js"
 import * as TransportMetrics from "./TransportMetrics.js"
 
 /** A method whose handler and codecs are known to belong together. */
@@ -70,20 +78,39 @@ const toStatus = (cause: Cause.Cause<unknown>, call: IncomingCall): Effect.Effec
     const status = Status.toSend(failure.value)
     return Either.isRight(status) ? Effect.fail(status.right) : internal(Cause.die(status.left), call)
   }
+  if (Option.isSome(failure) && failure.value instanceof HandshakeFailed) {
+    return upstreamRefused(cause, call)
+  }
   return Cause.isInterruptedOnly(cause) ? Effect.failCause(cause as Cause.Cause<never>) : internal(cause, call)
 }
 
+const logFailure = (cause: Cause.Cause<unknown>, { boundary, method, peer }: IncomingCall): void =>
+  boundary.log(
+    LogLevel.Error,
+    `handler of ${method}: ${kindOf(cause)}`,
+    `the handler of ${method} failed`,
+    { method, peer: peer.address },
+    cause
+  )
+
 const internal = (cause: Cause.Cause<unknown>, call: IncomingCall): Effect.Effect<never, Internal> =>
   Effect.suspend(() => {
-    const { boundary, method, peer } = call
-    boundary.log(
-      LogLevel.Error,
-      `handler of ${method}: ${kindOf(cause)}`,
-      `the handler of ${method} failed`,
-      { method, peer: peer.address },
-      cause
+    logFailure(cause, call)
+    return Effect.fail(new Internal({ message: "internal error", method: call.method }))
+  })
+
+/** Names, fingerprints and dates of this node's own peers are none of the caller's business. */
+const upstreamRefused = (cause: Cause.Cause<unknown>, call: IncomingCall): Effect.Effect<never, Unavailable> =>
+  Effect.suspend(() => {
+    logFailure(cause, call)
+    return Effect.fail(
+      new Unavailable({
+        message: "no connection with a peer that this call needs",
+        method: call.method,
+        processed: "no",
+        details: [notProcessed]
+      })
     )
-    return Effect.fail(new Internal({ message: "internal error", method }))
   })
 
 /** What tells the failures of one method apart, so that one of many does not hide another. */

@@ -466,10 +466,33 @@ export interface StatusProps {
   readonly processed?: "no" | "unknown"
 }
 
+const ascii = new TextEncoder()
+
+/** A field of a protobuf message that is a string of less than 128 bytes. */
+const textField = (number: number, text: string) => [(number << 3) | 2, text.length, ...ascii.encode(text)]
+
+/**
+ * The detail that says to the caller of an `Unavailable` that the call has not run: a `google.rpc.ErrorInfo` with the reason
+ * `NOT_PROCESSED` and the domain `effect-transport`. gRPC has no other place for that in a status.
+ *
+ * @internal
+ */
+export const notProcessed: Detail = {
+  type: "google.rpc.ErrorInfo",
+  value: Uint8Array.from([...textField(1, "NOT_PROCESSED"), ...textField(2, "effect-transport")])
+}
+
+const isNotProcessed = ({ type, value }: Detail): boolean =>
+  type === notProcessed.type &&
+  value.length === notProcessed.value.length &&
+  value.every((byte, i) => byte === notProcessed.value[i])
+
 const isCode = (code: number): code is keyof typeof statusErrors => code in statusErrors
 
 /**
- * The status error of a gRPC status code. A code that gRPC does not know gives `Unknown`.
+ * The status error of a gRPC status code. A code that gRPC does not know gives `Unknown`. An `Unavailable` whose details say
+ * that the call has not run (`google.rpc.ErrorInfo` with the reason `NOT_PROCESSED` of the domain `effect-transport`) has
+ * `processed: "no"` in their place.
  *
  * @since 0.1.0
  * @category mapping
@@ -477,6 +500,11 @@ const isCode = (code: number): code is keyof typeof statusErrors => code in stat
 export const fromCode = (code: number, { processed, ...props }: StatusProps): StatusError => {
   // The values come from this library, so that they are not checked again on a path that a peer can take at will.
   const options = { disableValidation: true }
+  if (code === 14 && props.details?.some(isNotProcessed)) {
+    // Left out, so that whoever passes the error on does not say the same of its own call.
+    const details = props.details.filter((detail) => !isNotProcessed(detail))
+    return new Unavailable({ ...props, details, processed: "no" }, options)
+  }
   if (code === 1 || code === 14) {
     return new statusErrors[code]({ ...props, processed: processed ?? "unknown" }, options)
   }

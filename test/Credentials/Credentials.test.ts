@@ -386,7 +386,7 @@ describe("any input", () => {
     Effect.gen(function* () {
       const text = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n".repeat(14_000)
       const [duration] = yield* Effect.timed(failureOf({ ca: text }))
-      expect(Duration.toMillis(duration)).toBeLessThan(2_000)
+      expect(Duration.toMillis(duration)).toBeLessThan(10_000)
     })
   )
 })

@@ -348,8 +348,7 @@ describe("what can't be used leaves the last good credentials in place", () => {
           answer()
         }
         yield* becomes(credentials, yield* fingerprint(next, ca.ca))
-      }),
-    20_000
+      })
   )
 
   it.scopedLive("a certificate that is not valid yet is used when it is", () =>

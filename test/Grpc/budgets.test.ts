@@ -150,26 +150,22 @@ describe("a peer that", () => {
           expect((yield* client.echo({ message: "good" })).message).toBe("good")
           expect(mebibytes() - before).toBeLessThan(40)
         })
-      ),
-    20_000
+      )
   )
 
-  it.live(
-    "sends 100 requests whole and does not end them keeps no more than the budget",
-    () =>
-      leavesNothing(
-        Effect.gen(function* () {
-          const { client, port } = yield* serve()
-          const socket = yield* peer(port)
-          const before = mebibytes()
-          yield* write(socket, Buffer.concat(ids(100).map((id) => Buffer.concat([open(id, "Echo"), data(id, prefix)]))))
-          const sent = upload(socket, 100, size)
-          expect(yield* settled(sent)).toBeLessThan(40 * 2 ** 20)
-          expect((yield* client.echo({ message: "good" })).message).toBe("good")
-          expect(mebibytes() - before).toBeLessThan(40)
-        })
-      ),
-    20_000
+  it.live("sends 100 requests whole and does not end them keeps no more than the budget", () =>
+    leavesNothing(
+      Effect.gen(function* () {
+        const { client, port } = yield* serve()
+        const socket = yield* peer(port)
+        const before = mebibytes()
+        yield* write(socket, Buffer.concat(ids(100).map((id) => Buffer.concat([open(id, "Echo"), data(id, prefix)]))))
+        const sent = upload(socket, 100, size)
+        expect(yield* settled(sent)).toBeLessThan(40 * 2 ** 20)
+        expect((yield* client.echo({ message: "good" })).message).toBe("good")
+        expect(mebibytes() - before).toBeLessThan(40)
+      })
+    )
   )
 
   it.live("asks for 100 answers of 4 MiB and reads none leaves most of them with their handlers", () => {
@@ -283,30 +279,27 @@ it.live("answers that wait for room arrive when the peer reads, in any order and
   )
 )
 
-it.live(
-  "requests that wait for room arrive, in any order and whole",
-  () =>
-    leavesNothing(
-      Effect.gen(function* () {
-        const payload = new Uint8Array(300_000).map((_, i) => i)
-        const { client } = yield* serve({ connectionWindow: 1 })
-        const unary = Effect.forEach(
-          Array.from({ length: 8 }, (_, i) => String(i)),
-          (message) => client.echo({ message, payload }),
-          { concurrency: "unbounded" }
-        )
-        const streams = Effect.forEach(
-          Array.from({ length: 8 }, (_, i) => i),
-          () => Stream.runCount(client.echoBidi(Stream.map(Stream.range(1, 5), () => ({ payload })))),
-          { concurrency: "unbounded" }
-        )
-        const [answers, counts] = yield* within(Effect.all([unary, streams], { concurrency: 2 }), "15 seconds")
-        expect(answers.map(({ message }) => message)).toEqual(answers.map((_, i) => String(i)))
-        expect(answers.every((answer) => Buffer.compare(answer.payload, payload) === 0)).toBe(true)
-        expect(counts).toEqual(counts.map(() => 5))
-      })
-    ),
-  20_000
+it.live("requests that wait for room arrive, in any order and whole", () =>
+  leavesNothing(
+    Effect.gen(function* () {
+      const payload = new Uint8Array(300_000).map((_, i) => i)
+      const { client } = yield* serve({ connectionWindow: 1 })
+      const unary = Effect.forEach(
+        Array.from({ length: 8 }, (_, i) => String(i)),
+        (message) => client.echo({ message, payload }),
+        { concurrency: "unbounded" }
+      )
+      const streams = Effect.forEach(
+        Array.from({ length: 8 }, (_, i) => i),
+        () => Stream.runCount(client.echoBidi(Stream.map(Stream.range(1, 5), () => ({ payload })))),
+        { concurrency: "unbounded" }
+      )
+      const [answers, counts] = yield* within(Effect.all([unary, streams], { concurrency: 2 }), "15 seconds")
+      expect(answers.map(({ message }) => message)).toEqual(answers.map((_, i) => String(i)))
+      expect(answers.every((answer) => Buffer.compare(answer.payload, payload) === 0)).toBe(true)
+      expect(counts).toEqual(counts.map(() => 5))
+    })
+  )
 )
 
 const cases: ReadonlyArray<readonly [title: string, method: string, content: Buffer]> = [

@@ -109,7 +109,9 @@ for (const [wire, material] of [
       Effect.gen(function* () {
         const { address } = yield* on(material)(Transport.listen([echoHandlers()]))
         const network = yield* proxy(address.port)
-        const client = yield* on(material)(Transport.client(EchoService, network.target))
+        // Whoever waits before the first attempt waits longer than this test.
+        const patient = { initialReconnectBackoff: "2 minutes", maxReconnectBackoff: "2 minutes" } as const
+        const client = yield* on(material, patient)(Transport.client(EchoService, network.target))
         yield* network.cut
         yield* eventually(Effect.sync(() => expect(network.total()).toBe(2)))
         const answer = client.echo({ message: "back" }, { waitForReady: true })

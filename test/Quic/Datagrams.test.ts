@@ -20,7 +20,7 @@ const bytes = (text: string) => new TextEncoder().encode(text)
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes)
 
 const test = (title: string, body: Effect.Effect<void, unknown, Effect.Effect.Context<ReturnType<typeof build>>>) =>
-  it.live(title, () => leavesNothing(body), 20_000)
+  it.live(title, () => leavesNothing(body))
 
 /** Two nodes with one transport. */
 const meet = (options?: Quic.QuicOptions) =>

@@ -24,7 +24,7 @@ const dev = Credentials.layerDev()
 const build = (options?: Quic.QuicOptions) => Layer.build(Layer.provide(Quic.layer(options), dev))
 
 const test = (title: string, body: Effect.Effect<void, unknown, Scope.Scope>) =>
-  it.live(title, () => leavesNothing(body), 20_000)
+  it.live(title, () => leavesNothing(body))
 
 const numbered = (size: number) => Uint8Array.from({ length: size }, (_, i) => i * 31 + (i >> 8))
 

@@ -136,7 +136,7 @@ const isGood = (client: Transport.Client<typeof EchoService>) =>
 const hundred = Array.from({ length: 100 }, (_, i) => i)
 
 const test = (title: string, body: () => Effect.Effect<void, unknown, Scope.Scope>) =>
-  it.live(title, () => leavesNothing(body()), 60_000)
+  it.live(title, () => leavesNothing(body()))
 
 /** What 100 requests with this content cost a listener that stays under these options, in MiB. */
 const costOf = (

@@ -16,7 +16,7 @@ const buf = fileURLToPath(new URL("../../node_modules/.bin/buf", import.meta.url
 const proto = fileURLToPath(new URL("../../proto", import.meta.url))
 
 const test = (title: string, body: Effect.Effect<void, unknown, Scope.Scope>) =>
-  it.live(title, () => leavesNothing(within(body, "30 seconds")), 40_000)
+  it.live(title, () => leavesNothing(within(body, "30 seconds")))
 
 /** The last status and the metadata around it, as `buf curl -v` prints what comes. */
 const fieldOf = (text: string, name: string) =>

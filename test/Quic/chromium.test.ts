@@ -57,6 +57,6 @@ describeWith(["/usr/bin/chromium"], "Chromium", () => {
           expect(new Set(resources)).toEqual(new Set(["h3"]))
         }).pipe((body) => within(body, "40 seconds"))
       ),
-    60_000
+    120_000
   )
 })

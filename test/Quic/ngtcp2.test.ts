@@ -13,7 +13,7 @@ import { directory } from "../suite/fixtures/system.js"
 import { largeSize, listener, numbered, quic, writeCertificates } from "./peerSupport.js"
 
 const test = (title: string, body: Effect.Effect<void, unknown, Scope.Scope>) =>
-  it.live(title, () => leavesNothing(within(body, "30 seconds")), 40_000)
+  it.live(title, () => leavesNothing(within(body, "30 seconds")))
 
 const withCertificates = Effect.tap(directory, writeCertificates)
 

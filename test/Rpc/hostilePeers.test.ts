@@ -11,7 +11,7 @@ import * as Mailbox from "effect/Mailbox"
 import * as Metric from "effect/Metric"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
-import { Credentials, MemoryLive, TlsLive, Transport, TransportMetrics } from "effect-transport"
+import { Credentials, MemoryLive, TlsLive, Transport, type TransportError, TransportMetrics } from "effect-transport"
 import * as Carrier from "../../src/Rpc/internal/carrier.js"
 import { eventually, soon } from "../suite/fixtures/expect.js"
 import { captureLog } from "../suite/fixtures/observe.js"
@@ -276,7 +276,7 @@ for (const [name, transport] of Object.entries({
     Effect.map(
       Transport.listen([
         Transport.handlers(Carrier.service(), {
-          connect: (requests: Stream.Stream<Uint8Array, unknown>) =>
+          connect: (requests: Stream.Stream<Uint8Array, TransportError.StatusError>) =>
             Stream.concat(Stream.make(Carrier.hello(10)), Stream.drain(Stream.take(requests, 1))).pipe(
               Stream.concat(Stream.fromIterable(messages)),
               Stream.concat(Stream.never)
@@ -348,7 +348,7 @@ for (const [name, transport] of Object.entries({
       Effect.gen(function* () {
         const { target } = yield* Transport.listen([
           Transport.handlers(Carrier.service(), {
-            connect: (requests: Stream.Stream<Uint8Array, unknown>) =>
+            connect: (requests: Stream.Stream<Uint8Array, TransportError.StatusError>) =>
               Stream.concat(Stream.make(new Uint8Array(3)), Stream.drain(requests))
           })
         ])

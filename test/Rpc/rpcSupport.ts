@@ -123,10 +123,8 @@ export type Format = Layer.Layer<RpcSerialization.RpcSerialization>
 export const testOn =
   <E>(transport: Layer.Layer<Transport.Transport, E>) =>
   (title: string, body: Effect.Effect<void, unknown, Transport.Transport | Scope.Scope>): void =>
-    it.live(
-      title,
-      () => leavesNothing(Effect.flatMap(Layer.build(transport), (context) => Effect.provide(body, context))),
-      20_000
+    it.live(title, () =>
+      leavesNothing(Effect.flatMap(Layer.build(transport), (context) => Effect.provide(body, context)))
     )
 
 interface ServeOptions {

@@ -7,7 +7,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { Credentials, TlsLive, Transport } from "effect-transport"
+import { Credentials, TlsLive, Transport, TransportError } from "effect-transport"
 import { EchoService } from "../../examples/gen/echo/v1/echo_pb.js"
 import { echo } from "../suite/fixtures/echo.js"
 import { leavesNothing, soon } from "../suite/fixtures/expect.js"
@@ -54,6 +54,32 @@ it.live("nothing may be called back that was not offered, or is offered no more"
     yield* Scope.close(scope, Exit.void)
     expect((yield* Effect.flip(client.echo({})))._tag).toBe("Unimplemented")
   }).pipe(Effect.scoped, Effect.provide(live))
+)
+
+it.live(
+  "a handler that is called back fails as any other: refused by a third node, it is Unavailable to its caller",
+  () =>
+    Effect.gen(function* () {
+      const error = yield* Deferred.make<TransportError.CallError>()
+      const listener = yield* Transport.listen([
+        Transport.handlers(EchoService, {
+          ...echo,
+          echo: (_, call) =>
+            Effect.gen(function* () {
+              const caller = yield* Transport.reverse(EchoService, call.connection)
+              yield* Effect.intoDeferred(Effect.orDie(Effect.flip(caller.echo({}))), error)
+              return {}
+            })
+        })
+      ])
+      const refused = new TransportError.HandshakeFailed({ message: "hunter2", reason: "Expired", refusedBy: "local" })
+      yield* Transport.offer([Transport.handlers(EchoService, { ...echo, echo: () => refused })], listener.target)
+      const client = yield* Transport.client(EchoService, listener.target)
+      yield* client.echo({})
+      const seen = yield* Deferred.await(error)
+      expect(seen).toMatchObject({ _tag: "Unavailable", processed: "no", details: [] })
+      expect(seen.message).not.toContain("hunter2")
+    }).pipe(Effect.scoped, Effect.provide(live))
 )
 
 it.live("a connection that has ended leads nowhere back", () =>

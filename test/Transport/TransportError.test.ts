@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as FastCheck from "effect/FastCheck"
 import * as Schema from "effect/Schema"
-import { Internal, Metadata, TransportError, Unavailable, Unknown } from "effect-transport"
+import { ErrorDetails, Internal, Metadata, TransportError, Unavailable, Unknown } from "effect-transport"
 
 const classes = Object.entries(TransportError.statusErrors).map(([code, clazz]) => ({ code: Number(code), clazz }))
 
@@ -93,6 +93,25 @@ describe("TransportError", () => {
     const error = new Unavailable({ message: "gone", processed: "no" })
     expect(Schema.decodeSync(Unavailable)(Schema.encodeSync(Unavailable)(error)).processed).toBe("no")
     expect(new Unavailable({ message: "gone" }).processed).toBe("unknown")
+  })
+
+  it("of a call that has not run says so in a detail that every peer of gRPC can read", () => {
+    const info = ErrorDetails.pack(ErrorDetails.ErrorInfo, { reason: "NOT_PROCESSED", domain: "effect-transport" })
+    const other = ErrorDetails.pack(ErrorDetails.RetryInfo, { retryDelay: { seconds: 1n } })
+    expect(TransportError.notProcessed).toEqual(info)
+    expect(TransportError.fromCode(14, { message: "", details: [other, info] })).toMatchObject({
+      processed: "no",
+      details: [other]
+    })
+    expect(TransportError.fromCode(14, { message: "", details: [info], processed: "unknown" })).toMatchObject({
+      processed: "no",
+      details: []
+    })
+    for (const code of [1, 8, 13]) {
+      const error = TransportError.fromCode(code, { message: "", details: [info] })
+      expect(error.details).toEqual([info])
+      expect(error).not.toMatchObject({ processed: "no" })
+    }
   })
 
   it("is an Error that reads well", () => {

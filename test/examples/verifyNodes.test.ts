@@ -175,7 +175,7 @@ describe("the nodes of the verification app", () => {
           return { poll, echoes, start: performance.now() }
         })
       )
-      expect(performance.now() - held.start).toBeLessThan(2000)
+      expect(performance.now() - held.start).toBeLessThan(8000)
       expect(yield* Effect.promise(() => held.poll)).toBe(200)
       expect(yield* Effect.promise(() => Promise.all(held.echoes))).toEqual(names.map(() => "broken off"))
     })

@@ -4,7 +4,7 @@ import { createServer } from "node:net"
 import { describe, expect, it } from "@effect/vitest"
 
 /** No more than this may pass from Ctrl-C to the end of all processes, in milliseconds. */
-const promptly = 2000
+const promptly = 8000
 
 const run = (command: string, ...args: ReadonlyArray<string>) => {
   // A group of its own: a terminal sends the signal of Ctrl-C to all of them.

@@ -6,6 +6,7 @@ import { cancellation } from "./cancellation.js"
 import { clients } from "./clients.js"
 import { deadlines } from "./deadlines.js"
 import { errors } from "./errors.js"
+import { handlerErrors } from "./handlerErrors.js"
 import { handlers } from "./handlers.js"
 import { make, type TransportSuiteOptions } from "./harness.js"
 import { listeners } from "./listeners.js"
@@ -39,5 +40,6 @@ export const transportSuite = <E>(name: string, options: TransportSuiteOptions<E
     listeners(suite)
     clients(suite)
     retries(suite)
+    handlerErrors(suite)
   })
 }

@@ -217,7 +217,7 @@ export const backpressure = ({ test, withOptions }: Suite): void => {
       ]) {
         const fiber = yield* Effect.fork(call)
         const [elapsed] = yield* Effect.timed(Effect.zipRight(handler.started, Effect.sleep("100 millis")))
-        expect(Duration.toMillis(elapsed)).toBeLessThan(1000)
+        expect(Duration.toMillis(elapsed)).toBeLessThan(5000)
         yield* soon(Fiber.interrupt(fiber))
       }
       // While messages go to and fro as fast as they can, the process still gets to its timers.

@@ -46,10 +46,8 @@ export const make = <E>({ fewResponseFields, layer, unixSockets = true }: Transp
 
   return {
     test: (title, body, mode = true) =>
-      (mode === "fails" ? it.live.fails : it.live.runIf(mode))(
-        title,
-        () => leavesNothing(Effect.flatMap(build(), (context) => Effect.provide(Effect.gen(body), context))),
-        20_000
+      (mode === "fails" ? it.live.fails : it.live.runIf(mode))(title, () =>
+        leavesNothing(Effect.flatMap(build(), (context) => Effect.provide(Effect.gen(body), context)))
       ),
     withOptions: (options) => (effect) => Effect.flatMap(build(options), (context) => Effect.provide(effect, context)),
     unixSockets,

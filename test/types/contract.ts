@@ -91,8 +91,40 @@ Transport.handlers(EchoService, {
   }
 })
 
-// A handler may fail with anything: what is no status error is Internal to the caller.
+// A handler may fail as a call may: with a status, and with what kept it from calling another node.
+declare const failure: CallError
+declare const upstream: Transport.Client<typeof EchoService>
+Transport.handlers(EchoService, { ...echo, echo: () => new NotFound({ message: "nobody there" }) })
+Transport.handlers(EchoService, {
+  echo: () => Effect.fail(failure),
+  echoServerStream: () => Stream.fail(failure),
+  echoClientStream: (requests) => Effect.zipRight(Stream.runDrain(requests), Effect.fail(failure)),
+  echoBidi: (requests) => Stream.concat(Stream.drain(requests), Stream.fail(failure))
+})
+Transport.handlers(EchoService, {
+  echo: ({ message }) => upstream.echo({ message }),
+  echoServerStream: ({ message }) => upstream.echoServerStream({ message }),
+  echoClientStream: (requests) => upstream.echoClientStream(requests),
+  echoBidi: (requests) => upstream.echoBidi(requests)
+})
+
+// Nothing else: what it means to the caller is for the handler to say.
+// @ts-expect-error text is no status
 Transport.handlers(EchoService, { ...echo, echo: () => Effect.fail("whatever") })
+// @ts-expect-error an error of the program's own is none
+Transport.handlers(EchoService, { ...echo, echo: () => Effect.fail(new Error("whatever")) })
+// @ts-expect-error one of several failures is none
+Transport.handlers(EchoService, { ...echo, echo: () => Effect.fail<CallError | "whatever">("whatever") })
+// @ts-expect-error what can't be known is none
+Transport.handlers(EchoService, { ...echo, echo: () => Effect.fail<unknown>("whatever") })
+// @ts-expect-error a listener's failure is none
+Transport.handlers(EchoService, { ...echo, echo: () => Effect.as(Effect.scoped(Transport.listen([])), {}) })
+// @ts-expect-error nor in a stream
+Transport.handlers(EchoService, { ...echo, echoServerStream: () => Stream.fail("whatever") })
+// @ts-expect-error nor after many requests
+Transport.handlers(EchoService, { ...echo, echoClientStream: () => Effect.fail("whatever") })
+// @ts-expect-error nor in a stream both ways
+Transport.handlers(EchoService, { ...echo, echoBidi: () => Stream.fail("whatever") })
 
 // --- What handlers require ---
 

@@ -437,7 +437,7 @@ describe("the driver", () => {
       const started = performance.now()
       const nobody = yield* Effect.flip(connecting(engine, tls, { host: "127.0.0.1", port: 1 }))
       expect(nobody).toMatchObject({ _tag: "Lost", why: "Unreachable" })
-      expect(performance.now() - started).toBeLessThan(1500)
+      expect(performance.now() - started).toBeLessThan(7500)
       const deaf = Dgram.createSocket("udp4").bind(0, "127.0.0.1")
       yield* Effect.promise(() => once(deaf, "listening"))
       const silence = yield* Effect.flip(

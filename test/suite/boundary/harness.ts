@@ -6,7 +6,7 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { Service, Transport, TransportMetrics } from "effect-transport"
+import { Service, Transport, type TransportError, TransportMetrics } from "effect-transport"
 import { within } from "../fixtures/expect.js"
 import { captureLog } from "../fixtures/observe.js"
 import { method } from "../fixtures/text.js"
@@ -41,9 +41,9 @@ export const good = {
   unary: (request: string, call: Transport.Call) =>
     Effect.as(Effect.zipRight(call.setHeaders({ a: "b" }), call.setTrailers({ c: "d" })), request),
   server: (request: string) => Stream.make(request, request),
-  upload: (requests: Stream.Stream<string, unknown>) =>
+  upload: (requests: Stream.Stream<string, TransportError.StatusError>) =>
     Effect.map(Stream.runCollect(requests), (all) => Chunk.toReadonlyArray(all).join()),
-  bidi: (requests: Stream.Stream<string, unknown>) => requests
+  bidi: (requests: Stream.Stream<string, TransportError.StatusError>) => requests
 }
 
 /** What can be thrown, of which some can't even be looked at. */

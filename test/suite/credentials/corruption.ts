@@ -65,8 +65,7 @@ export const corruption = ({ build, fixed, pki, tcp, test }: Suite): void => {
             expect(yield* again).toMatchObject({ message: "again" })
           }
         }
-      }),
-      30_000
+      })
     )
 
     test(
@@ -84,8 +83,7 @@ export const corruption = ({ build, fixed, pki, tcp, test }: Suite): void => {
             yield* Effect.scoped(connect)
           }
         }
-      }),
-      30_000
+      })
     )
   })
 }
