@@ -39,7 +39,7 @@ export interface ServerWire<S> {
   /** Sends the status, OK without an error, behind all that was sent before. */
   readonly finish: (stream: S, error: StatusError | undefined, trailers: Metadata.Metadata) => void
   /** Sends the status of a call that ends before its handler has. What has not left may be dropped, and the stream be reset. */
-  readonly abort: (stream: S, error: StatusError) => void
+  readonly abort: (stream: S, error: StatusError, trailers: Metadata.Metadata) => void
   /** Called when nothing more is sent at once: what was written may leave. */
   readonly flush: () => void
   /** Messages have been read, which cost so much together. */

@@ -124,16 +124,19 @@ export const make = <S>(
 
   const interrupt = ({ handler }: ServerStream<S>) => handler?.unsafeInterruptAsFork(FiberId.none)
 
+  const trailersOf = (error: StatusError, trailers: Metadata.Metadata) =>
+    MetadataLimit.ofError(trailers, error.metadata, wire.maxMetadataSize(error))
+
   const reject = (stream: S, error: StatusError) => {
     wire.useless()
-    wire.finish(stream, error, Metadata.empty)
+    wire.finish(stream, error, trailersOf(error, Metadata.empty))
     wire.flush()
     return undefined
   }
 
   const fail = (call: ServerStream<S>, error: StatusError) => {
     if (!call.isOver) {
-      wire.abort(call.stream, error)
+      wire.abort(call.stream, error, trailersOf(error, Metadata.empty))
       settle(call)
       wire.flush()
       interrupt(call)
@@ -162,10 +165,10 @@ export const make = <S>(
   const finishError = (call: ServerStream<S>, error: StatusError) => {
     const { response } = call.incoming
     // Without headers the status goes alone.
-    if (response.headers.entries.length > 0) {
+    if (fitting(response.headers).entries.length > 0) {
       sendHeaders(call)
     }
-    finish(call, error, MetadataLimit.ofError(response.trailers, error.metadata, wire.maxMetadataSize(error)))
+    finish(call, error, trailersOf(error, response.trailers))
   }
 
   const finishCause = (call: ServerStream<S>, cause: Cause.Cause<StatusError>) =>

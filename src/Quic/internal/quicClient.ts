@@ -2,6 +2,7 @@
 import * as Net from "node:net"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { constVoid } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
@@ -158,7 +159,10 @@ const connectTo = (
   })
 }
 
-const ignore = (): QuicConnection.Serve => () => ({ onData: () => {}, onEnd: () => {}, onGone: () => {} })
+const ignore = (): QuicConnection.Serving => ({
+  onRequest: () => ({ onData: constVoid, onEnd: constVoid, onGone: constVoid }),
+  onRoom: constVoid
+})
 
 /** Connects to one of the addresses of a target. */
 const connectOnce = (

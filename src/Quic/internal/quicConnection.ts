@@ -25,8 +25,13 @@ import * as QuicOutgoing from "./quicOutgoing.js"
 import * as QuicReceiving from "./quicReceiving.js"
 import * as QuicSending from "./quicSending.js"
 
-/** Answers the requests of the peer whose heads have come. */
-export type Serve = (head: RequestHead, id: number) => Body
+/** What answers the requests of the peer. */
+export interface Serving {
+  /** A request whose head has come. */
+  readonly onRequest: (head: RequestHead, id: number) => Body
+  /** There may be room for answers that wait. */
+  readonly onRoom: () => void
+}
 
 /** A request of the peer. */
 interface Request {
@@ -81,7 +86,7 @@ export const make = (
   role: "client" | "server",
   name: string,
   settings: Settings,
-  makeServe: (link: Link) => Serve,
+  makeServing: (link: Link) => Serving,
   boundary: Boundary,
   budget?: MemoryBudget
 ): QuicConnection => {
@@ -96,7 +101,7 @@ export const make = (
   let share: Account | undefined
   let isReady = false
   let isLost = false
-  let accepted: { readonly link: Link; readonly outgoing: QuicOutgoing.Outgoing; readonly serve: Serve } | undefined
+  let accepted: { readonly link: Link; readonly outgoing: QuicOutgoing.Outgoing; readonly serving: Serving } | undefined
 
   const lose = () => {
     isLost = true
@@ -106,7 +111,7 @@ export const make = (
   const requests = Http3Message.requests<Request>(
     {
       onHead: (head, request) => {
-        request.body = accepted?.serve(head, request.id)
+        request.body = accepted?.serving.onRequest(head, request.id)
       },
       onData: (chunk, { body }) => body?.onData(chunk),
       onTrailers: constVoid,
@@ -179,6 +184,7 @@ export const make = (
       kept: () => kept.unread,
       onTurn: () => {
         accepted?.link.sending.advance()
+        accepted?.serving.onRoom()
         accepted?.link.account()
       },
       onClosed: (close) => {
@@ -238,7 +244,7 @@ export const make = (
         onThrown: (cause) => fail("engine", cause)
       }
       const outgoing = QuicOutgoing.make(link)
-      accepted = { link, outgoing, serve: makeServe(link) }
+      accepted = { link, outgoing, serving: makeServing(link) }
       share = budget?.open(() =>
         session.close("H3_EXCESSIVE_LOAD", "the listener keeps more than it may, and most of it for this connection")
       )

@@ -40,44 +40,54 @@ interface Context {
   readonly settings: Pick<Settings, "connectionWindow">
 }
 
+/** Stops the peer where so much waits for a reader that it should. */
+export const pauseIfFull = ({ kept, session, settings }: Context, inbound: Inbound, id: number): void => {
+  if (inbound.unread > maxWaiting || kept.unread > settings.connectionWindow) {
+    inbound.isPaused = true
+    session.pause(id)
+  }
+}
+
+/** Lets the peer go on where there is room again. */
+export const resumeIfRoom = ({ kept, session, settings }: Context, inbound: Inbound, id: number): void => {
+  const isRoom = inbound.unread <= maxWaiting && kept.unread <= settings.connectionWindow
+  // A reader that waits for more is given some, whatever others leave unread.
+  if (inbound.isPaused && (isRoom || inbound.unread === 0)) {
+    inbound.isPaused = false
+    inbound.since = performance.now()
+    session.resume(id)
+  }
+}
+
 /** The messages of a stream on their way to a reader, no more of them than it has room for. */
 export const makeInbox = <E>(
-  { account, kept, session, settings }: Context,
+  context: Context,
   inbound: Inbound,
   stream: () => number | undefined
 ): Inbox.Inbox<Uint8Array, Uint8Array, E> => {
-  const resume = () => {
-    const id = stream()
-    const isRoom = inbound.unread <= maxWaiting && kept.unread <= settings.connectionWindow
-    // A reader that waits for more is given some, whatever others leave unread.
-    if (inbound.isPaused && id !== undefined && (isRoom || inbound.unread === 0)) {
-      inbound.isPaused = false
-      inbound.since = performance.now()
-      session.resume(id)
-    }
-  }
+  const { account, kept } = context
   const inbox = Inbox.make<Uint8Array, Uint8Array, E>({
     decode: Either.right,
     onTaken: (taken) => {
       let cost = 0
       for (const message of taken) {
-        cost += message.length + QuicReceiving.messageOverhead
+        cost += QuicReceiving.costOf(message)
       }
       QuicReceiving.giveBack(kept, inbound, Math.min(cost, inbound.unread))
       account()
-      resume()
+      const id = stream()
+      if (id !== undefined) {
+        resumeIfRoom(context, inbound, id)
+      }
     }
   })
   return {
     ...inbox,
     push: (message) => {
       QuicReceiving.hold(kept, inbound, message.length)
-      if (inbound.unread > maxWaiting || kept.unread > settings.connectionWindow) {
-        const id = stream()
-        if (id !== undefined) {
-          inbound.isPaused = true
-          session.pause(id)
-        }
+      const id = stream()
+      if (id !== undefined) {
+        pauseIfFull(context, inbound, id)
       }
       inbox.push(message)
     }

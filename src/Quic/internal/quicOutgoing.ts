@@ -341,7 +341,7 @@ export const make = (link: Link): Outgoing => {
             reply = message
             QuicReceiving.hold(kept, messages, message.length)
             if (pending.opened !== undefined && QuicReceiving.isTooMuch(kept, messages, settings.connectionWindow)) {
-              fail(pending.opened, QuicReceiving.tooMuch(settings.connectionWindow, where))
+              fail(pending.opened, CallErrors.unreadTooMuch(settings.connectionWindow, where))
             }
           } else if (pending.opened !== undefined) {
             const text = `${method.path} answered with more than one message`

@@ -3,11 +3,12 @@
  * and how long one that has begun may take.
  */
 import * as Duration from "effect/Duration"
+import * as CallErrors from "../../Calls/CallErrors.js"
 import type { Deadlines } from "../../Calls/Deadlines.js"
 import * as GrpcMessage from "../../protocol/grpc/GrpcMessage.js"
 import * as IdTable from "../../protocol/IdTable.js"
 import type { Where } from "../../Transport/internal/where.js"
-import { DeadlineExceeded, ResourceExhausted, type StatusError } from "../../Transport/TransportError.js"
+import type { StatusError } from "../../Transport/TransportError.js"
 import type { Settings } from "../QuicOptions.js"
 
 /** What a message costs beside its bytes. */
@@ -50,6 +51,9 @@ export const makeInbound = (limit: number): Inbound => ({
   isPaused: false
 })
 
+/** What a message costs that nobody has read. */
+export const costOf = (message: Uint8Array): number => message.length + messageOverhead
+
 /** Counts a message that nobody has read. */
 export const hold = (kept: Kept, inbound: Inbound, size: number): void => {
   kept.unread += size + messageOverhead
@@ -65,13 +69,6 @@ export const giveBack = (kept: Kept, inbound: Inbound, cost: number): void => {
 /** Whether a call's unread messages are too much for the connection. Those of one call alone never are. */
 export const isTooMuch = (kept: Kept, inbound: Inbound, connectionWindow: number): boolean =>
   kept.unread > connectionWindow && kept.unread > inbound.unread
-
-/** The error of a call whose unread messages are. */
-export const tooMuch = (connectionWindow: number, where?: Where): ResourceExhausted =>
-  new ResourceExhausted({
-    message: `the unread messages of the connection have more than the ${connectionWindow} bytes allowed`,
-    ...where
-  })
 
 interface Call {
   readonly id: number
@@ -117,8 +114,7 @@ export const make = <C extends Call>(
       if (left > 0) {
         next = Math.min(next, left)
       } else if (messages.unfinished > 0) {
-        const message = `the message was not finished within ${Duration.format(settings.messageTimeout)}`
-        fail(call, new DeadlineExceeded({ message, ...call.where }))
+        fail(call, CallErrors.messageOverdue(settings.messageTimeout, call.where))
       }
     }
     isWatching = next !== Number.POSITIVE_INFINITY
@@ -163,13 +159,7 @@ export const make = <C extends Call>(
       charge(call, isUnfinished ? decoder.message.length + messageOverhead : 0)
       // One alone may be as large as a message may be.
       if (kept.begun > 1 && kept.unfinished > connectionWindow && isUnfinished) {
-        fail(
-          call,
-          new ResourceExhausted({
-            message: `the unfinished messages of the connection have more than the ${connectionWindow} bytes allowed`,
-            ...call.where
-          })
-        )
+        fail(call, CallErrors.unfinishedTooMuch(connectionWindow, call.where))
       }
     },
     forget: (call) => {

@@ -30,8 +30,6 @@ export interface Sending {
   readonly forget: (id: number) => void
   /** Whether more is unsent than may be, so that further answers wait. */
   readonly isFull: () => boolean
-  /** Calls `again` when that is over; one for each stream. */
-  readonly wait: (id: number, again: () => void) => void
   /** Goes on with what waits, as far as there is room. */
   readonly advance: () => void
   readonly unsent: () => number
@@ -59,7 +57,6 @@ export const make = ({ session, settings, writer }: Context): Sending => {
   /** Those that have not begun, in the order in which they came. */
   const queue: Array<Outgoing> = []
   let queued = 0
-  const waiting = new Map<number, () => void>()
   const own = Varint.makeWriter()
   let isAdvancing = false
 
@@ -132,9 +129,6 @@ export const make = ({ session, settings, writer }: Context): Sending => {
     },
     isMidMessage: (id) => large.get(id)?.hasBegun === true,
     forget: (id) => {
-      if (waiting.size > 0) {
-        waiting.delete(id)
-      }
       const outgoing = large.get(id)
       if (outgoing === undefined) {
         return
@@ -148,22 +142,7 @@ export const make = ({ session, settings, writer }: Context): Sending => {
       beginQueued()
     },
     isFull,
-    wait: (id, again) => {
-      waiting.set(id, again)
-    },
-    advance: () => {
-      beginQueued()
-      if (waiting.size === 0) {
-        return
-      }
-      for (const [id, again] of waiting) {
-        if (isFull()) {
-          return
-        }
-        waiting.delete(id)
-        again()
-      }
-    },
+    advance: beginQueued,
     unsent
   }
 }

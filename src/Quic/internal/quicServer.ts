@@ -234,11 +234,11 @@ export const listen = (
       answering -= 1
     }
 
-    const makeServe = (link: Link): QuicConnection.Serve => {
-      const serveCall = QuicIncoming.make(link, { routes, inFlight, clock })
-      return (head, id) => {
+    const makeServing = (link: Link): QuicConnection.Serving => {
+      const calls = QuicIncoming.make(link, { routes, inFlight, clock, boundary })
+      const onRequest: QuicConnection.Serving["onRequest"] = (head, id) => {
         if (QuicIncoming.isGrpc(head)) {
-          return serveCall(head, id)
+          return calls.onRequest(head, id)
         }
         if (DatagramChannel.isOpening(head) && link.session.maxDatagramSize(id) !== undefined) {
           return others.channels.agree(link, id)
@@ -250,6 +250,7 @@ export const listen = (
         answering += 1
         return Http3Server.serve(link, head, id, handler, answered)
       }
+      return { onRequest, onRoom: calls.onRoom }
     }
 
     const allAnswered = Effect.repeat(
@@ -298,7 +299,7 @@ export const listen = (
             maxTotalHandshakeBytes: settings.maxTotalHandshakeBytes,
             onConnection: (quic) => {
               const address = Peer.formatAddress(quic.remote)
-              const connection = QuicConnection.make(quic, "server", address, settings, makeServe, boundary, budget)
+              const connection = QuicConnection.make(quic, "server", address, settings, makeServing, boundary, budget)
               Count.add(TransportMetrics.connectionsAccepted, 1)
               run(
                 Effect.ensuring(

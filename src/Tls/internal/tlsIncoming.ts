@@ -7,6 +7,7 @@ import type { Open } from "../../protocol/wire/WireFrames.js"
 import type { Dropped } from "../../protocol/wire/WireState.js"
 import * as ErrorDetails from "../../Transport/ErrorDetails.js"
 import * as Metadata from "../../Transport/Metadata.js"
+import type { StatusError } from "../../Transport/TransportError.js"
 import { droppedError } from "./droppedError.js"
 import type { Link } from "./tlsLink.js"
 
@@ -29,6 +30,14 @@ export const make = (link: Link, server: ServerCalls.Server): Incoming => {
   const { settings, wire } = link
   const streams = IdTable.make<ServerCalls.ServerStream<number>>()
 
+  const finish = (id: number, error: StatusError | undefined, { entries: metadata }: Metadata.Metadata) =>
+    wire.sendTrailers(
+      id,
+      error === undefined
+        ? { code: 0, message: "", details: noDetails, metadata }
+        : { code: error.code, message: error.message, details: ErrorDetails.encodeToSend(error), metadata }
+    )
+
   const serverWire: ServerWire<number> = {
     maxMessageSize: () => Math.min(settings.maxSendMessageSize, wire.peerSettings()?.maxMessageSize ?? 0),
     maxMetadataSize: () => Math.min(settings.maxMetadataSize, wire.peerSettings()?.maxMetadataSize ?? 0),
@@ -47,14 +56,9 @@ export const make = (link: Link, server: ServerCalls.Server): Incoming => {
       }
       return isOnePiece
     },
-    finish: (id, error, { entries: metadata }) =>
-      wire.sendTrailers(
-        id,
-        error === undefined
-          ? { code: 0, message: "", details: noDetails, metadata }
-          : { code: error.code, message: error.message, details: ErrorDetails.encodeToSend(error), metadata }
-      ),
-    abort: (id, error) => serverWire.finish(id, error, Metadata.empty),
+    finish,
+    // The frames of an unfinished message end with it.
+    abort: finish,
     flush: link.flush,
     release: wire.consumed,
     schedule: setImmediate,
