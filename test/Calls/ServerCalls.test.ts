@@ -312,7 +312,7 @@ describe("a unary call", () => {
       "fails where its request is too large",
       {},
       "x".repeat(11),
-      ["1 abort ResourceExhausted: the received message has 11 bytes, more than the 10 allowed", "1 ended"]
+      ["1 abort ResourceExhausted: the received message has more than the 10 bytes allowed", "1 ended"]
     ],
     [
       "whose handler interrupts itself is cancelled",

@@ -56,7 +56,7 @@ describe("the status of grpc-js as an error", () => {
       details,
       metadata: Metadata.make({ "x-a": "1", "x-b-bin": Uint8Array.of(0, 255) })
     })
-    const sent = GrpcStatus.toStatus(error, Metadata.make({ "x-t": "2" }))
+    const sent = GrpcStatus.toStatus(error, Metadata.concat(Metadata.make({ "x-t": "2" }), error.metadata))
     expect(GrpcStatus.fromStatus(sent, where, true)).toMatchObject({
       _tag: "NotFound",
       message: "no",
@@ -69,6 +69,11 @@ describe("the status of grpc-js as an error", () => {
         ]
       }
     })
+  })
+
+  it("leaves less room beside it the longer its text is when it is encoded", () => {
+    const room = (message: string) => GrpcStatus.roomBeside(new TransportError.NotFound({ message }))
+    expect([room(""), room("a"), room("é")]).toEqual([60 * 1024, 60 * 1024 - 1, 60 * 1024 - 6])
   })
 
   it("cuts long texts, and mends broken ones", () => {

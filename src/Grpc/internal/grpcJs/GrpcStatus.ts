@@ -1,6 +1,5 @@
 /** Errors to and from the status objects of grpc-js, with what grpc-js says in text alone. */
 import type * as Grpc from "@grpc/grpc-js"
-import * as MetadataLimit from "../../../Calls/MetadataLimit.js"
 import * as GrpcFields from "../../../protocol/grpc/GrpcFields.js"
 import * as Text from "../../../protocol/Text.js"
 import * as ErrorDetails from "../../../Transport/ErrorDetails.js"
@@ -89,20 +88,19 @@ export const checkHead = (
   return StatusFields.checkHead(httpStatus, fields, where)
 }
 
-/** The status to send for an error, with the trailers that the handler set as far as they fit. */
-export const toStatus = (
-  error: StatusError,
-  trailers: Metadata.Metadata,
-  maxMetadataSize = GrpcMetadata.maxSize
-): Grpc.StatusObject => {
-  // grpc-js percent-encodes the text, which throws on a lone surrogate, and may take three times the room.
-  const text = Text.cut(error.message, Text.maxStatusMessage).toWellFormed()
+// grpc-js percent-encodes the text, which throws on a lone surrogate, and may take three times the room.
+const textOf = ({ message }: StatusError): string => Text.cut(message, Text.maxStatusMessage).toWellFormed()
+
+/** The largest metadata that has room beside the status of an error. */
+export const roomBeside = (error: StatusError): number =>
+  GrpcMetadata.maxSize - encodeURI(textOf(error)).length - Math.ceil(ErrorDetails.encodeToSend(error).length / 3) * 4
+
+/** The status to send for an error, with its trailers. */
+export const toStatus = (error: StatusError, trailers: Metadata.Metadata): Grpc.StatusObject => {
   const details = ErrorDetails.encodeToSend(error)
-  const room = GrpcMetadata.maxSize - encodeURI(text).length - Math.ceil(details.length / 3) * 4
-  const sent = MetadataLimit.ofError(trailers, error.metadata, Math.min(maxMetadataSize, room))
-  const metadata = GrpcMetadata.toGrpc(sent).clone()
+  const metadata = GrpcMetadata.toGrpc(trailers).clone()
   if (details.length > 0) {
     metadata.set(detailsKey, GrpcMetadata.asBuffer(details))
   }
-  return { code: error.code, details: text, metadata }
+  return { code: error.code, details: textOf(error), metadata }
 }

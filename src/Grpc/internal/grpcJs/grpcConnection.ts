@@ -1,24 +1,34 @@
 /** What a listener keeps for each of its HTTP/2 connections: deadlines, windows and budgets. */
 import * as Http2 from "node:http2"
 import type * as Net from "node:net"
+import { constFalse, constVoid } from "effect/Function"
 import * as LogLevel from "effect/LogLevel"
+import type { ServerWire } from "../../../Calls/CallStream.js"
 import * as Deadlines from "../../../Calls/Deadlines.js"
-import * as Waiting from "../../../Calls/Waiting.js"
+import * as ServerCalls from "../../../Calls/ServerCalls.js"
 import type { MemoryBudget } from "../../../Connections/MemoryBudget.js"
 import * as Rate from "../../../protocol/Rate.js"
-import type { Boundary } from "../../../Transport/internal/boundary.js"
+import type { Door } from "../../../Transport/internal/boundary.js"
 import type * as Peer from "../../../Transport/Peer.js"
 import type { Settings } from "../../GrpcOptions.js"
+import * as GrpcStatus from "./GrpcStatus.js"
 import * as ReceiveWindow from "./receiveWindow.js"
+
+/** What `ServerCalls` asks of the stream of one call. */
+export type ServerStream = {
+  readonly [K in "headers" | "message" | "finish" | "abort" | "release" | "onWaiting" | "ended"]: (
+    ...args: DropFirst<Parameters<Required<ServerWire<unknown>>[K]>>
+  ) => void
+}
+
+type DropFirst<A> = A extends readonly [unknown, ...infer Rest] ? Rest : never
 
 /** What the calls of one connection of a listener have in common. */
 export interface GrpcConnection {
   readonly peer: Peer.Peer
+  readonly calls: ServerCalls.ServerCalls<ServerStream>
   readonly deadlines: Deadlines.Deadlines
   readonly window: ReceiveWindow.ReceiveWindow
-  /** Whether so much is unsent that further answers wait. */
-  readonly isFull: () => boolean
-  readonly waiting: Waiting.Waiting
   /** So many bytes of an answer are on their way; below zero, so many are no more. */
   readonly unsent: (size: number) => void
   /** Something came that cost work and brought nothing. */
@@ -31,9 +41,10 @@ export const make = (
   socket: Net.Socket,
   peer: Peer.Peer,
   settings: Settings,
-  boundary: Boundary,
+  server: ServerCalls.Server,
   budget: MemoryBudget
 ): GrpcConnection => {
+  const { boundary } = server
   let session: Http2.ServerHttp2Session | undefined
   let unsent = 0
 
@@ -56,35 +67,54 @@ export const make = (
   )
   const onChange = () => account.set(unsent + window.size())
   const window: ReceiveWindow.ReceiveWindow = ReceiveWindow.make(settings.connectionWindow, onChange)
-  const isFull = () => unsent > settings.maxUnsentBytes
-  const waiting = Waiting.make(isFull)
   const isOver = Rate.make(settings.maxUselessRate)
   let isClosing = false
 
-  const deadlines = Deadlines.make((cause) => {
-    boundary.caught("timer", peer.address, cause)
+  const fail = (door: Door) => (cause: unknown) => {
+    boundary.caught(door, peer.address, cause)
     socket.destroy()
-  })
+  }
+  const deadlines = Deadlines.make(fail("timer"))
+
+  const useless = () => {
+    if (isOver(performance.now()) && !isClosing) {
+      isClosing = true
+      close("ExcessiveLoad", `more than ${settings.maxUselessRate} in a second`)
+    }
+  }
+
+  const wire: ServerWire<ServerStream> = {
+    maxMessageSize: () => settings.maxSendMessageSize,
+    maxMetadataSize: (error) =>
+      error === undefined ? settings.maxMetadataSize : Math.min(settings.maxMetadataSize, GrpcStatus.roomBeside(error)),
+    isFull: () => unsent > settings.maxUnsentBytes,
+    headers: (stream, metadata) => stream.headers(metadata),
+    message: (stream, bytes, sent) => stream.message(bytes, sent),
+    reply: constFalse,
+    finish: (stream, error, trailers) => stream.finish(error, trailers),
+    abort: (stream, error, trailers) => stream.abort(error, trailers),
+    flush: constVoid,
+    release: (stream, cost, costOnConnection) => stream.release(cost, costOnConnection),
+    onWaiting: (stream) => stream.onWaiting(),
+    ended: (stream) => stream.ended(),
+    useless,
+    onThrown: fail("engine")
+  }
+  const calls = ServerCalls.make(wire, server, { connection: { peer }, deadlines, settings })
 
   return {
     peer,
+    calls,
     deadlines,
     window,
-    isFull,
-    waiting,
     unsent: (size) => {
       unsent += size
       onChange()
       if (size < 0) {
-        waiting.onRoom()
+        calls.onRoom()
       }
     },
-    useless: () => {
-      if (isOver(performance.now()) && !isClosing) {
-        isClosing = true
-        close("ExcessiveLoad", `more than ${settings.maxUselessRate} in a second`)
-      }
-    },
+    useless,
     onSession: (opened) => {
       session = opened
     },

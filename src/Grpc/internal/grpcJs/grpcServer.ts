@@ -85,7 +85,8 @@ const makeServer = (routes: ReadonlyMap<string, Route.Route>, settings: Settings
 const makeInjector = (
   server: Grpc.Server,
   routes: ReadonlyMap<string, Route.Route>,
-  listener: GrpcServerCall.Listener,
+  settings: Settings,
+  boundary: Boundary.Boundary,
   connection: GrpcConnection.GrpcConnection,
   pings: GrpcHttp2.Pings,
   onReady: () => void
@@ -99,7 +100,7 @@ const makeInjector = (
           start: () => {
             const route = routes.get(path)
             if (route !== undefined) {
-              GrpcServerCall.serve(call, route, listener, connection, pings.onSent)
+              GrpcServerCall.serve(call, route, settings, boundary, connection, pings.onSent)
             }
           }
         })
@@ -132,7 +133,6 @@ export const listen = (
     const gracePeriod = Duration.decode(options.gracePeriod ?? settings.gracePeriod)
     /** The connections, each with its own entrance. */
     const injectors = new Map<Net.Socket, GrpcHttp2.Injector>()
-    const listener: GrpcServerCall.Listener = { settings, inFlight, clock, boundary }
     const server = makeServer(routes, settings)
     const budget = MemoryBudget.make(settings.maxBufferedBytes)
 
@@ -153,8 +153,8 @@ export const listen = (
 
     const onConnection = (socket: Net.Socket, peer: Peer.Peer, onReady: () => void) => {
       const pings = GrpcHttp2.makePings(Duration.toMillis(settings.keepaliveTime))
-      const connection = GrpcConnection.make(socket, peer, settings, boundary, budget)
-      const injector = makeInjector(server, routes, listener, connection, pings, onReady)
+      const connection = GrpcConnection.make(socket, peer, settings, { routes, inFlight, clock, boundary }, budget)
+      const injector = makeInjector(server, routes, settings, boundary, connection, pings, onReady)
       injectors.set(socket, injector)
       const retiring = Duration.isFinite(settings.maxConnectionAge) ? run(retire(socket, injector)) : undefined
       socket.once("close", () => {

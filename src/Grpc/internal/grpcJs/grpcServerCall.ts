@@ -1,60 +1,33 @@
-/** One call at the listener of GrpcLive. */
+/** The call of a client as grpc-js hands it to a listener: `ServerCalls` over its callbacks, with a flow control of its own. */
 import * as Http2 from "node:http2"
 import * as Grpc from "@grpc/grpc-js"
-import * as Cause from "effect/Cause"
-import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
-import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
-import { constFalse, constVoid } from "effect/Function"
-import * as Option from "effect/Option"
-import * as Stream from "effect/Stream"
-import * as CallDuration from "../../../Calls/CallDuration.js"
-import * as Codec from "../../../Calls/Codec.js"
+import { constVoid } from "effect/Function"
+import * as CallErrors from "../../../Calls/CallErrors.js"
 import type { Deadline } from "../../../Calls/Deadlines.js"
-import type * as InFlight from "../../../Calls/HandlerFibers.js"
-import * as MetadataLimit from "../../../Calls/MetadataLimit.js"
-import * as Waiting from "../../../Calls/Waiting.js"
+import type * as ServerCalls from "../../../Calls/ServerCalls.js"
 import * as GrpcEncoding from "../../../protocol/grpc/GrpcEncoding.js"
 import * as GrpcMessage from "../../../protocol/grpc/GrpcMessage.js"
 import * as GrpcTimeout from "../../../protocol/grpc/GrpcTimeout.js"
-import * as IncomingCall from "../../../Transport/IncomingCall.js"
 import type { Boundary } from "../../../Transport/internal/boundary.js"
 import * as StatusFields from "../../../Transport/internal/statusFields.js"
-import * as Time from "../../../Transport/internal/time.js"
 import * as Metadata from "../../../Transport/Metadata.js"
 import type * as Method from "../../../Transport/Method.js"
 import type * as Route from "../../../Transport/Route.js"
-import {
-  Cancelled,
-  DeadlineExceeded,
-  Internal,
-  ResourceExhausted,
-  type StatusError,
-  Unavailable,
-  Unimplemented
-} from "../../../Transport/TransportError.js"
+import { Internal, type StatusError } from "../../../Transport/TransportError.js"
 import type { Settings } from "../../GrpcOptions.js"
 import * as GrpcMetadata from "./GrpcMetadata.js"
 import * as GrpcStatus from "./GrpcStatus.js"
-import type { GrpcConnection } from "./grpcConnection.js"
+import type { GrpcConnection, ServerStream } from "./grpcConnection.js"
 import * as GrpcHttp2 from "./grpcHttp2.js"
-import * as Inbox from "./inbox.js"
 import type * as ReceiveWindow from "./receiveWindow.js"
 
-/** What the calls of one listener have in common. */
-export interface Listener {
-  readonly settings: Settings
-  readonly inFlight: InFlight.InFlight
-  readonly clock: Clock.Clock
-  readonly boundary: Boundary
-}
-
-/** How long the status of a call whose time is over may take to leave, behind messages that its caller has not read. */
+/** How long the status of a call that is aborted may take to leave, behind messages that its caller has not read. */
 const flushMillis = 1000
+
+/** Reading stops at this many messages or bytes that the handler has not taken. */
+const maxUnreadMessages = 64
+const maxUnreadBytes = 256 * 1024
 
 const ok = { code: Grpc.status.OK, details: "" }
 
@@ -73,48 +46,48 @@ const headOf = (metadata: Metadata.Metadata): Grpc.Metadata => {
 
 const streamsRequests = (shape: Method.Shape) => shape === "clientStreaming" || shape === "bidiStreaming"
 
-/** Answers one call: from grpc-js's callbacks to the route's handler and back. */
+/** Answers one call. `onSent` is called when something is sent. */
 export const serve = (
-  call: Grpc.ServerInterceptingCallInterface,
+  grpcCall: Grpc.ServerInterceptingCallInterface,
   route: Route.Route,
-  listener: Listener,
+  settings: Settings,
+  boundary: Boundary,
   connection: GrpcConnection,
   onSent: () => void
 ): void => {
-  const { boundary, inFlight, settings } = listener
-  const { deadlines, peer, waiting, window } = connection
-  const { path } = route.method
-  const where = { method: path, peer: peer.address }
-  let handler: Fiber.RuntimeFiber<unknown, unknown> | undefined
-  let deadline: Deadline | undefined
-  let ended = false
+  const { calls, deadlines, peer, window } = connection
+  const http2 = GrpcHttp2.streamOf(grpcCall)
+  const decoder = GrpcMessage.makeDecoder(settings.maxReceiveMessageSize)
+  let call: ServerCalls.ServerStream<ServerStream> | undefined
+  /** The stream has ended, or nothing more that comes on it is looked at. */
+  let isOver = false
   let isAnswered = false
   /** Bytes of messages that are on their way. */
   let pending = 0
-  /** What answers the call when there is room. */
-  let answer: (() => void) | undefined
+  let unreadMessages = 0
+  let isAwaited = false
+  let isWanted = false
+  let isHalfClosed = false
+  let isReading = false
+  let isReceiving = false
+  let overdue: Deadline | undefined
 
-  const start = <A>(
-    effect: Effect.Effect<A, StatusError>,
-    incoming: IncomingCall.IncomingCall,
-    onExit: (exit: Exit.Exit<A, StatusError>) => void
-  ) => {
-    const fiber = inFlight.fork(effect, route.context, incoming, (exit) => {
-      handler = undefined
-      onExit(exit)
-    })
-    // Most handlers have ended by now. To interrupt what has ended would wake it up for nothing.
-    if (fiber.unsafePoll() === null) {
-      handler = fiber
-    }
+  const sendStatus = (status: Parameters<typeof grpcCall.sendStatus>[0]) => {
+    isAnswered = true
+    grpcCall.sendStatus(status)
   }
 
   /** Ends the call for what was thrown in one of grpc-js's callbacks. */
   const onThrown = (cause: unknown) => {
+    const error = new Internal({ message: "internal error" })
     boundary.caught("engine", peer.address, cause)
-    ended = true
-    handler?.unsafeInterruptAsFork(FiberId.none)
-    boundary.guard("engine", peer.address, () => refuse(new Internal({ message: "internal error" })), constVoid)
+    boundary.guard(
+      "engine",
+      peer.address,
+      () => (call === undefined ? stream.finish(error, Metadata.empty) : calls.fail(call, error)),
+      constVoid
+    )
+    isOver = true
   }
 
   const guarded = (f: () => void) => {
@@ -125,18 +98,10 @@ export const serve = (
     }
   }
 
-  const sendStatus = (status: Parameters<typeof call.sendStatus>[0]) => {
-    isAnswered = true
-    call.sendStatus(status)
-  }
-
-  const refuse = (error: StatusError) => sendStatus(GrpcStatus.toStatus(error, Metadata.empty))
-
-  /** Refuses what was never begun. */
-  const reject = (error: StatusError) => {
-    connection.useless()
-    refuse(error)
-    return undefined
+  const fail = (error: StatusError) => {
+    if (call !== undefined) {
+      calls.fail(call, error)
+    }
   }
 
   const release = (size: number) => {
@@ -144,82 +109,10 @@ export const serve = (
     connection.unsent(-size)
   }
 
-  const sendError = (cause: Cause.Cause<StatusError>, incoming: IncomingCall.IncomingCall) => {
-    const error = Option.getOrElse(Cause.failureOption(cause), () =>
-      inFlight.isDraining()
-        ? new Unavailable({ message: "the peer shut down" })
-        : new Cancelled({ message: "the handler was interrupted" })
-    )
-    if (incoming.response.headers.entries.length > 0) {
-      sendHeaders(incoming.response)
-    }
-    sendStatus(GrpcStatus.toStatus(error, incoming.response.trailers, settings.maxMetadataSize))
-  }
-
-  const sendOk = ({ response }: IncomingCall.IncomingCall) => {
-    sendHeaders(response)
-    const trailers = fitting(response.trailers)
-    sendStatus(trailers.entries.length === 0 ? ok : { ...ok, metadata: GrpcMetadata.toGrpc(trailers) })
-  }
-
-  const fitting = (metadata: Metadata.Metadata) =>
-    MetadataLimit.fits(metadata, settings.maxMetadataSize) ? metadata : Metadata.empty
-
-  const checkResponse = (response: IncomingCall.Response) =>
-    MetadataLimit.checkResponse(response, settings.maxMetadataSize)
-
-  const sendHeaders = (response: IncomingCall.Response) => {
-    if (!response.headersSent) {
-      response.headersSent = true
-      onSent()
-      call.sendMetadata(headOf(fitting(response.headers)))
-    }
-  }
-
-  const sendMessage = (
-    message: unknown,
-    { response }: IncomingCall.IncomingCall,
-    sent: () => void
-  ): Either.Either<void, StatusError> => {
-    const checked = response.headersSent ? Either.void : checkResponse(response)
-    if (Either.isLeft(checked)) {
-      return checked
-    }
-    return Either.map(
-      Codec.encode(route.method.output, message, settings.maxSendMessageSize, where, boundary),
-      (bytes) => {
-        sendHeaders(response)
-        onSent()
-        pending += bytes.length
-        connection.unsent(bytes.length)
-        call.sendMessage(GrpcMetadata.asBuffer(bytes), () =>
-          guarded(() => {
-            sent()
-            release(Math.min(pending, bytes.length))
-          })
-        )
-      }
-    )
-  }
-
-  const http2 = GrpcHttp2.streamOf(call)
-  const decoder = GrpcMessage.makeDecoder(settings.maxReceiveMessageSize)
-  let isAwaited = constFalse
-  let isWanted = false
-  let isReading = false
-  let isReceiving = false
-  let overdue: Deadline | undefined
-
   /** From when a message has begun until it ends; with a unary call, until the request does. */
   const arm = () => {
     overdue ??= deadlines.add(Duration.toMillis(settings.messageTimeout), () =>
-      guarded(() =>
-        pass(
-          new DeadlineExceeded({
-            message: `the message was not finished within ${Duration.format(settings.messageTimeout)}`
-          })
-        )
-      )
+      fail(CallErrors.messageOverdue(settings.messageTimeout))
     )
   }
 
@@ -232,7 +125,7 @@ export const serve = (
     unfinished: 0,
     unread: 0,
     isHeld: false,
-    isAwaited: () => isAwaited(),
+    isAwaited: () => isAwaited,
     onHeld: () => {
       if (reader.isHeld) {
         disarm()
@@ -245,7 +138,7 @@ export const serve = (
 
   const flow = () => {
     const isOn = isWanted && !reader.isHeld
-    if (http2 !== undefined && !isReceiving && isOn !== isReading && !ended) {
+    if (http2 !== undefined && !isReceiving && isOn !== isReading && !isOver) {
       isReading = isOn
       if (isOn) {
         http2.resume()
@@ -255,27 +148,95 @@ export const serve = (
     }
   }
 
-  const push = (message: Uint8Array) => {
+  /** Reads the next message while few wait, so that reading and handling overlap; the rest is left to HTTP/2's flow control. */
+  const read = () => {
+    const isRoom = unreadMessages < maxUnreadMessages && reader.unread < maxUnreadBytes
+    if (!isWanted && !isHalfClosed && (isRoom || route._tag === "Unary")) {
+      isWanted = true
+      if (takesData) {
+        flow()
+      } else {
+        grpcCall.startRead()
+      }
+    }
+  }
+
+  const stream: ServerStream = {
+    headers: (metadata) =>
+      guarded(() => {
+        onSent()
+        grpcCall.sendMetadata(headOf(metadata))
+      }),
+    message: (bytes, sent) =>
+      guarded(() => {
+        if (isAnswered) {
+          return
+        }
+        onSent()
+        pending += bytes.length
+        connection.unsent(bytes.length)
+        grpcCall.sendMessage(GrpcMetadata.asBuffer(bytes), () =>
+          guarded(() => {
+            sent()
+            release(Math.min(pending, bytes.length))
+          })
+        )
+      }),
+    finish: (error, trailers) => {
+      if (isAnswered) {
+        return
+      }
+      if (error !== undefined) {
+        return sendStatus(GrpcStatus.toStatus(error, trailers))
+      }
+      sendStatus(trailers.entries.length === 0 ? ok : { ...ok, metadata: GrpcMetadata.toGrpc(trailers) })
+    },
+    abort: (error, trailers) => {
+      stream.finish(error, trailers)
+      deadlines.add(flushMillis, () => http2?.close(Http2.constants.NGHTTP2_CANCEL))
+    },
+    release: (cost) => {
+      if (route._tag === "Unary" || cost === reader.unread) {
+        unreadMessages = 0
+      }
+      window.release(reader, cost)
+      read()
+    },
+    onWaiting: () => {
+      isAwaited = true
+      read()
+    },
+    ended: disarm
+  }
+
+  const onMessage = (message: Uint8Array) => {
     isWanted = false
+    isAwaited = false
+    if (call === undefined || call.isOver) {
+      return
+    }
+    unreadMessages += 1
     window.hold(reader, message.length)
-    requests?.push(message)
+    calls.onMessage(call, message, message.length, message.length)
+    if (route._tag === "Unary" && !call.isOver) {
+      arm()
+    }
+    read()
   }
 
   const messages: GrpcMessage.Events<undefined> = {
-    onMessage: push,
+    onMessage,
     onBroken: (why) =>
-      refuse(
+      fail(
         why === "TooLarge"
-          ? new ResourceExhausted({
-              message: `the received message has more than the ${settings.maxReceiveMessageSize} bytes allowed`
-            })
+          ? CallErrors.messageTooLarge(settings.maxReceiveMessageSize)
           : new Internal({ message: GrpcEncoding.compressedRequest })
       )
   }
 
   const onData = (data: Buffer) =>
     guarded(() => {
-      if (ended || requests === undefined) {
+      if (isOver || call === undefined) {
         return
       }
       isReceiving = true
@@ -294,173 +255,69 @@ export const serve = (
       flow()
     })
 
-  const takesData = http2 !== undefined && GrpcHttp2.takeData(call, onData)
-
-  const startRead = () => {
-    isWanted = true
-    if (takesData) {
-      flow()
-    } else {
-      call.startRead()
-    }
-  }
-
-  const decode = (bytes: Uint8Array) => Codec.decode(route.method.input, bytes, settings, where, boundary)
-
-  const unary = (route: Route.UnaryRoute, incoming: IncomingCall.IncomingCall) => {
-    let request: Uint8Array | undefined
-    const sendReply = (reply: unknown) => {
-      const sent = sendMessage(reply, incoming, () => sendOk(incoming))
-      if (Either.isLeft(sent)) {
-        sendError(Cause.fail(sent.left), incoming)
-      }
-    }
-    startRead()
-    return {
-      push: (message: Uint8Array) => {
-        if (request !== undefined) {
-          return refuse(new Unimplemented({ message: `${path} takes one request message, more came` }))
-        }
-        request = message
-        arm()
-        startRead()
-      },
-      halfClose: () => {
-        disarm()
-        window.release(reader, reader.unread)
-        if (request === undefined) {
-          return refuse(new Unimplemented({ message: `${path} takes one request message, none came` }))
-        }
-        const decoded = decode(request)
-        if (Either.isLeft(decoded)) {
-          return refuse(decoded.left)
-        }
-        start(route.handle(decoded.right, incoming), incoming, (exit) => {
-          if (Exit.isFailure(exit)) {
-            return sendError(exit.cause, incoming)
-          }
-          if (connection.isFull()) {
-            answer = () => guarded(() => sendReply(exit.value))
-            waiting.add(answer)
-          } else {
-            sendReply(exit.value)
-          }
-        })
-      }
-    }
-  }
-
-  const stream = (route: Route.StreamRoute, incoming: IncomingCall.IncomingCall) => {
-    const inbox = Inbox.make<never>(startRead, (bytes) => window.release(reader, bytes))
-    isAwaited = inbox.isAwaited
-    const send = (message: unknown) =>
-      Effect.async<void, StatusError>((resume) => {
-        const sent = sendMessage(message, incoming, () => resume(Effect.void))
-        if (Either.isLeft(sent)) {
-          resume(sent)
-        }
-      })
-    start(
-      Stream.runForEach(route.handle(Stream.mapEffect(inbox.stream, decode), incoming), (message) =>
-        connection.isFull() ? Effect.zipRight(Waiting.room(waiting), send(message)) : send(message)
-      ),
-      incoming,
-      (exit) => {
-        if (Exit.isFailure(exit)) {
-          return sendError(exit.cause, incoming)
-        }
-        const checked = checkResponse(incoming.response)
-        return Either.isLeft(checked) ? sendError(Cause.fail(checked.left), incoming) : sendOk(incoming)
-      }
-    )
-    return { push: inbox.push, halfClose: () => inbox.end(Exit.void) }
-  }
+  const takesData = http2 !== undefined && GrpcHttp2.takeData(grpcCall, onData)
 
   /** Milliseconds, or `NaN` where they are malformed. */
   const timeoutOf = (received: Grpc.Metadata): number => {
     const [text] = received.get(GrpcHttp2.timeoutName)
-    return typeof text === "string" ? (GrpcTimeout.parse(text) ?? Number.NaN) : Number(call.getDeadline()) - Date.now()
+    return typeof text === "string"
+      ? (GrpcTimeout.parse(text) ?? Number.NaN)
+      : Number(grpcCall.getDeadline()) - Date.now()
   }
 
-  const pass = (error: DeadlineExceeded) => {
-    handler?.unsafeInterruptAsFork(FiberId.none)
-    refuse(error)
-    deadlines.add(flushMillis, () => guarded(() => http2?.close(Http2.constants.NGHTTP2_CANCEL)))
-  }
-
-  const accept = (received: Grpc.Metadata) => {
+  const onHead = (received: Grpc.Metadata) => {
     const [encoding] = received.get(GrpcHttp2.encodingName)
     if (typeof encoding === "string" && encoding !== GrpcEncoding.identity) {
-      return reject(StatusFields.unsupportedEncoding(encoding))
+      return calls.reject(stream, StatusFields.unsupportedEncoding(encoding))
     }
-    const metadata = GrpcMetadata.ofRequest(received)
-    if (!MetadataLimit.fits(metadata, settings.maxMetadataSize)) {
-      return reject(MetadataLimit.tooLarge(settings.maxMetadataSize))
+    call = calls.accept(stream, route.method.path, GrpcMetadata.ofRequest(received), timeoutOf(received))
+    if (call === undefined) {
+      return
     }
-    const wanted = timeoutOf(received)
-    if (Number.isNaN(wanted)) {
-      return reject(new Internal({ message: "the header grpc-timeout is malformed" }))
+    calls.begin(call, undefined, false)
+    if (route._tag === "Unary") {
+      read()
     }
-    if (wanted <= 0) {
-      return reject(new DeadlineExceeded({ message: "the deadline had passed before the call" }))
+    if (takesData) {
+      // It tells of the end of the content only where it was asked to read.
+      grpcCall.startRead()
+      isReading = true
+      flow()
     }
-    const limit = CallDuration.limitOf(settings.maxCallDuration, route)
-    const timeout = Math.min(wanted, limit)
-    const incoming = IncomingCall.make({
-      method: path,
-      peer,
-      metadata,
-      deadline: timeout + Time.now(listener.clock),
-      draining: inFlight.draining,
-      boundary,
-      endConnection: onThrown,
-      onDenied: connection.useless
-    })
-    deadline = deadlines.add(timeout, () =>
-      guarded(() => {
-        if (timeout <= CallDuration.uselessMillis) {
-          connection.useless()
-        }
-        pass(CallDuration.exceeded(wanted, limit))
-      })
-    )
-    return route._tag === "Unary" ? unary(route, incoming) : stream(route, incoming)
   }
 
-  let requests: ReturnType<typeof accept>
   /**
    * A reset ends the stream too. Whether it was one is what grpc-js looks at when it is asked to read on; it tells so in
    * the next tick, and a call that was cut off must not look complete.
    */
-  const end = () =>
-    GrpcMessage.isMidMessage(decoder)
-      ? refuse(new Internal({ message: "the request ended within a message" }))
-      : requests?.halfClose()
+  const onEnd = () => {
+    if (call === undefined || isOver) {
+      return
+    }
+    if (GrpcMessage.isMidMessage(decoder)) {
+      return calls.fail(call, CallErrors.requestCutOff())
+    }
+    isHalfClosed = true
+    if (route._tag === "Unary") {
+      disarm()
+    }
+    calls.onHalfClose(call)
+  }
 
   const halfClose = () => {
-    guarded(() => call.startRead())
-    process.nextTick(() => ended || guarded(end))
+    guarded(() => grpcCall.startRead())
+    process.nextTick(() => guarded(onEnd))
   }
-  const observer: Parameters<typeof call.start>[0] = {
-    onReceiveMetadata: (metadata) =>
-      guarded(() => {
-        requests = accept(metadata)
-        if (takesData && requests !== undefined) {
-          // It tells of the end of the content only where it was asked to read.
-          call.startRead()
-          isReading = true
-          flow()
-        }
-      }),
-    onReceiveMessage: (message: Buffer) => guarded(() => push(GrpcMetadata.asBytes(message))),
+
+  const observer: Parameters<typeof grpcCall.start>[0] = {
+    onReceiveMetadata: (metadata) => guarded(() => onHead(metadata)),
+    onReceiveMessage: (message: Buffer) => guarded(() => onMessage(GrpcMetadata.asBytes(message))),
     // Clients on Node end a stream just before they reset it: the reset is among what was received together with the end.
     onReceiveHalfClose: () => (streamsRequests(route.method.shape) ? setImmediate(halfClose) : halfClose()),
     // Also called after every status, when the handler has ended.
     onCancel: () => {
-      ended = true
-      deadlines.remove(deadline)
+      isOver = true
       disarm()
-      waiting.remove(answer)
       window.end(reader)
       if (!isAnswered) {
         connection.useless()
@@ -474,8 +331,10 @@ export const serve = (
           http2.once("close", releaseAll)
         }
       }
-      handler?.unsafeInterruptAsFork(FiberId.none)
+      if (call !== undefined) {
+        calls.onReset(call)
+      }
     }
   }
-  guarded(() => call.start(observer))
+  guarded(() => grpcCall.start(observer))
 }
