@@ -270,7 +270,12 @@ export const reverse = <S extends Service.Source>(
   })
 
 /**
- * Serves handlers to a peer on the connection that this end makes to it, for as long as the scope is open.
+ * Serves handlers to a peer on the connection that this end makes to it until the scope closes. Then no further calls are
+ * taken (`Unimplemented`), `call.draining` completes, and those in flight may go on for the transport's grace period (5 seconds
+ * by default) before they are interrupted.
+ *
+ * Fails as `client` does where there is no connection, and with `InvalidArgument` where one of the methods is offered to that
+ * peer already; nothing is offered then.
  *
  * @since 0.1.0
  * @category reverse

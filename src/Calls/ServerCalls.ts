@@ -28,9 +28,12 @@ import * as MetadataLimit from "./MetadataLimit.js"
 import * as Outbox from "./Outbox.js"
 import * as Waiting from "./Waiting.js"
 
+/** A route, with the fibers of its handlers where it is drained by itself. Default: those of all routes. */
+export type Served = Route.Route & { readonly inFlight?: InFlight | undefined }
+
 /** What the calls of one listener have in common. */
 export interface Server {
-  readonly routes: ReadonlyMap<string, Route.Route>
+  readonly routes: ReadonlyMap<string, Served>
   readonly inFlight: InFlight
   readonly clock: Clock.Clock
   readonly boundary: Boundary
@@ -54,6 +57,7 @@ interface Settings {
 export interface ServerStream<S> {
   readonly stream: S
   readonly route: Route.Route
+  readonly inFlight: InFlight
   readonly incoming: IncomingCall.IncomingCall
   readonly where: CallErrors.Where
   /** Milliseconds that the caller allows, and that it has. */
@@ -105,7 +109,7 @@ export interface ServerCalls<S> {
 
 export const make = <S>(
   wire: ServerWire<S>,
-  { boundary, clock, inFlight, routes }: Server,
+  { boundary, clock, inFlight: shared, routes }: Server,
   { connection, deadlines, settings }: ServerConnection
 ): ServerCalls<S> => {
   const { peer } = connection
@@ -175,7 +179,7 @@ export const make = <S>(
     finishError(
       call,
       Option.getOrElse(Cause.failureOption(cause), () =>
-        inFlight.isDraining() ? CallErrors.shutDown() : CallErrors.interrupted()
+        call.inFlight.isDraining() ? CallErrors.shutDown() : CallErrors.interrupted()
       )
     )
 
@@ -225,7 +229,7 @@ export const make = <S>(
   }
 
   const startUnary = (call: ServerStream<S>, route: Route.UnaryRoute, request: unknown) => {
-    const fiber = inFlight.fork(route.handle(request, call.incoming), route.context, call.incoming, (exit) => {
+    const fiber = call.inFlight.fork(route.handle(request, call.incoming), route.context, call.incoming, (exit) => {
       call.handler = undefined
       if (!call.isOver) {
         onUnaryExit(call, exit)
@@ -286,7 +290,7 @@ export const make = <S>(
       (message) => encodeNext(call, message),
       (bytes, sent) => sendNext(call, bytes, sent)
     )
-    const fiber = inFlight.fork(answers, route.context, call.incoming, (exit) => {
+    const fiber = call.inFlight.fork(answers, route.context, call.incoming, (exit) => {
       call.handler = undefined
       if (!call.isOver) {
         onStreamExit(call, exit)
@@ -357,6 +361,7 @@ export const make = <S>(
         return reject(stream, CallErrors.deadlinePassed())
       }
       const timeout = Math.min(wanted, CallDuration.limitOf(settings.maxCallDuration, route))
+      const inFlight = route.inFlight ?? shared
       const incoming = IncomingCall.make(
         {
           method: path,
@@ -373,6 +378,7 @@ export const make = <S>(
       return {
         stream,
         route,
+        inFlight,
         incoming,
         where: { method: path, peer: peer.address },
         wanted,

@@ -9,6 +9,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { escapeText } from "../Transport/internal/boundary.js"
 import * as Peer from "../Transport/Peer.js"
+import * as Idle from "./Idle.js"
 import type { Pending } from "./ReconnectingConnection.js"
 
 /** When connections with what was replaced are replaced too: not all at once, and early enough for their calls to end. */
@@ -44,7 +45,7 @@ interface Held<C> {
 
 const hold = <C>(connection: C, scope: Scope.CloseableScope): Held<C> => {
   let calls = 0
-  let onIdle = () => {}
+  const idle = Idle.make(() => calls === 0)
   return {
     connection,
     scope,
@@ -53,16 +54,9 @@ const hold = <C>(connection: C, scope: Scope.CloseableScope): Held<C> => {
     }),
     end: Effect.sync(() => {
       calls -= 1
-      if (calls === 0) {
-        onIdle()
-      }
+      idle.check()
     }),
-    idle: Effect.async((resume) => {
-      onIdle = () => resume(Effect.void)
-      if (calls === 0) {
-        onIdle()
-      }
-    })
+    idle: idle.reached
   }
 }
 

@@ -20,12 +20,11 @@ import * as Reverification from "../Handshake/Reverification.js"
 import type { CallConnection } from "../Transport/Call.js"
 import type { Connection } from "../Transport/Connection.js"
 import * as Boundary from "../Transport/internal/boundary.js"
-import * as Peer from "../Transport/Peer.js"
 import * as Reverse from "../Transport/Reverse.js"
-import type { Route } from "../Transport/Route.js"
 import { CredentialsError } from "../Transport/TransportError.js"
 import * as Transport from "../Transport/TransportService.js"
 import * as TlsClient from "./internal/tlsClient.js"
+import * as Offers from "./internal/tlsOffers.js"
 import * as TlsServer from "./internal/tlsServer.js"
 import * as TlsOptions from "./TlsOptions.js"
 
@@ -61,20 +60,12 @@ const build = (
     const reverification = yield* Reverification.make(credentials)
     /** The ways back over the connections of the listeners. */
     const ways = new WeakMap<CallConnection, Connection>()
-    /** What this end offers on the connections that it makes, by target. */
-    const offered = new Map<string, Map<string, Route>>()
-
-    const offeredTo = (target: Peer.Target) => {
-      const name = Peer.formatTarget(target)
-      const routes = offered.get(name) ?? new Map<string, Route>()
-      offered.set(name, routes)
-      return routes
-    }
+    const offers = Offers.make()
 
     const connect = yield* SharedConnections.make((target) =>
       Renew.make(
         TlsClient.connect(settings, current, reverification, target, {
-          routes: offeredTo(target),
+          routes: offers.to(target),
           inFlight,
           clock,
           boundary
@@ -96,22 +87,15 @@ const build = (
     }).pipe(
       Context.add(Reverse.Reverse, {
         over: (connection) => Option.fromNullable(ways.get(connection)),
+        // The peer may call as soon as there is a connection, and until what began has ended.
         offer: (routes, target) =>
-          Effect.zipRight(
-            Effect.acquireRelease(
-              Effect.sync(() => {
-                for (const [path, route] of routes) {
-                  offeredTo(target).set(path, route)
-                }
-              }),
-              () =>
-                Effect.sync(() => {
-                  for (const path of routes.keys()) {
-                    offeredTo(target).delete(path)
-                  }
-                })
-            ),
-            connect(target)
+          Effect.uninterruptibleMask((restore) =>
+            Effect.gen(function* () {
+              const inFlight = yield* restore(InFlight.make)
+              const withdraw = Effect.sync(yield* offers.add(routes, target, inFlight))
+              yield* Effect.onError(restore(connect(target)), () => withdraw)
+              yield* Effect.addFinalizer(() => Effect.zipRight(withdraw, inFlight.drain(settings.gracePeriod)))
+            })
           )
       })
     )

@@ -31,6 +31,9 @@ export class Reverse extends Context.Tag("effect-transport/Transport/Reverse")<R
 export interface ReverseService {
   /** The way back over a connection; none when it was not this transport's. */
   readonly over: (connection: CallConnection) => Option.Option<Connection>
-  /** Serves routes on the connection that this end makes to the target, for as long as the scope is open. */
+  /**
+   * Serves routes on the connection that this end makes to the target until the scope closes; then drains, for no longer than
+   * the grace period. `InvalidArgument` where one of the paths is offered to that target already.
+   */
   readonly offer: (routes: ReadonlyMap<string, Route>, target: Target) => Effect.Effect<void, ConnectError, Scope.Scope>
 }

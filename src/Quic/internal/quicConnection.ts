@@ -5,6 +5,7 @@ import * as FiberId from "effect/FiberId"
 import { constVoid } from "effect/Function"
 import * as Deadlines from "../../Calls/Deadlines.js"
 import * as StreamQuota from "../../Calls/StreamQuota.js"
+import * as Idle from "../../Connections/Idle.js"
 import type { Account, MemoryBudget } from "../../Connections/MemoryBudget.js"
 import * as Progress from "../../Connections/Progress.js"
 import { type Http3Code, onStream } from "../../protocol/http3/Http3Error.js"
@@ -74,8 +75,8 @@ export interface Accepted {
   readonly ended: Effect.Effect<QuicEngine.Close>
   /** Takes no more calls, or only asks the other end to begin none, and lets those in flight end. */
   readonly goaway: (isNotice: boolean) => void
-  /** Whether calls are in flight, or bytes under way. */
-  readonly isBusy: () => boolean
+  /** Completes when no calls are in flight and no bytes under way, and when the connection ends. */
+  readonly idle: Effect.Effect<void>
   /** Cancels this end's calls. */
   readonly cancelAll: () => void
   readonly close: (code: Http3Code, text: string) => void
@@ -186,6 +187,7 @@ export const make = (
         accepted?.link.sending.advance()
         accepted?.serving.onRoom()
         accepted?.link.account()
+        idle.check()
       },
       onClosed: (close) => {
         share?.close()
@@ -195,9 +197,13 @@ export const make = (
         Deferred.unsafeDone(ended, Effect.succeed(close))
         accepted?.link.quota.advance()
         accepted?.link.deadlines.stop()
+        idle.check()
       }
     }
   )
+
+  // Whether all has arrived changes in turns of the engine alone.
+  const idle = Idle.make(() => session.isClosed() || (session.size() === 0 && quic.isFlushed()))
 
   /** The peer goes away and has answered all: who opened the connection closes it, so that nothing is lost on the way. */
   const closeWhenIdle = () => {
@@ -263,7 +269,7 @@ export const make = (
         leave,
         ended: Deferred.await(ended),
         goaway: session.goaway,
-        isBusy: () => session.size() > 0 || !quic.isFlushed(),
+        idle: idle.reached,
         cancelAll: outgoing.cancelAll,
         close: session.close
       }

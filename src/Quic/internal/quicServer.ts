@@ -7,11 +7,11 @@ import * as FiberSet from "effect/FiberSet"
 import * as LogLevel from "effect/LogLevel"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
-import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as InFlight from "../../Calls/HandlerFibers.js"
 import * as Renew from "../../Connections/CredentialRotation.js"
+import * as Idle from "../../Connections/Idle.js"
 import * as MemoryBudget from "../../Connections/MemoryBudget.js"
 import type { CredentialsService, Tls } from "../../Credentials/Credentials.js"
 import * as Admission from "../../Handshake/Admission.js"
@@ -39,13 +39,6 @@ import type { Link } from "./quicLink.js"
 
 /** How long the last answers may take to arrive after the handlers have ended. */
 const flushPeriod = Duration.seconds(1)
-
-/** Completes when none of the connections has calls, or bytes to send. */
-const idle = (connections: Iterable<QuicConnection.Accepted>) =>
-  Effect.repeat(
-    Effect.sync(() => [...connections].every((connection) => !connection.isBusy())),
-    { until: (done) => done, schedule: Schedule.spaced("5 millis") }
-  )
 
 /** A refusal by the engine itself says only little to the logs. */
 const isRefusal = (close: QuicEngine.Close): close is Extract<QuicEngine.Close, { readonly _tag: "Closed" }> =>
@@ -230,8 +223,10 @@ export const listen = (
 
     /** Requests that are answered and no calls. */
     let answering = 0
+    const allAnswered = Idle.make(() => answering === 0)
     const answered = () => {
       answering -= 1
+      allAnswered.check()
     }
 
     const makeServing = (link: Link): QuicConnection.Serving => {
@@ -253,20 +248,19 @@ export const listen = (
       return { onRequest, onRoom: calls.onRoom }
     }
 
-    const allAnswered = Effect.repeat(
-      Effect.sync(() => answering === 0),
-      { until: (done) => done, schedule: Schedule.spaced("5 millis") }
-    )
-
     const drain = (listener: QuicEngine.Listener) =>
       Effect.gen(function* () {
         listener.refuse()
         for (const connection of connections) {
           connection.goaway(false)
         }
-        const answered = Effect.timeoutOption(Effect.interruptible(allAnswered), gracePeriod)
+        const answered = Effect.timeoutOption(Effect.interruptible(allAnswered.reached), gracePeriod)
         yield* Effect.zip(inFlight.drain(gracePeriod), answered, { concurrent: true })
-        yield* Effect.timeoutOption(Effect.interruptible(idle(connections)), flushPeriod)
+        const idle = Effect.forEach([...connections], (connection) => connection.idle, {
+          concurrency: "unbounded",
+          discard: true
+        })
+        yield* Effect.timeoutOption(Effect.interruptible(idle), flushPeriod)
         for (const connection of connections) {
           connection.close("H3_NO_ERROR", "")
         }

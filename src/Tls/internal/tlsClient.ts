@@ -1,4 +1,5 @@
 /** The client side of TlsLive: connects, verifies the server, and keeps the connection. */
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
@@ -42,6 +43,9 @@ const refusal = (
   return new Unavailable({ message: `${peer} ended the connection: ${reason}`, peer, processed: "no" })
 }
 
+/** How long the last answers to the other end's calls may take to leave. */
+const flushPeriod = Duration.seconds(1)
+
 /** Connects to one address, and is done when the peer has accepted this end. */
 const connectTo = (
   settings: Settings,
@@ -67,15 +71,15 @@ const connectTo = (
         TlsConnection.make(secured, "client", peer, { address: peer, identity: secured.identity }, settings, server)
       ),
       (connection) =>
-        Effect.suspend(() => {
+        Effect.gen(function* () {
           connection.cancelAll()
+          yield* Effect.timeoutOption(Effect.interruptible(connection.answered), flushPeriod)
           connection.close("Shutdown", "")
+          const end = yield* connection.ended
           // A refusal is told to whoever connects.
-          return Effect.map(connection.ended, (end) => {
-            if (end.reason !== "Refused") {
-              TlsConnection.logEnd(server.boundary, end, peer)
-            }
-          })
+          if (end.reason !== "Refused") {
+            TlsConnection.logEnd(server.boundary, end, peer)
+          }
         })
     )
     yield* Effect.mapError(connection.ready, (end) => refusal(end, secured, Option.isSome(material.certificate), peer))

@@ -7,6 +7,7 @@ import * as FiberId from "effect/FiberId"
 import * as LogLevel from "effect/LogLevel"
 import * as Deadlines from "../../Calls/Deadlines.js"
 import type * as ServerCalls from "../../Calls/ServerCalls.js"
+import * as Idle from "../../Connections/Idle.js"
 import type { MemoryBudget } from "../../Connections/MemoryBudget.js"
 import * as Progress from "../../Connections/Progress.js"
 import type * as Wire from "../../protocol/wire/Wire.js"
@@ -69,8 +70,10 @@ export interface TlsConnection {
   readonly goaway: () => void
   /** Asks the other end to begin no more calls here, and completes when it has heard that. Those that it began are taken. */
   readonly retire: Effect.Effect<void>
-  /** Whether calls are in flight, or bytes under way. */
-  readonly isBusy: () => boolean
+  /** Completes when no calls are in flight and no bytes under way, and when the connection ends. */
+  readonly idle: Effect.Effect<void>
+  /** Completes when no call is in flight that was answered here, and when the connection ends. */
+  readonly answered: Effect.Effect<void>
   /** Cancels this end's calls. */
   readonly cancelAll: () => void
   readonly close: (reason: Wire.Reason, text: string) => void
@@ -87,6 +90,8 @@ const portion = 4096
 
 /** The payload of the PING behind the GOAWAY that asks a peer to go: what it opened before is there when it answers. */
 const retiring = 1n
+
+const noBytes = new Uint8Array(0)
 
 export const make = (
   { read, socket }: Source,
@@ -229,6 +234,31 @@ export const make = (
       schedule()
     }
     closeWhenIdle()
+    checkIdle()
+  }
+
+  const isIdle = () =>
+    outgoing.size() === 0 && incoming.size() === 0 && wire.buffered() === 0 && socket.writableLength === 0
+  const idle = Idle.make(
+    () => end !== undefined || isIdle(),
+    () => schedule()
+  )
+  const answered = Idle.make(() => end !== undefined || !incoming.isAnswering())
+  let isLastAsked = false
+
+  const checkIdle = () => {
+    answered.check()
+    idle.check()
+    // A socket says that the last of its bytes has left only to what was written behind them.
+    if (idle.isAwaited() && socket.writableLength > 0 && !isLastAsked) {
+      isLastAsked = true
+      socket.write(noBytes, onLastLeft)
+    }
+  }
+
+  const onLastLeft = () => {
+    isLastAsked = false
+    boundary.guard("socket", name, checkIdle, (cause) => fail("socket", cause))
   }
 
   /**
@@ -306,6 +336,8 @@ export const make = (
       Deferred.unsafeDone(ready, Effect.fail(why))
       Deferred.unsafeDone(lost, Effect.void)
       Deferred.unsafeDone(ended, Effect.succeed(why))
+      answered.check()
+      idle.check()
       socket.destroySoon()
     }
   }
@@ -455,7 +487,8 @@ export const make = (
       flush()
       return Effect.race(Deferred.await(retired), Deferred.await(ended))
     }),
-    isBusy: () => outgoing.size() > 0 || incoming.size() > 0 || wire.buffered() > 0 || socket.writableLength > 0,
+    idle: idle.reached,
+    answered: answered.reached,
     cancelAll: outgoing.cancelAll,
     close
   }

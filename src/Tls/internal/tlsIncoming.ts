@@ -20,6 +20,8 @@ export interface Incoming {
   /** Interrupts the handlers when the connection has ended. */
   readonly interrupt: () => void
   readonly size: () => number
+  /** Whether a call is in flight whose handler has ended: some of its answer is still to be sent. */
+  readonly isAnswering: () => boolean
   /** There may be room for answers that wait. */
   readonly onRoom: () => void
 }
@@ -108,6 +110,16 @@ export const make = (link: Link, server: ServerCalls.Server): Incoming => {
       }
     },
     size: streams.size,
+    isAnswering: () => {
+      for (const id of streams.ids()) {
+        const call = streams.get(id)
+        const hasAnswer = call?.answer !== undefined || call?.incoming.response.headersSent
+        if (hasAnswer && call?.handler === undefined) {
+          return true
+        }
+      }
+      return false
+    },
     onRoom: calls.onRoom
   }
 }

@@ -2,7 +2,6 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
-import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as InFlight from "../../Calls/HandlerFibers.js"
 import * as Renew from "../../Connections/CredentialRotation.js"
@@ -31,13 +30,6 @@ const farewell = (reason: Wire.Reason, text: string): Uint8Array => {
   return Buffer.concat(writer.take())
 }
 
-/** Completes when none of the connections has calls, or bytes to send. */
-const idle = (connections: Iterable<TlsConnection.TlsConnection>) =>
-  Effect.repeat(
-    Effect.sync(() => [...connections].every((connection) => !connection.isBusy())),
-    { until: (done) => done, schedule: Schedule.spaced("5 millis") }
-  )
-
 /** Listens until the scope closes, and lets the calls in flight end before it does. */
 export const listen = (
   settings: Settings,
@@ -61,7 +53,11 @@ export const listen = (
         connection.goaway()
       }
       yield* inFlight.drain(gracePeriod)
-      yield* Effect.timeoutOption(Effect.interruptible(idle(connections)), flushPeriod)
+      const idle = Effect.forEach([...connections], (connection) => connection.idle, {
+        concurrency: "unbounded",
+        discard: true
+      })
+      yield* Effect.timeoutOption(Effect.interruptible(idle), flushPeriod)
       for (const connection of connections) {
         connection.close("Shutdown", "")
       }
@@ -70,7 +66,7 @@ export const listen = (
     /** Asks a peer to connect again, and ends the connection when its calls have ended, or have had their time. */
     const replace = (connection: TlsConnection.TlsConnection, within: Duration.DurationInput) =>
       Effect.gen(function* () {
-        yield* Effect.timeoutOption(Effect.zipRight(connection.retire, idle([connection])), within)
+        yield* Effect.timeoutOption(Effect.zipRight(connection.retire, connection.idle), within)
         connection.close("Shutdown", "")
       })
 
