@@ -271,6 +271,7 @@ export const make = <S>({ boundary, deadlines, peer, progress, quota, settings, 
             go()
           }
           acquire(call, go)
+          return Effect.sync(() => abandon(call))
         })
         if (!call.isOver) {
           yield* Effect.forkScoped(sendRequests(call, method, requests, inbox))

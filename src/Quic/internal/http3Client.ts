@@ -132,6 +132,7 @@ const sendIn = (
         Effect.async<void>((resume) => {
           Frames.writeData(writer, chunk)
           session.write(to, Varint.take(writer), false, () => resume(Effect.void))
+          return Effect.sync(cancel)
         })
       ).pipe(
         Effect.matchCause({
@@ -182,6 +183,7 @@ const sendIn = (
 
     signal.addEventListener("abort", cancel, { once: true })
     leave = quota.acquire({ method: path, peer: name }, Number.POSITIVE_INFINITY, start, ({ message }) => fail(message))
+    return Effect.sync(cancel)
   })
 
 const isStream = (content: Outgoing["content"]): content is Stream.Stream<Uint8Array, unknown> =>
