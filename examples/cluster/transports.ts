@@ -4,15 +4,15 @@ import {
   type CredentialsError,
   Grpc,
   MemoryLive,
+  type MissingPackage,
   Quic,
-  type QuicUnavailable,
   Tls,
   type Transport
 } from "effect-transport"
 
 interface Choice {
   readonly title: string
-  readonly layer: Layer.Layer<Transport.Transport, CredentialsError | QuicUnavailable, Credentials.Credentials>
+  readonly layer: Layer.Layer<Transport.Transport, CredentialsError | MissingPackage, Credentials.Credentials>
   /** What a node of the cluster is: a process of its own, or a fiber where the transport does not leave the process. */
   readonly nodes: "processes" | "fibers"
 }

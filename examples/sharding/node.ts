@@ -2,7 +2,8 @@ import { RunnerAddress, ShardingConfig } from "@effect/cluster"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { ClusterTransport, Credentials, TlsLive } from "effect-transport"
+import { Credentials, TlsLive } from "effect-transport"
+import * as ClusterTransport from "effect-transport/ClusterTransport"
 import { storage } from "./storage.js"
 
 /** What the nodes of one cluster share. */

@@ -8,7 +8,7 @@ import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
-import { Authorizer, Credentials, DevCa, type Peer, type QuicUnavailable, Transport } from "effect-transport"
+import { Authorizer, Credentials, DevCa, type MissingPackage, type Peer, Transport } from "effect-transport"
 import { EchoService } from "../gen/echo/v1/echo_pb.js"
 import * as EchoNode from "./EchoNode.js"
 import { type Failure, fromError } from "./Failure.js"
@@ -158,7 +158,7 @@ const make = (choices: ReadonlyArray<Choice>) =>
         } satisfies Node
       })
 
-    const absent = (name: TransportName) => (error: QuicUnavailable) =>
+    const absent = (name: TransportName) => (error: MissingPackage) =>
       Effect.as(turn(name, "absent", { reason: error.message }), undefined)
 
     const nodes = new Map(
@@ -166,7 +166,7 @@ const make = (choices: ReadonlyArray<Choice>) =>
         choices,
         (choice) =>
           start(choice).pipe(
-            Effect.catchTag("QuicUnavailable", absent(choice.name)),
+            Effect.catchTag("MissingPackage", absent(choice.name)),
             Effect.map((node) => [choice.name, node] as const)
           ),
         { concurrency: "unbounded" }

@@ -5,8 +5,8 @@ import {
   type CredentialsError,
   Grpc,
   MemoryLive,
+  type MissingPackage,
   Quic,
-  type QuicUnavailable,
   Tls,
   type Transport
 } from "effect-transport"
@@ -24,7 +24,7 @@ export interface Choice {
   readonly name: TransportName
   readonly title: string
   readonly wire: string
-  readonly layer: Layer.Layer<Transport.Transport, CredentialsError | QuicUnavailable, Credentials.Credentials>
+  readonly layer: Layer.Layer<Transport.Transport, CredentialsError | MissingPackage, Credentials.Credentials>
   /** Whether both sides prove who they are, which makes no sense inside one process. */
   readonly authenticated: boolean
 }

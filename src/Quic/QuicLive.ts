@@ -18,7 +18,8 @@ import * as SharedLayer from "../Connections/SharedLayer.js"
 import type * as Credentials from "../Credentials/Credentials.js"
 import * as Reverification from "../Handshake/Reverification.js"
 import * as Boundary from "../Transport/internal/boundary.js"
-import { CredentialsError } from "../Transport/TransportError.js"
+import * as OptionalPackage from "../Transport/internal/optionalPackage.js"
+import { CredentialsError, type MissingPackage } from "../Transport/TransportError.js"
 import * as Transport from "../Transport/TransportService.js"
 import * as Datagrams from "./Datagrams.js"
 import * as Quiche from "./engine/quiche.js"
@@ -31,7 +32,6 @@ import * as KeyTypes from "./internal/keyTypes.js"
 import * as QuicClient from "./internal/quicClient.js"
 import * as QuicServer from "./internal/quicServer.js"
 import * as QuicOptions from "./QuicOptions.js"
-import { QuicUnavailable } from "./QuicUnavailable.js"
 
 export type {
   /**
@@ -54,19 +54,7 @@ const refuseInsecure = new CredentialsError({
   message: "QUIC does not run without TLS; GrpcLive and MemoryLive do"
 })
 
-const loadEngine = Effect.map(
-  Effect.tryPromise({
-    try: Quiche.load,
-    catch: (cause) =>
-      new QuicUnavailable({
-        packageName: Quiche.packageName,
-        platform: Quiche.platformName,
-        message: `QUIC needs the package ${Quiche.packageName} with a binary for ${Quiche.platformName}`,
-        cause
-      })
-  }),
-  QuicheEngine.make
-)
+const loadEngine = Effect.map(OptionalPackage.load("QUIC", Quiche.packageName, true, Quiche.load), QuicheEngine.make)
 
 /**
  * What QUIC provides: calls, datagrams, and ordinary HTTP/3.
@@ -79,7 +67,7 @@ export type QuicServices = Transport.Transport | Datagrams.Datagrams | Http3.Htt
 const build = (
   options: QuicOptions.QuicOptions,
   credentials: Credentials.CredentialsService
-): Effect.Effect<Context.Context<QuicServices>, CredentialsError | QuicUnavailable, Scope.Scope> =>
+): Effect.Effect<Context.Context<QuicServices>, CredentialsError | MissingPackage, Scope.Scope> =>
   Effect.gen(function* () {
     const settings = QuicOptions.withDefaults(options)
     const engine = yield* loadEngine
@@ -180,7 +168,7 @@ const build = (
  */
 export const layer = (
   options: QuicOptions.QuicOptions = {}
-): Layer.Layer<QuicServices, CredentialsError | QuicUnavailable, Credentials.Credentials> =>
+): Layer.Layer<QuicServices, CredentialsError | MissingPackage, Credentials.Credentials> =>
   SharedLayer.make((credentials) => build(options, credentials))
 
 /** How requests wait for a connection that was just lost: for as long as whoever asks. */
@@ -194,7 +182,7 @@ const waiting = { timeout: Number.POSITIVE_INFINITY, waitForReady: false }
  */
 export const layerConfig = (
   config: Config.Config.Wrap<QuicOptions.QuicOptions>
-): Layer.Layer<QuicServices, ConfigError.ConfigError | CredentialsError | QuicUnavailable, Credentials.Credentials> =>
+): Layer.Layer<QuicServices, ConfigError.ConfigError | CredentialsError | MissingPackage, Credentials.Credentials> =>
   SharedLayer.makeConfig(config, layer)
 
 /**
@@ -203,4 +191,4 @@ export const layerConfig = (
  * @since 0.1.0
  * @category layers
  */
-export const QuicLive: Layer.Layer<QuicServices, CredentialsError | QuicUnavailable, Credentials.Credentials> = layer()
+export const QuicLive: Layer.Layer<QuicServices, CredentialsError | MissingPackage, Credentials.Credentials> = layer()

@@ -1,19 +1,18 @@
-import * as Schema from "effect/Schema"
+/** The old name of `MissingPackage`, from when QUIC's engine had an error of its own. */
+import { MissingPackage } from "../Transport/TransportError.js"
 
 /**
- * The QUIC engine is not installed, or has no binary for this platform. Everything else works without it.
+ * The QUIC engine is not installed, or has no binary for this platform.
  *
  * @since 0.1.0
  * @category errors
+ * @deprecated Use `MissingPackage`; its tag is that name too.
  */
-export class QuicUnavailable extends Schema.TaggedError<QuicUnavailable>("effect-transport/QuicUnavailable")(
-  "QuicUnavailable",
-  {
-    message: Schema.String,
-    /** The package to install. */
-    packageName: Schema.String,
-    /** As `linux-x64`: operating system and processor. */
-    platform: Schema.String,
-    cause: Schema.optional(Schema.Defect)
-  }
-) {}
+export const QuicUnavailable = MissingPackage
+
+/**
+ * @since 0.1.0
+ * @category errors
+ * @deprecated Use `MissingPackage`.
+ */
+export type QuicUnavailable = MissingPackage

@@ -9,36 +9,24 @@ import * as RpcSerialization from "@effect/rpc/RpcSerialization"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Schema from "effect/Schema"
+import * as OptionalPackage from "../Transport/internal/optionalPackage.js"
 import * as Peer from "../Transport/Peer.js"
-import type { BindError } from "../Transport/TransportError.js"
+import type { BindError, MissingPackage } from "../Transport/TransportError.js"
 import * as Transport from "../Transport.js"
 import * as Carrier from "./internal/carrier.js"
 import * as Frames from "./internal/frames.js"
 import * as ProtocolClient from "./internal/protocolClient.js"
 import * as RpcTransport from "./RpcTransport.js"
 
-/**
- * A package that only one layer needs is not installed.
- *
- * @since 0.1.0
- * @category errors
- */
-export class MissingPackage extends Schema.TaggedError<MissingPackage>()("MissingPackage", {
-  message: Schema.String,
-  package: Schema.String,
-  cause: Schema.optional(Schema.Defect)
-}) {}
+export {
+  /**
+   * @since 0.1.0
+   * @category errors
+   */
+  MissingPackage
+} from "../Transport/TransportError.js"
 
-const load = Effect.tryPromise({
-  try: () => import("@effect/cluster"),
-  catch: (cause) =>
-    new MissingPackage({
-      package: "@effect/cluster",
-      message: "ClusterTransport needs the package @effect/cluster, which is not installed",
-      cause
-    })
-})
+const load = OptionalPackage.load("ClusterTransport", "@effect/cluster", false, () => import("@effect/cluster"))
 
 const name = "Runner"
 

@@ -384,6 +384,44 @@ export class CredentialsError extends Schema.TaggedError<CredentialsError>("effe
 ) {}
 
 /**
+ * Why a package could not be used: it is not installed, or it has no binary for this platform.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const MissingReason = Schema.Literal("NotInstalled", "NoBinary")
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type MissingReason = typeof MissingReason.Type
+
+/**
+ * An optional package is missing that a layer needs. Everything else works without it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class MissingPackage extends Schema.TaggedError<MissingPackage>("effect-transport/MissingPackage")(
+  "MissingPackage",
+  {
+    message: Schema.String,
+    /** The package to install. */
+    package: Schema.String,
+    reason: MissingReason,
+    /** As `linux-x64`: operating system and processor. */
+    platform: Schema.String,
+    cause: Schema.optional(Schema.Defect)
+  }
+) {
+  /** @deprecated Use `package`. */
+  get packageName(): string {
+    return this.package
+  }
+}
+
+/**
  * A call that ended with a status other than OK.
  *
  * @since 0.1.0

@@ -2,7 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
-import { Credentials, QuicUnavailable, Transport } from "effect-transport"
+import { Credentials, MissingPackage, Transport } from "effect-transport"
 import { type Choice, transports } from "../../examples/verify/transports.js"
 import { EchoService, echo } from "../suite/fixtures/echo.js"
 import { eventually, leavesNothing, within } from "../suite/fixtures/expect.js"
@@ -99,7 +99,12 @@ describe("the nodes of the verification app", () => {
           ? {
               ...choice,
               layer: Layer.fail(
-                new QuicUnavailable({ message: "QUIC needs an engine", packageName: "engine", platform: "test" })
+                new MissingPackage({
+                  message: "QUIC needs an engine",
+                  package: "engine",
+                  reason: "NotInstalled",
+                  platform: "test"
+                })
               )
             }
           : choice

@@ -15,6 +15,7 @@ import {
   type HandshakeFailed,
   type Metadata,
   type Method,
+  type MissingPackage,
   NotFound,
   type Quic,
   QuicLive,
@@ -307,11 +308,7 @@ declare const gossip: Effect.Effect<
 const overQuic = Effect.provide(gossip, QuicLive)
 same<
   typeof overQuic,
-  Effect.Effect<
-    Datagrams.Channel,
-    CallError | CredentialsError | Quic.QuicUnavailable,
-    Credentials.Credentials | Scope.Scope
-  >
+  Effect.Effect<Datagrams.Channel, CallError | CredentialsError | MissingPackage, Credentials.Credentials | Scope.Scope>
 >(true)
 
 // @ts-expect-error only QUIC has datagrams
@@ -346,3 +343,6 @@ Layer.succeed(Forecast, {
 
 // @ts-expect-error a client has a function for each method
 Layer.succeed(Forecast, { measure: () => Effect.succeed({ celsius: 1 }) })
+
+// The old name is the same error.
+same<Quic.QuicUnavailable, MissingPackage>(true)

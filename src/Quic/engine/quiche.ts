@@ -3,7 +3,6 @@
  * sockets, clocks and threads (quiche 0.18.0).
  */
 import { createHmac, randomBytes } from "node:crypto"
-import { arch, platform } from "node:process"
 import type { native as Native } from "@infisical/quic"
 import type { ConnectionSettings, HostPort, TlsSettings } from "./QuicEngine.js"
 
@@ -24,8 +23,6 @@ export const load = async (): Promise<Quiche> => {
   }
   return native.quiche
 }
-
-export const platformName = `${platform}-${arch}`
 
 /**
  * Connection ids of this side are of one length, so that packets can be told apart without a state. Not longer: quiche

@@ -24,7 +24,7 @@ export const maxMetadata = 32 * 1024
 export const maxDetails = 16_384
 /** The most that a number of 32 bits in a frame can say. */
 export const maxUint32 = 0xffff_ffff
-export const noTimeout = maxUint32
+export const noTimeout = 0xffff_ffff
 /** More calls than a peer can open before it reads a GOAWAY which says that it shall open no more. */
 export const farAhead = 2 ** 30
 /** What a MESSAGE frame counts beside its payload: about what a message that waits to be read costs in memory. */
