@@ -1,0 +1,20 @@
+/** What the layers say whose optional packages are missing; the argument is what QUIC's engine lacks. */
+import { Effect, Layer } from "effect"
+import { Credentials, Quic } from "effect-transport"
+import * as ClusterTransport from "effect-transport/ClusterTransport"
+
+const failure = (layer) => Effect.runPromise(Effect.flip(Effect.scoped(Layer.build(layer))))
+const platform = `${process.platform}-${process.arch}`
+const check = (error, expected) => {
+  if (Object.entries({ _tag: "MissingPackage", platform, ...expected }).some(([key, value]) => error[key] !== value)) {
+    throw error
+  }
+  console.log(`${error._tag}, ${error.reason}: ${error.message}`)
+}
+
+const [reason] = process.argv.slice(2)
+check(await failure(Layer.provide(Quic.QuicLive, Credentials.layerDev())), { package: "@infisical/quic", reason })
+const { layer, layerClientOnly, layerRunnerHealth } = ClusterTransport
+for (const each of [layer(), layerClientOnly, layerRunnerHealth]) {
+  check(await failure(each), { package: "@effect/cluster", reason: "NotInstalled" })
+}
