@@ -24,7 +24,7 @@ import * as TlsConnection from "./tlsConnection.js"
 /** How long the last answers may take to leave after the handlers have ended. */
 const flushPeriod = Duration.seconds(1)
 
-const farewell = (reason: Wire.Reason, text: string): Uint8Array => {
+const encodeGoaway = (reason: Wire.Reason, text: string): Uint8Array => {
   const writer = Writer.make()
   Frames.writeGoaway(writer, 0, reason, text)
   return Buffer.concat(writer.take())
@@ -96,8 +96,8 @@ export const listen = (
         reverification,
         alpnProtocols: [Wire.alpnProtocol],
         limits: settings,
-        farewell: (reason) => farewell("Refused", reason),
-        goingAway: farewell("Shutdown", ""),
+        refusal: (reason) => encodeGoaway("Refused", reason),
+        goingAway: encodeGoaway("Shutdown", ""),
         drain: () => drain,
         onConnection: (socket, peer, onReady) => {
           const connection = TlsConnection.make(

@@ -208,7 +208,7 @@ export const listen = (
         reverification,
         alpnProtocols: ["h2"],
         limits: settings,
-        farewell: GrpcRefusal.encode,
+        refusal: GrpcRefusal.encode,
         goingAway: GrpcRefusal.goingAway,
         onConnection,
         drain
