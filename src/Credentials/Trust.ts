@@ -69,7 +69,7 @@ export interface Presented {
 export type Trusted = Chain.Path
 
 /** The certificates of a chain, as far as they are looked at; none where one can't be read. */
-export const read = (chain: ReadonlyArray<Buffer>): ReadonlyArray<X509Certificate> => {
+export const read = (chain: ReadonlyArray<Uint8Array>): ReadonlyArray<X509Certificate> => {
   try {
     return chain.slice(0, Chain.maxLength).map((der) => new X509Certificate(der))
   } catch {
@@ -87,22 +87,22 @@ export const of = (
 })
 
 /** The path to a CA that may vouch for the identity, of a chain that leads to a trusted CA by the word of the engine. */
-export const vouched = ({ chain, usage }: Presented, material: Tls): Trusted | HandshakeReason => {
+export const vouched = ({ chain, usage }: Presented, material: Tls, now: number): Trusted | HandshakeReason => {
   const [leaf] = chain
   if (leaf === undefined) {
     return "BadCertificate"
   }
   const anchors = anchorsOf(material)
   const identity = identityOf(leaf)
-  const search = { chain, usage, others: anchors.all, now: Date.now() }
+  const search = { chain, usage, others: anchors.all, now }
   const found = Chain.find({ ...search, anchors: vouchersOf(anchors, identity), allowsPartial: true })
   return typeof found === "string" && material.trustDomains !== undefined ? "NotAuthorized" : found
 }
 
 /** The same without the word of an engine: for a connection that is open when what is trusted changes. */
-export const verified = (presented: Presented, material: Tls): Trusted | HandshakeReason => {
+export const verified = (presented: Presented, material: Tls, now: number): Trusted | HandshakeReason => {
   const { all } = anchorsOf(material)
   const { chain, usage } = presented
-  const found = Chain.find({ chain, usage, anchors: all, others: [], allowsPartial: false, now: Date.now() })
-  return typeof found === "string" ? found : vouched(presented, material)
+  const found = Chain.find({ chain, usage, anchors: all, others: [], allowsPartial: false, now })
+  return typeof found === "string" ? found : vouched(presented, material, now)
 }

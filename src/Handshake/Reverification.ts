@@ -1,6 +1,6 @@
 /**
- * Judges the peers of open connections again: whenever the credentials change, and when what they were judged by expires.
- * Who would not get in any more is out.
+ * Verifies the peers of open connections again, when the credentials change and when what they were verified by expires,
+ * and closes the connections of peers that would not be admitted any more.
  */
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
@@ -18,26 +18,26 @@ import * as Turns from "../Transport/internal/eventLoop.js"
 import type { HandshakeFailed } from "../Transport/TransportError.js"
 import * as TransportMetrics from "../Transport/TransportMetrics.js"
 import { handshakeFailed } from "./internal/refusals.js"
+import type { Evidence } from "./internal/secureSocket.js"
 import * as PeerVerification from "./PeerVerification.js"
-import type { Evidence } from "./TlsHandshake.js"
 
-/** What ends a connection. */
+/** The two ways to end a connection. */
 export interface Ending {
-  /** Asks for no more calls on it, so that they go to another. Those in flight go on. */
+  /** Asks for no more calls on it, so that they go to another connection. Those in flight go on. */
   readonly leave: () => void
   readonly close: (error: HandshakeFailed) => void
 }
 
-/** A connection whose peer has been let in. */
+/** A connection whose peer has been admitted. */
 export interface Open extends Ending {
   /** The target or address. */
   readonly peer: string
-  /** What the peer was judged by. */
+  /** What the peer was verified by. */
   readonly material: Tls
   /** Until when that holds if nothing else changes, in milliseconds since 1970. */
   readonly validUntil: number
-  /** Judges it again; gives until when it holds now. */
-  readonly judge: (material: Tls) => Effect.Effect<number, HandshakeFailed>
+  /** Verifies the peer again; returns until when that holds. */
+  readonly verify: (material: Tls) => Effect.Effect<number, HandshakeFailed>
 }
 
 /** A client's connection to a listener. */
@@ -51,11 +51,11 @@ export const client = (
   peer,
   material,
   validUntil,
-  judge: (material) =>
+  verify: (material) =>
     Effect.map(PeerVerification.ofClient({ material, chain, peer }, authorize, "open"), ({ validUntil }) => validUntil)
 })
 
-/** A connection of a client that was asked for no certificate, so that only the authorizer can change its mind. */
+/** A connection of a client that was asked for no certificate: only the authorizer can reject it later. */
 export const unknownClient = (
   material: Tls,
   peer: string,
@@ -66,7 +66,7 @@ export const unknownClient = (
   peer,
   material,
   validUntil: Number.POSITIVE_INFINITY,
-  judge: (material) =>
+  verify: (material) =>
     Effect.as(PeerVerification.unknownClient({ material, chain: [], peer }, authorize), Number.POSITIVE_INFINITY)
 })
 
@@ -81,13 +81,13 @@ export const server = (
   peer,
   material,
   validUntil,
-  judge: (material) =>
+  verify: (material) =>
     Effect.map(PeerVerification.ofServer({ material, chain, peer, nameWanted }, "open"), ({ validUntil }) => validUntil)
 })
 
-/** The connections of a transport. */
+/** Verifies the peers of a transport's connections again. */
 export interface Reverification {
-  /** From here on the connection is judged; gives what ends that, for when it has ended. */
+  /** Verifies the peer of a connection from now on; returns what stops that, to be called when the connection has ended. */
   readonly add: (open: Open) => () => void
 }
 
@@ -114,14 +114,14 @@ interface Entry {
   closing: NodeJS.Timeout | undefined
 }
 
-/** What becomes of every certificate in its time: its holder is likely to have another by now. */
+/** Every certificate comes to this in its time, and its holder is likely to have another by now. */
 const isOld = ({ reason }: HandshakeFailed) => reason === "Expired" || reason === "UntrustedIssuer"
 
-/** How long calls in flight have then, so that a rotation costs none of those that are short. */
+/** How long calls in flight may still take then, so that a rotation costs none of the short ones. */
 const leavePeriodMillis = 500
 
-/** A timer knows nothing of a wall clock that is set. */
-const maxPauseMillis = 60_000
+/** A timer doesn't notice that the wall clock was set, so it fires at least this often. */
+const maxTimerMillis = 60_000
 
 /** Follows the credentials until the scope closes. */
 export const make = (credentials: CredentialsService): Effect.Effect<Reverification, never, Scope.Scope> =>
@@ -134,10 +134,14 @@ export const make = (credentials: CredentialsService): Effect.Effect<Reverificat
 
     const reject = (entry: Entry, error: HandshakeFailed) => {
       const { open } = entry
-      // Released meanwhile, it is somebody else's to close.
+      // A connection released meanwhile is not ours to close.
       if (entries.delete(entry)) {
         TransportMetrics.connectionsRejected.pipe(Metric.tagged("reason", error.reason)).unsafeUpdate(1, [])
-        boundary.log(LogLevel.Warning, `rejected-${error.reason}`, `closing the connection: ${error.message}`)
+        boundary.log(
+          LogLevel.Warning,
+          `rejected-${error.reason}`,
+          `a peer is not admitted any more, closing its connection: ${error.message}`
+        )
         const close = () => boundary.guard("timer", open.peer, () => open.close(error), constVoid)
         if (isOld(error)) {
           entry.closing = setTimeout(close, leavePeriodMillis).unref()
@@ -148,7 +152,7 @@ export const make = (credentials: CredentialsService): Effect.Effect<Reverificat
       }
     }
 
-    const judge = (entry: Entry): Effect.Effect<void> =>
+    const verify = (entry: Entry): Effect.Effect<void> =>
       Effect.gen(function* () {
         const material = yield* credentials.current
         if (!entries.has(entry) || material._tag !== "Tls") {
@@ -157,7 +161,7 @@ export const make = (credentials: CredentialsService): Effect.Effect<Reverificat
         if (material === entry.material && Date.now() <= entry.validUntil) {
           return
         }
-        entry.validUntil = yield* entry.open.judge(material)
+        entry.validUntil = yield* entry.open.verify(material)
         entry.material = material
         arm(entry.validUntil)
       }).pipe(
@@ -168,15 +172,15 @@ export const make = (credentials: CredentialsService): Effect.Effect<Reverificat
         Effect.catchAll((error) => Effect.sync(() => reject(entry, error)))
       )
 
-    const judgeAll = Effect.suspend(() =>
-      Effect.forEach([...entries], (entry) => Effect.zipRight(Turns.next, judge(entry)), { discard: true })
+    const verifyAll = Effect.suspend(() =>
+      Effect.forEach([...entries], (entry) => Effect.zipRight(Turns.next, verify(entry)), { discard: true })
     )
 
     const arm = (at: number) => {
       if (at < next || (timer === undefined && at < Number.POSITIVE_INFINITY)) {
         next = Math.min(next, at)
         clearTimeout(timer)
-        timer = setTimeout(onTimer, Math.min(Math.max(0, next - Date.now() + 1), maxPauseMillis)).unref()
+        timer = setTimeout(onTimer, Math.min(Math.max(0, next - Date.now() + 1), maxTimerMillis)).unref()
       }
     }
 
@@ -196,7 +200,7 @@ export const make = (credentials: CredentialsService): Effect.Effect<Reverificat
         arm(next)
       }
       if (due.length > 0) {
-        run(Effect.forEach(due, (entry) => Effect.zipRight(Turns.next, judge(entry)), { discard: true }))
+        run(Effect.forEach(due, (entry) => Effect.zipRight(Turns.next, verify(entry)), { discard: true }))
       }
     }
 
@@ -206,15 +210,15 @@ export const make = (credentials: CredentialsService): Effect.Effect<Reverificat
         entries.clear()
       })
     )
-    yield* Effect.forkScoped(Stream.runForEach(credentials.changes, () => judgeAll))
+    yield* Effect.forkScoped(Stream.runForEach(credentials.changes, () => verifyAll))
 
     return {
       add: (open) => {
         const entry: Entry = { open, material: open.material, validUntil: open.validUntil, closing: undefined }
         entries.add(entry)
         arm(entry.validUntil)
-        // What has changed since its handshake began.
-        run(judge(entry))
+        // The credentials may have changed since its handshake began.
+        run(verify(entry))
         return () => {
           entries.delete(entry)
           clearTimeout(entry.closing)

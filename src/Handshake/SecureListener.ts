@@ -25,8 +25,9 @@ import { bindServer } from "./internal/bindServer.js"
 import { closeWithReason } from "./internal/closeWithReason.js"
 import * as FirstByte from "./internal/firstByte.js"
 import * as ReadyConnections from "./internal/readyConnections.js"
+import type { Evidence } from "./internal/secureSocket.js"
 import * as Reverification from "./Reverification.js"
-import * as TlsHandshake from "./TlsHandshake.js"
+import * as TlsAcceptor from "./TlsAcceptor.js"
 
 /** A silent peer is probed by TCP after so long; Linux gives it up after ten more probes, one a second. */
 const tcpKeepAliveMillis = 30_000
@@ -82,7 +83,7 @@ interface Context {
 interface Admitted {
   readonly socket: Net.Socket
   readonly identity: Peer.Peer["identity"]
-  readonly evidence: Option.Option<TlsHandshake.Evidence>
+  readonly evidence: Option.Option<Evidence>
 }
 
 /** Hands connections over to the transport. */
@@ -142,7 +143,7 @@ const makeHandOver = ({ admission, authorize, options, ready }: Context) => {
 const refuse = (
   { admission, options }: Context,
   arrival: Arrivals.Arrival,
-  { address, error, socket }: TlsHandshake.Refusal
+  { address, error, socket }: TlsAcceptor.Refusal
 ) => {
   arrival.leave()
   arrival.stopTimer()
@@ -197,7 +198,7 @@ const securely = (context: Context, material: Tls): Effect.Effect<Begin, never, 
     f(arrival)
   }
 
-  const acceptor = TlsHandshake.makeAcceptor({
+  const acceptor = TlsAcceptor.make({
     material,
     alpnProtocols: options.alpnProtocols,
     handshakeTimeoutMillis: Duration.toMillis(options.limits.handshakeTimeout),
@@ -221,7 +222,7 @@ const securely = (context: Context, material: Tls): Effect.Effect<Begin, never, 
     closeWithReason(socket, FirstByte.protocolVersionAlert)
   }
 
-  return Effect.as(TlsHandshake.follow(acceptor, options.credentials.changes), (arrival) => {
+  return Effect.as(TlsAcceptor.follow(acceptor, options.credentials.changes), (arrival) => {
     const { address, socket } = arrival
     FirstByte.readFirst(
       socket,

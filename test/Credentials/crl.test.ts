@@ -14,7 +14,7 @@ import * as Crl from "../../src/Credentials/internal/crl.js"
 import * as Extensions from "../../src/Credentials/internal/extensions.js"
 import { contextOptions } from "../../src/Credentials/internal/secureContext.js"
 import * as Steps from "../../src/Credentials/internal/steps.js"
-import * as TlsHandshake from "../../src/Handshake/TlsHandshake.js"
+import * as TlsAcceptor from "../../src/Handshake/TlsAcceptor.js"
 import { acceptor, eventually, failure, reasonOf, secure, tlsOf } from "../fixtures/tls.js"
 import { loopbackNames, rawMaterial } from "../suite/fixtures/certificates.js"
 import * as Lists from "../suite/fixtures/crl.js"
@@ -213,7 +213,7 @@ describe("revocation lists", () => {
         throw new Error("no TLS")
       }
       const there = yield* acceptor(material)
-      yield* TlsHandshake.follow(there, credentials.changes)
+      yield* TlsAcceptor.follow(there, credentials.changes)
       yield* secure(there.port, rawMaterial(client, ca.ca))
       yield* eventually(() => there.secured.length === 1)
       yield* ca.revoke(client)

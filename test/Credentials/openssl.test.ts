@@ -7,6 +7,8 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Credentials from "../../src/Credentials/Credentials.js"
 import type * as DevCa from "../../src/Credentials/DevCa.js"
+import type { SecureSocket } from "../../src/Handshake/internal/secureSocket.js"
+import * as TlsAcceptor from "../../src/Handshake/TlsAcceptor.js"
 import * as TlsHandshake from "../../src/Handshake/TlsHandshake.js"
 import { HandshakeFailed, type HandshakeReason } from "../../src/Transport/TransportError.js"
 import { describeWith } from "../fixtures/command.js"
@@ -299,9 +301,9 @@ describeWith(["openssl"], "openssl as a server of TLS 1.2", () => {
 describeWith(["openssl"], "openssl as the client", () => {
   const acceptor = (material: Credentials.Tls) =>
     Effect.gen(function* () {
-      const secured: Array<TlsHandshake.SecureSocket> = []
-      const refused: Array<TlsHandshake.Refusal> = []
-      const { accept } = TlsHandshake.makeAcceptor({
+      const secured: Array<SecureSocket> = []
+      const refused: Array<TlsAcceptor.Refusal> = []
+      const { accept } = TlsAcceptor.make({
         material,
         alpnProtocols: ["h2"],
         handshakeTimeoutMillis: 5_000,

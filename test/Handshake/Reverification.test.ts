@@ -22,13 +22,13 @@ const made = Effect.gen(function* () {
     Reverification.make({ current: SubscriptionRef.get(ref), changes: ref.changes }),
     layer
   )
-  const add = (judge: Reverification.Open["judge"], validUntil = Number.POSITIVE_INFINITY) => {
+  const add = (verify: Reverification.Open["verify"], validUntil = Number.POSITIVE_INFINITY) => {
     const closed: Array<string> = []
     const release = reverification.add({
       peer: "a peer",
       material,
       validUntil,
-      judge,
+      verify,
       leave: () => closed.push("leave"),
       close: ({ reason }) => closed.push(reason)
     })
@@ -189,7 +189,9 @@ describe("the connections of a transport", () => {
       )
       expect(good.closed).toEqual([])
       expect(yield* rejected("BadCertificate")).toBe(before + 51)
-      expect(lines.filter(({ text }) => text.startsWith("closing the connection: ")).length).toBeLessThanOrEqual(2)
+      expect(
+        lines.filter(({ text }) => text.startsWith("a peer is not admitted any more, closing its connection: ")).length
+      ).toBeLessThanOrEqual(2)
     })
   )
 })

@@ -14,7 +14,8 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type * as DevCa from "../../src/Credentials/DevCa.js"
 import { contextOptions } from "../../src/Credentials/internal/secureContext.js"
-import { identityOf } from "../../src/Handshake/internal/shown.js"
+import { identityOf } from "../../src/Handshake/internal/presented.js"
+import type * as TlsAcceptor from "../../src/Handshake/TlsAcceptor.js"
 import * as TlsHandshake from "../../src/Handshake/TlsHandshake.js"
 import { HandshakeFailed, type HandshakeReason, Unavailable } from "../../src/Transport/TransportError.js"
 import { acceptor, connect, event, eventually, failure, listen, reasonOf, secure } from "../fixtures/tls.js"
@@ -281,7 +282,7 @@ describe("the server refuses", () => {
             refusal.socket?.end("farewell")
           }
         })
-        const refused: Array<TlsHandshake.Refusal> = []
+        const refused: Array<TlsAcceptor.Refusal> = []
         const issued = pick(pki)
         const text = yield* Effect.async<string>((resume) => {
           let received = ""

@@ -75,9 +75,8 @@ export const identityOf = (certificate: X509Certificate): Identity => {
   }
 }
 
-/** By the system's clock and not by Effect's: OpenSSL looks at that one too. */
-export const validityOf = (certificate: X509Certificate): "Valid" | "Expired" | "NotYetValid" => {
-  const now = Date.now()
+/** Whether the certificate is valid at a time of the system's clock, which is OpenSSL's too; Effect's may be another. */
+export const validityOf = (certificate: X509Certificate, now: number): "Valid" | "Expired" | "NotYetValid" => {
   return now > Date.parse(certificate.validTo)
     ? "Expired"
     : now < Date.parse(certificate.validFrom)

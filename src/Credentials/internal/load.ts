@@ -230,7 +230,7 @@ const pair = (
       return yield* failure(keyRead, "KeyMismatch", `does not belong to the certificate${hint}`)
     }
     const identity = identityOf(leaf)
-    const validity = validityOf(leaf)
+    const validity = validityOf(leaf, Date.now())
     if (validity === "Expired") {
       const end = identity.notAfter
       return yield* failure(certRead, "Expired", `the certificate expired on ${end.toISOString()}`, end)
@@ -382,7 +382,7 @@ const belongsTo = (key: KeyObject, certificate: X509Certificate): boolean => {
 }
 
 const warnIfOutdated = (kind: string) => (certificate: X509Certificate) => {
-  const validity = validityOf(certificate)
+  const validity = validityOf(certificate, Date.now())
   return validity === "Valid"
     ? Effect.void
     : Effect.logWarning(`credentials: a certificate of the ${kind} is not valid now`).pipe(

@@ -25,8 +25,8 @@ const listsOf = (material: Tls): ReadonlyArray<Crl.Crl> => {
   return known
 }
 
-/** What speaks against a path, with OpenSSL's code for it. */
-export interface Objection {
+/** Why a path is rejected, with OpenSSL's code for it. */
+export interface Rejection {
   readonly reason: HandshakeReason
   readonly code: string
 }
@@ -38,7 +38,7 @@ const newest = (all: ReadonlyArray<Crl.Crl>, now: number): Crl.Crl | undefined =
     .toSorted((a, b) => b.thisUpdate - a.thisUpdate)[0]
 
 /** Why no list answers for a certificate. */
-const missing = (all: ReadonlyArray<Crl.Crl>, now: number): Objection => ({
+const missing = (all: ReadonlyArray<Crl.Crl>, now: number): Rejection => ({
   reason: "BadCertificate",
   code: all.length === 0 ? "UNABLE_TO_GET_CRL" : all.some(({ nextUpdate }) => nextUpdate < now) ? expired : early
 })
@@ -47,16 +47,15 @@ const expired = "CRL_HAS_EXPIRED"
 const early = "CRL_NOT_YET_VALID"
 
 /**
- * What speaks against a path, from the leaf to the anchor, or else until when nothing does as far as the lists say, in
+ * Why a path, from the leaf to the anchor, is rejected, or else until when the lists let it pass. Both this and `now` are in
  * milliseconds since 1970. An anchor without an issuer answers for itself only where it is the leaf.
  */
-export const check = (path: ReadonlyArray<X509Certificate>, material: Tls): Objection | number => {
+export const check = (path: ReadonlyArray<X509Certificate>, material: Tls, now: number): Rejection | number => {
   let validUntil = Number.POSITIVE_INFINITY
   if (material.crl === undefined) {
     return validUntil
   }
   try {
-    const now = Date.now()
     const all = listsOf(material)
     for (const [index, subject] of path.slice(0, Math.max(1, path.length - 1)).entries()) {
       const issuer = path[index + 1] ?? subject
@@ -76,4 +75,4 @@ export const check = (path: ReadonlyArray<X509Certificate>, material: Tls): Obje
   }
 }
 
-const unreadable: Objection = { reason: "BadCertificate", code: "UNABLE_TO_GET_CRL_ISSUER" }
+const unreadable: Rejection = { reason: "BadCertificate", code: "UNABLE_TO_GET_CRL_ISSUER" }

@@ -1,5 +1,4 @@
 /** The errors of a handshake that failed. */
-
 import * as Option from "effect/Option"
 import type { Tls } from "../../Credentials/internal/material.js"
 import { codeOf } from "../../Credentials/internal/nodeError.js"
@@ -7,10 +6,10 @@ import type { Identity } from "../../Transport/Peer.js"
 import { HandshakeFailed, type HandshakeReason, Unavailable } from "../../Transport/TransportError.js"
 import type * as TlsAlert from "../TlsAlert.js"
 
-/** What is known of a failed handshake. */
+/** Why a handshake failed, and the evidence. */
 export interface Failure extends TlsAlert.Refusal {
   readonly peer: string
-  /** Its code goes into the message. */
+  /** Its code becomes part of the message. */
   readonly error?: unknown
   /** The certificate that was refused. */
   readonly certificate?: Option.Option<Identity> | undefined
@@ -50,10 +49,12 @@ export const handshakeFailed = ({
       refusedBy,
       peer,
       message: code === "" ? message : `${message} (${code})`,
-      ...(identity === undefined ? {} : { fingerprint: identity.fingerprint, notAfter: identity.notAfter }),
+      ...(identity === undefined ? {} : { fingerprint: identity.fingerprint }),
+      // A peer's certificate can carry a date that is none.
+      ...(identity === undefined || Number.isNaN(identity.notAfter.getTime()) ? {} : { notAfter: identity.notAfter }),
       ...(nameWanted === undefined ? {} : { nameWanted })
     },
-    // What a stranger's certificate says can't make this throw, in an event of a socket.
+    // Nothing in a peer's certificate may make this throw: it runs in events of a socket.
     { disableValidation: true }
   )
 }
@@ -69,7 +70,7 @@ const certificateReasons: ReadonlyArray<HandshakeReason> = [
   "NotAuthorized"
 ]
 
-/** The peer said why, in an alert or in a transport's own protocol. If that is about a certificate, it is about ours. */
+/** The peer has said why, in an alert or in a transport's own protocol. If it is about a certificate, it is about ours. */
 export const refusedByPeer = (material: Tls, peer: string, reason: HandshakeReason, error?: unknown): HandshakeFailed =>
   handshakeFailed({
     reason,
@@ -81,7 +82,7 @@ export const refusedByPeer = (material: Tls, peer: string, reason: HandshakeReas
       : Option.none()
   })
 
-/** What came was changed on its way, or what was sent. */
+/** Bytes were changed on their way, in either direction. */
 export const damaged = (peer: string, cause: unknown): Unavailable =>
   new Unavailable({
     message: `TLS with ${peer} was damaged on its way (${codeOf(cause)})`,
@@ -90,6 +91,7 @@ export const damaged = (peer: string, cause: unknown): Unavailable =>
     cause
   })
 
+/** The connection ended before a byte of TLS had been received. */
 export const vanished = (peer: string, cause?: unknown): Unavailable =>
   new Unavailable({
     message: `${peer}: the connection ended before TLS began`,
@@ -98,11 +100,12 @@ export const vanished = (peer: string, cause?: unknown): Unavailable =>
     ...(cause === undefined ? {} : { cause })
   })
 
-/** The end of a connection without a word from TLS: nobody was there, or someone who broke off, or the network failed. */
+/** The connection ended without an alert: nobody was there, the peer hung up during the handshake, or the network failed. */
 export const broken = (peer: string, answered: boolean, error?: unknown): HandshakeFailed | Unavailable =>
   answered && ["", "ECONNRESET", "ECONNABORTED", "EPIPE"].includes(codeOf(error))
     ? brokenOff(peer, error)
     : vanished(peer, error)
 
+/** The peer hung up during the handshake without saying why. */
 export const brokenOff = (peer: string, error: unknown): HandshakeFailed =>
   handshakeFailed({ reason: "Refused", refusedBy: "remote", peer, error })

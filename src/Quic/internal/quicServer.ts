@@ -123,10 +123,10 @@ export const listen = (
         )
       })
 
-    const verify = (shown: PeerVerification.Shown) =>
+    const verify = (presentation: PeerVerification.Presentation) =>
       asksCertificate
-        ? Effect.asSome(PeerVerification.ofClient(shown, authorize))
-        : Effect.as(PeerVerification.unknownClient(shown, authorize), Option.none())
+        ? Effect.asSome(PeerVerification.ofClient(presentation, authorize))
+        : Effect.as(PeerVerification.unknownClient(presentation, authorize), Option.none())
 
     /** Asks the other end to make a new connection, and ends this one when its calls have, or have had their time. */
     const replace = (connection: QuicConnection.Accepted, within: Duration.DurationInput) =>

@@ -85,7 +85,9 @@ export const openConnections = ({ build, fixed, pki, test }: Suite): void => {
               "5 seconds"
             )
             expect(yield* rejections(reason)).toBe(before + 1)
-            const said = lines.filter(({ text }) => text.startsWith("closing the connection: "))
+            const said = lines.filter(({ text }) =>
+              text.startsWith("a peer is not admitted any more, closing its connection: ")
+            )
             expect(said.map(({ level }) => level)).toEqual(["WARN"])
           })
         return { call, client, goesOn, isClosed, lines, server, stream, target }
