@@ -1,13 +1,10 @@
-/** The messages of calls as DATA frames with gRPC's prefix, and the inbox of those that came. */
-import * as Either from "effect/Either"
-import * as Inbox from "../../Calls/Inbox.js"
+/** The messages of calls as DATA frames with gRPC's prefix, and when the peer has to wait with more. */
 import * as GrpcMessage from "../../protocol/grpc/GrpcMessage.js"
 import * as Frames from "../../protocol/http3/Http3Frames.js"
 import type * as Varint from "../../protocol/quic/Varint.js"
 import type { Settings } from "../QuicOptions.js"
 import type { Http3Session } from "./http3Session.js"
 import type { Inbound, Kept } from "./quicReceiving.js"
-import * as QuicReceiving from "./quicReceiving.js"
 
 /** Larger messages are sent from where they lie. */
 const copied = 4096
@@ -34,7 +31,6 @@ export const write = (writer: Varint.Writer, message: Uint8Array): Buffer | unde
 
 /** What of a connection the messages that nobody has read need. */
 interface Context {
-  readonly account: () => void
   readonly kept: Kept
   readonly session: Http3Session
   readonly settings: Pick<Settings, "connectionWindow">
@@ -56,40 +52,5 @@ export const resumeIfRoom = ({ kept, session, settings }: Context, inbound: Inbo
     inbound.isPaused = false
     inbound.since = performance.now()
     session.resume(id)
-  }
-}
-
-/** The messages of a stream on their way to a reader, no more of them than it has room for. */
-export const makeInbox = <E>(
-  context: Context,
-  inbound: Inbound,
-  stream: () => number | undefined
-): Inbox.Inbox<Uint8Array, Uint8Array, E> => {
-  const { account, kept } = context
-  const inbox = Inbox.make<Uint8Array, Uint8Array, E>({
-    decode: Either.right,
-    onTaken: (taken) => {
-      let cost = 0
-      for (const message of taken) {
-        cost += QuicReceiving.costOf(message)
-      }
-      QuicReceiving.giveBack(kept, inbound, Math.min(cost, inbound.unread))
-      account()
-      const id = stream()
-      if (id !== undefined) {
-        resumeIfRoom(context, inbound, id)
-      }
-    }
-  })
-  return {
-    ...inbox,
-    push: (message) => {
-      QuicReceiving.hold(kept, inbound, message.length)
-      const id = stream()
-      if (id !== undefined) {
-        pauseIfFull(context, inbound, id)
-      }
-      inbox.push(message)
-    }
   }
 }
