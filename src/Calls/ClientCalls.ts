@@ -36,6 +36,8 @@ export interface ClientCalls<S> {
   readonly onUnprocessed: (call: ClientCall<S>, reason?: string) => void
   /** Ends a call that the peer has not ended, such as for a message that is too large. */
   readonly fail: (call: ClientCall<S>, error: StatusError) => void
+  /** Ends a call whose deadline the wire has seen pass. */
+  readonly timeOut: (call: ClientCall<S>) => void
   /** Ends a call because the client is closed. */
   readonly close: (call: ClientCall<S>) => void
   /** The metadata, if it is within the limit, and none otherwise: for the error of a status. */
@@ -74,12 +76,8 @@ const settled: OutgoingCall = {
 
 export const make = <S>({ boundary, deadlines, peer, progress, quota, settings, wire }: Options<S>): ClientCalls<S> => {
   const { maxMetadataSize } = settings
-  const outbox: Outbox.Outbox = {
-    isFull: constFalse,
-    waiting: Waiting.make(constFalse),
-    flush: wire.flush,
-    onThrown: wire.onThrown
-  }
+  /** Where nobody waits: requests have no limit beside the flow control of the wire. */
+  const waiting = Waiting.make(constFalse)
 
   const makeCall = (
     where: Where,
@@ -94,6 +92,7 @@ export const make = <S>({ boundary, deadlines, peer, progress, quota, settings, 
     isOver: false,
     headersReceived: false,
     headersFit: true,
+    timeout: Number.POSITIVE_INFINITY,
     deadline: undefined,
     leave: constVoid,
     request,
@@ -144,6 +143,15 @@ export const make = <S>({ boundary, deadlines, peer, progress, quota, settings, 
     }
   }
 
+  const timeOut = (call: ClientCall<S>) => {
+    const { stream, timeout } = call
+    if (!call.isOver && stream !== undefined) {
+      progress.timedOut(timeout)
+      wire.onTimeout(stream, timeout)
+      cancel(call, CallErrors.deadlinePassed(call.where))
+    }
+  }
+
   /** Nobody waits for a call any more. */
   const abandon = (call: ClientCall<S>) => {
     call.leave()
@@ -156,11 +164,8 @@ export const make = <S>({ boundary, deadlines, peer, progress, quota, settings, 
     call.stream = stream
     call.request = undefined
     call.leave = constVoid
-    call.deadline = deadlines.add(timeout, () => {
-      progress.timedOut(timeout)
-      wire.onTimeout(stream, timeout)
-      cancel(call, CallErrors.deadlinePassed(call.where))
-    })
+    call.timeout = timeout
+    call.deadline = deadlines.add(timeout, () => timeOut(call))
     wire.flush()
   }
 
@@ -287,7 +292,15 @@ export const make = <S>({ boundary, deadlines, peer, progress, quota, settings, 
     inbox: Pick<Inbox.Inbox<never, unknown, CallError | E>, "end">
   ): Effect.Effect<void> =>
     Outbox.sendAll(
-      outbox,
+      {
+        isFull: constFalse,
+        waiting,
+        flush: wire.flush,
+        onThrown: (cause) => {
+          wire.onThrown(cause)
+          cancel(call, CallErrors.notSent(cause, call.where))
+        }
+      },
       requests,
       (request) => encode(method, request, call.where),
       (message, sent) => {
@@ -376,6 +389,7 @@ export const make = <S>({ boundary, deadlines, peer, progress, quota, settings, 
       }
     },
     fail: cancel,
+    timeOut,
     close: (call) => cancel(call, CallErrors.clientClosed(call.where)),
     withinLimit: (metadata) => (MetadataLimit.fits(metadata, maxMetadataSize) ? metadata : Metadata.empty)
   }

@@ -24,19 +24,10 @@ export const isLong = (): boolean => {
   return performance.now() - began > slice
 }
 
-/** Calls back at once, or in the next turn of the event loop where this one is long. */
-export const give = (resume: () => void): void => {
-  if (isLong()) {
-    setImmediate(resume)
-  } else {
-    resume()
-  }
-}
-
 const nextTurn = Effect.async<void>((resume) => {
   const immediate = setImmediate(() => resume(Effect.void))
   return Effect.sync(() => clearImmediate(immediate))
 })
 
-/** The same as an effect. */
+/** Goes on at once, or in the next turn of the event loop where this one is long. */
 export const next: Effect.Effect<void> = Effect.suspend(() => (isLong() ? nextTurn : Effect.void))

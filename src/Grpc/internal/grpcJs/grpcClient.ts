@@ -4,50 +4,29 @@ import * as Grpc from "@grpc/grpc-js"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
-import * as Exit from "effect/Exit"
 import * as FiberSet from "effect/FiberSet"
 import { constUndefined, constVoid } from "effect/Function"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
-import * as Codec from "../../../Calls/Codec.js"
-import * as MetadataLimit from "../../../Calls/MetadataLimit.js"
+import * as Deadlines from "../../../Calls/Deadlines.js"
 import * as Addresses from "../../../Connections/Addresses.js"
 import * as Progress from "../../../Connections/Progress.js"
 import * as Reconnected from "../../../Connections/ReconnectingConnection.js"
 import type * as Credentials from "../../../Credentials/Credentials.js"
 import * as ServerName from "../../../Credentials/ServerName.js"
 import type { Reverification } from "../../../Handshake/Reverification.js"
-import type { Connection, OutgoingCall } from "../../../Transport/Connection.js"
 import type { Boundary } from "../../../Transport/internal/boundary.js"
 import * as Timers from "../../../Transport/internal/timers.js"
 import * as Unreachable from "../../../Transport/internal/unreachable.js"
-import * as Metadata from "../../../Transport/Metadata.js"
-import type * as Method from "../../../Transport/Method.js"
 import * as Peer from "../../../Transport/Peer.js"
-import {
-  type CallError,
-  Cancelled,
-  type DeadlineExceeded,
-  HandshakeFailed,
-  Internal,
-  type ResourceExhausted,
-  Unavailable,
-  Unimplemented
-} from "../../../Transport/TransportError.js"
+import { type DeadlineExceeded, HandshakeFailed, Unavailable } from "../../../Transport/TransportError.js"
 import type { Settings } from "../../GrpcOptions.js"
-import * as Cancellation from "./cancellation.js"
 import * as ChannelTarget from "./channelTarget.js"
-import * as GrpcMetadata from "./GrpcMetadata.js"
-import * as GrpcStatus from "./GrpcStatus.js"
 import * as GrpcConnector from "./grpcConnector.js"
 import * as GrpcHttp2 from "./grpcHttp2.js"
+import * as GrpcOutgoing from "./grpcOutgoing.js"
 import * as IdentityFilter from "./identityFilter.js"
-import * as Inbox from "./inbox.js"
-import * as SubchannelCall from "./subchannelCall.js"
 
 type Failure = Unavailable | DeadlineExceeded | HandshakeFailed
-type Call = ReturnType<Grpc.ChannelInterface["createCall"]>
 
 const channelOptions = (settings: Settings, target: Peer.Target, keepaliveMillis: number): Grpc.ChannelOptions => ({
   "grpc.default_authority": Addresses.authorityOf(Peer.formatTarget(target)),
@@ -302,11 +281,6 @@ const whyNot = (channel: Grpc.ChannelInterface, peer: string): Effect.Effect<nev
 /** How long grpc-js may take to say why: at once, unless it connects after all. */
 const reasonPeriodMillis = 100
 
-interface Where {
-  readonly method: string
-  readonly peer: string
-}
-
 /** Connects, and runs calls on the channel. */
 const connectOnce = (
   settings: Settings,
@@ -321,23 +295,35 @@ const connectOnce = (
     const channel = yield* Addresses.connect(target, settings.connectTimeout, (to) =>
       openChannel(settings, credentials, boundary, reverification, target, keepalive, to)
     )
-    const calls = new Set<Call>()
     const progress = Progress.make()
+    const deadlines = Deadlines.make((cause) => boundary.caught("timer", peer, cause))
     const lost = yield* Deferred.make<void>()
     const ended = yield* Deferred.make<void>()
     let isLost = false
-    let isProbed = false
-    let closed = false
+    let isClosed = false
 
     const endWhenIdle = () => {
-      if (isLost && calls.size === 0) {
+      if (isLost && calls.size() === 0) {
         Deferred.unsafeDone(ended, Effect.void)
       }
     }
 
+    const calls = GrpcOutgoing.make({
+      settings,
+      grpc: channel.grpc,
+      isReady: channel.isReady,
+      isClosed: () => isClosed,
+      peer,
+      boundary,
+      deadlines,
+      progress,
+      onTooManyPings: keepalive.onTooManyPings,
+      onIdle: endWhenIdle
+    })
+
     const leave = () => {
       isLost = true
-      const session = [...calls].map(SubchannelCall.session).find((session) => session !== undefined)
+      const session = calls.session()
       if (session !== undefined) {
         GrpcHttp2.pingWhileOpen(session)
       }
@@ -348,203 +334,14 @@ const connectOnce = (
     channel.onLost(leave)
     yield* Effect.addFinalizer(() =>
       Effect.sync(() => {
-        closed = true
-        for (const call of [...calls]) {
-          Cancellation.cancel(call, "the client was closed")
-        }
+        isClosed = true
+        calls.cancelAll()
+        deadlines.stop()
       })
     )
 
-    /**
-     * Asks whether the peer lives, once until it answers a call: servers count PINGs, and what they send starts that count
-     * anew (gRFC A8).
-     */
-    const probe = (call: Call) => {
-      const session = isProbed ? undefined : SubchannelCall.session(call)
-      if (session !== undefined) {
-        isProbed = true
-        GrpcHttp2.probe(session, Duration.toMillis(settings.keepaliveTimeout))
-      }
-    }
-
-    const onAnswer = () => {
-      isProbed = false
-      progress.answered()
-    }
-
-    /** Whether the call may be made at all. */
-    const check = (call: OutgoingCall, where: Where): Either.Either<void, Cancelled | ResourceExhausted> =>
-      closed
-        ? Either.left(new Cancelled({ message: "the client was closed", processed: "no", ...where }))
-        : MetadataLimit.check(call.metadata, settings.maxMetadataSize, where)
-
-    const open = (path: string, call: OutgoingCall, listener: Listener): Call => {
-      const where = { method: path, peer }
-      const deadline = call.timeout > Timers.maxTimerMillis ? Number.POSITIVE_INFINITY : Date.now() + call.timeout
-      const handle = channel.grpc.createCall(path, deadline, null, null, null)
-      calls.add(handle)
-      let answered = false
-      /** An error arrives even with headers that are too large; messages do not. */
-      let headersFit = true
-      /** Thrown on into grpc-js it would end the process. */
-      const guarded = (f: () => void) => {
-        try {
-          f()
-        } catch (cause) {
-          calls.delete(handle)
-          endWhenIdle()
-          boundary.caught("engine", peer, cause)
-          listener.onEnd(Exit.fail(new Internal({ message: "the answer can't be read", cause, ...where })))
-          Cancellation.cancel(handle, "the caller failed")
-        }
-      }
-      handle.start(GrpcMetadata.toGrpc(call.metadata, call.waitForReady), {
-        onReceiveMetadata: (headers) =>
-          guarded(() => {
-            answered = true
-            onAnswer()
-            // With another HTTP status the trailers may have the status of gRPC, and grpc-js that of HTTP if they have none.
-            const unfit = GrpcStatus.isGrpc(headers)
-              ? undefined
-              : GrpcStatus.checkHead(SubchannelCall.httpStatus(handle), headers, undefined, where)
-            if (unfit !== undefined) {
-              listener.onEnd(Exit.fail(unfit))
-              return Cancellation.cancel(handle, "the answer is none of gRPC")
-            }
-            const metadata = GrpcMetadata.ofResponse(headers)
-            headersFit = MetadataLimit.fits(metadata, settings.maxMetadataSize)
-            call.onHeaders?.(headersFit ? metadata : Metadata.empty)
-          }),
-        onReceiveMessage: (message: unknown) =>
-          guarded(() => {
-            if (!headersFit) {
-              listener.onEnd(Exit.fail(MetadataLimit.tooLarge(settings.maxMetadataSize, where)))
-              Cancellation.cancel(handle, "the response headers are too large")
-            } else if (Buffer.isBuffer(message)) {
-              listener.onMessage(GrpcMetadata.asBytes(message))
-            }
-          }),
-        onReceiveStatus: (status) =>
-          guarded(() => {
-            calls.delete(handle)
-            endWhenIdle()
-            if (GrpcStatus.isLocal(status, answered)) {
-              if (status.code === Grpc.status.DEADLINE_EXCEEDED) {
-                progress.timedOut(call.timeout)
-                probe(handle)
-              }
-            } else {
-              onAnswer()
-            }
-            const metadata = GrpcMetadata.ofResponse(status.metadata)
-            const trailersFit = MetadataLimit.fits(metadata, settings.maxMetadataSize)
-            const trailers = trailersFit ? metadata : Metadata.empty
-            call.onTrailers?.(trailers)
-            if (status.code === Grpc.status.OK) {
-              const unfit = answered ? undefined : GrpcStatus.checkHead(200, status.metadata, status.code, where)
-              return listener.onEnd(
-                unfit !== undefined
-                  ? Exit.fail(unfit)
-                  : SubchannelCall.isMidMessage(handle)
-                    ? Exit.fail(new Internal({ message: "the answer ended within a message", ...where }))
-                    : headersFit && trailersFit
-                      ? Exit.void
-                      : Exit.fail(MetadataLimit.tooLarge(settings.maxMetadataSize, where))
-              )
-            }
-            if (GrpcStatus.isTooManyPings(status, answered, !channel.isReady())) {
-              keepalive.onTooManyPings()
-              const message = `the connection to ${peer} was lost: too_many_pings`
-              return listener.onEnd(Exit.fail(new Unavailable({ message, ...where })))
-            }
-            listener.onEnd(
-              Exit.fail(
-                GrpcStatus.fromStatus(status, where, answered, trailers, SubchannelCall.isConnectionLost(handle))
-              )
-            )
-          })
-      })
-      return handle
-    }
-
-    const unary: Connection["unary"] = (method, request, call) => {
-      const where = { method: method.path, peer }
-      return Effect.async((resume) => {
-        const bytes = Either.flatMap(check(call, where), () =>
-          Codec.encode(method.input, request, settings.maxSendMessageSize, where, boundary)
-        )
-        if (Either.isLeft(bytes)) {
-          return resume(Effect.fail(bytes.left))
-        }
-        let reply: Uint8Array | undefined
-        const handle = open(method.path, call, {
-          onMessage: (message) => {
-            if (reply !== undefined) {
-              handle.cancelWithStatus(Grpc.status.UNIMPLEMENTED, `${method.path} answered with more than one message`)
-              return
-            }
-            reply = message
-            handle.startRead()
-          },
-          onEnd: (exit) =>
-            resume(
-              Exit.isFailure(exit)
-                ? Effect.failCause(exit.cause)
-                : reply === undefined
-                  ? Effect.fail(new Unimplemented({ message: `${method.path} answered without a message`, ...where }))
-                  : Codec.decode(method.output, reply, settings, where, boundary)
-            )
-        })
-        handle.startRead()
-        handle.sendMessageWithContext({}, GrpcMetadata.asBuffer(bytes.right))
-        handle.halfClose()
-        return Effect.sync(() => Cancellation.cancel(handle, "the caller was interrupted"))
-      })
-    }
-
-    const stream = <I, O, II, OO, E>(
-      method: Method.Method<I, O, Method.Shape, II, OO>,
-      requests: Stream.Stream<II, E>,
-      call: OutgoingCall
-    ): Stream.Stream<O, CallError | E> =>
-      Stream.unwrapScoped(
-        Effect.gen(function* () {
-          const where = { method: method.path, peer }
-          yield* Effect.suspend(() => check(call, where))
-          const inbox = Inbox.make<CallError | E>(() => handle.startRead())
-          const handle: Call = yield* Effect.acquireRelease(
-            Effect.sync(() => {
-              const handle = open(method.path, call, { onMessage: inbox.push, onEnd: inbox.end })
-              Cancellation.resetOnly(handle)
-              return handle
-            }),
-            (handle) => Effect.sync(() => Cancellation.cancel(handle, "the caller stopped the stream"))
-          )
-          const send = (request: II) =>
-            Effect.flatMap(Codec.encode(method.input, request, settings.maxSendMessageSize, where, boundary), (bytes) =>
-              Effect.async<void>((resume) => {
-                handle.sendMessageWithContext({ callback: () => resume(Effect.void) }, GrpcMetadata.asBuffer(bytes))
-              })
-            )
-          yield* Stream.runForEach(requests, send).pipe(
-            Effect.matchCauseEffect({
-              onFailure: (cause) =>
-                Effect.sync(() => {
-                  inbox.end(Exit.failCause(cause))
-                  Cancellation.cancel(handle, "the request stream failed")
-                }),
-              onSuccess: () => Effect.sync(() => handle.halfClose())
-            }),
-            Effect.forkScoped
-          )
-          return Stream.mapEffect(inbox.stream, (bytes) =>
-            Codec.decode(method.output, bytes, settings, where, boundary)
-          )
-        })
-      )
-
     return {
-      connection: { unary, stream },
+      connection: calls.connection,
       isLost: () => isLost || !channel.isReady(),
       lost: Deferred.await(lost),
       stalled: progress.stalled,
@@ -567,8 +364,3 @@ export const connect = (
     { initial: settings.initialReconnectBackoff, max: settings.maxReconnectBackoff },
     Peer.formatTarget(target)
   )
-
-interface Listener {
-  readonly onMessage: (bytes: Uint8Array) => void
-  readonly onEnd: (exit: Exit.Exit<void, CallError>) => void
-}
