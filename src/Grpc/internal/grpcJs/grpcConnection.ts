@@ -31,10 +31,63 @@ export interface GrpcConnection {
   readonly window: ReceiveWindow.ReceiveWindow
   /** So many bytes of an answer are on their way; below zero, so many are no more. */
   readonly unsent: (size: number) => void
+  /** Begins a call at once, or in a later turn of the event loop where many have come together and `isWanted` still holds. */
+  readonly begin: (serve: () => void, isWanted: () => boolean) => void
   /** Something came that cost work and brought nothing. */
   readonly useless: () => void
   readonly onSession: (session: Http2.ServerHttp2Session) => void
   readonly stop: () => void
+}
+
+/** So many calls of one connection begin in one turn of the event loop. */
+const maxBegunInTurn = 16
+
+/** Begins what comes in its order, a few in each turn of the event loop. */
+const makeBeginning = (useless: () => void, onThrown: (cause: unknown) => void): GrpcConnection["begin"] => {
+  let queued: Array<{ readonly serve: () => void; readonly isWanted: () => boolean }> = []
+  let begun = 0
+  let isScheduled = false
+
+  const nextTurn = () => {
+    if (!isScheduled) {
+      isScheduled = true
+      setImmediate(turn)
+    }
+  }
+
+  const turn = () => {
+    isScheduled = false
+    begun = 0
+    const before = queued
+    let at = 0
+    for (; at < before.length && begun < maxBegunInTurn; at++) {
+      const call = before[at]
+      try {
+        if (call?.isWanted() === true) {
+          begun += 1
+          call.serve()
+        } else {
+          useless()
+        }
+      } catch (cause) {
+        onThrown(cause)
+      }
+    }
+    queued = before.slice(at)
+    if (begun > 0) {
+      nextTurn()
+    }
+  }
+
+  return (serve, isWanted) => {
+    nextTurn()
+    if (queued.length === 0 && begun < maxBegunInTurn) {
+      begun += 1
+      serve()
+    } else {
+      queued.push({ serve, isWanted })
+    }
+  }
 }
 
 export const make = (
@@ -107,6 +160,7 @@ export const make = (
     calls,
     deadlines,
     window,
+    begin: makeBeginning(useless, fail("engine")),
     unsent: (size) => {
       unsent += size
       onChange()

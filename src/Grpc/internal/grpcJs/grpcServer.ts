@@ -100,7 +100,10 @@ const makeInjector = (
           start: () => {
             const route = routes.get(path)
             if (route !== undefined) {
-              GrpcServerCall.serve(call, route, settings, boundary, connection, pings.onSent)
+              connection.begin(
+                () => GrpcServerCall.serve(call, route, settings, boundary, connection, pings.onSent),
+                () => GrpcHttp2.streamOf(call)?.closed !== true
+              )
             }
           }
         })
