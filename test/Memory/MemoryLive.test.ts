@@ -99,4 +99,44 @@ describe("MemoryLive", () => {
       })
     }).pipe(leavesNothing, Effect.provide(MemoryLive))
   )
+
+  it.live("keeps the listeners of a network to the layers that have it", () =>
+    Effect.gen(function* () {
+      const [one, other] = [Memory.makeNetwork(), Memory.makeNetwork()]
+      const named = (network: Memory.Network) =>
+        Effect.flatMap(Layer.build(Memory.layer({ network })), (context) =>
+          Effect.provide(
+            Transport.listen([Transport.handlers(EchoService, echo)], { host: "node-a", port: 50051 }),
+            context
+          )
+        )
+      yield* named(one)
+      expect(yield* Effect.flip(named(one))).toMatchObject({ _tag: "BindError", reason: "AddressInUse" })
+      yield* named(other)
+      const connecting = (layer: Layer.Layer<Transport.Transport>) =>
+        Effect.flatMap(Layer.build(layer), (context) =>
+          Effect.provide(Transport.client(EchoService, "node-a:50051"), context)
+        )
+      expect((yield* (yield* connecting(Memory.layer({ network: one }))).echo({ message: "x" })).message).toBe("x")
+      expect(yield* Effect.flip(connecting(Memory.layer()))).toMatchObject({ _tag: "Unavailable", processed: "no" })
+    }).pipe(leavesNothing)
+  )
+
+  it.live("runs handlers that call on, a thousand deep", () =>
+    Effect.gen(function* () {
+      const target = "127.0.0.1:50052"
+      const client = yield* Transport.client(EchoService, target, { waitForReady: true })
+      yield* Transport.listen(
+        [
+          Transport.handlers(EchoService, {
+            ...echo,
+            echo: ({ repeat = 0 }) =>
+              repeat === 0 ? Effect.succeed({ message: "bottom" }) : Effect.orDie(client.echo({ repeat: repeat - 1 }))
+          })
+        ],
+        { port: 50052 }
+      )
+      expect((yield* client.echo({ repeat: 1000 })).message).toBe("bottom")
+    }).pipe(leavesNothing, Effect.provide(Memory.layer({ maxConcurrentStreams: 2000, network: Memory.makeNetwork() })))
+  )
 })

@@ -1,0 +1,143 @@
+/** What clients of a target share: a connection to whatever listens there when a call is made. */
+import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as CallErrors from "../../Calls/CallErrors.js"
+import * as Deadlines from "../../Calls/Deadlines.js"
+import * as Timing from "../../Calls/Timing.js"
+import type { Pending } from "../../Connections/ReconnectingConnection.js"
+import type { OutgoingCall } from "../../Transport/Connection.js"
+import * as Authorization from "../../Transport/internal/authorization.js"
+import * as Count from "../../Transport/internal/gauge.js"
+import type { Where } from "../../Transport/internal/where.js"
+import * as Peer from "../../Transport/Peer.js"
+import { Cancelled, type DeadlineExceeded, HandshakeFailed, Unavailable } from "../../Transport/TransportError.js"
+import * as TransportMetrics from "../../Transport/TransportMetrics.js"
+import * as MemoryLink from "./memoryLink.js"
+import type { Listening, Network, Settings } from "./network.js"
+
+type Failure = Cancelled | DeadlineExceeded | HandshakeFailed | Unavailable
+
+const unavailable = (peer: string, where?: Where) =>
+  new Unavailable({ message: `nothing listens on ${peer}`, processed: "no", peer, ...where })
+
+/** Nobody proves an identity here, so that a listener lets in everybody or nobody. */
+const enter = (
+  { authorize, server: { boundary } }: Listening,
+  peer: string,
+  where?: Where
+): Effect.Effect<void, HandshakeFailed> =>
+  Authorization.allows(boundary, authorize, Option.none(), "memory")
+    ? Effect.void
+    : Effect.zipRight(
+        Metric.increment(Metric.tagged(TransportMetrics.handshakesRefused, "reason", "NotAuthorized")),
+        Effect.fail(
+          new HandshakeFailed({
+            message: `${peer} refused the connection: NotAuthorized`,
+            reason: "NotAuthorized",
+            refusedBy: "remote",
+            peer,
+            ...where
+          })
+        )
+      )
+
+export const connect = (
+  network: Network,
+  settings: Settings,
+  target: Peer.Target
+): Effect.Effect<Pending, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const peer = Peer.formatTarget(target)
+    const timing = Timing.ofClock(yield* Effect.clock)
+    const deadlines = Deadlines.make(undefined, timing)
+    let link: MemoryLink.MemoryLink | undefined
+    /** Those whose listeners still let calls end too. */
+    const links = new Set<MemoryLink.MemoryLink>()
+    let isClosed = false
+    yield* Count.whileOpen(TransportMetrics.connectionsOpened)
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        isClosed = true
+        for (const open of [...links]) {
+          open.close()
+        }
+        deadlines.stop()
+        network.check()
+      })
+    )
+
+    /** The link to what listens now, where there is one already. */
+    const current = () => {
+      const listening = network.find(peer)
+      return !isClosed && listening !== undefined && link?.listening === listening ? link : undefined
+    }
+
+    const linkTo = (listening: Listening) => {
+      if (link?.listening === listening) {
+        return link
+      }
+      const opened = MemoryLink.make(listening, settings, peer, deadlines, () => links.delete(opened))
+      links.add(opened)
+      link = opened
+      return opened
+    }
+
+    const open = (
+      where: Where,
+      call: OutgoingCall
+    ): Effect.Effect<readonly [MemoryLink.MemoryLink, OutgoingCall], Failure> =>
+      Effect.suspend(() => {
+        const listening = network.find(peer)
+        if (isClosed) {
+          return Effect.fail(new Cancelled({ message: "the client was closed", processed: "no", ...where }))
+        }
+        if (listening !== undefined) {
+          return Effect.map(enter(listening, peer, where), () => [linkTo(listening), call] as const)
+        }
+        return call.waitForReady ? waitFor(where, call) : Effect.fail(unavailable(peer, where))
+      })
+
+    const waitFor = (where: Where, call: OutgoingCall) => {
+      const since = timing.now()
+      return Effect.zipRight(
+        Effect.timeoutFail(
+          network.until(() => isClosed || network.find(peer) !== undefined),
+          {
+            duration: call.timeout,
+            onTimeout: () => CallErrors.deadlinePassed(where)
+          }
+        ),
+        Effect.suspend(() => open(where, { ...call, timeout: Math.max(1, call.timeout - (timing.now() - since)) }))
+      )
+    }
+
+    return {
+      ready: (waitForReady) =>
+        Effect.suspend((): Effect.Effect<void, Unavailable | HandshakeFailed> => {
+          const listening = network.find(peer)
+          return listening !== undefined
+            ? enter(listening, peer)
+            : waitForReady
+              ? Effect.void
+              : Effect.fail(unavailable(peer))
+        }),
+      unary: (method, request, call) =>
+        Effect.suspend(() => {
+          const { connection } = current() ?? {}
+          return connection !== undefined
+            ? connection.unary(method, request, call)
+            : Effect.flatMap(open({ method: method.path, peer }, call), ([{ connection }, call]) =>
+                connection.unary(method, request, call)
+              )
+        }),
+      stream: (method, requests, call) =>
+        Stream.unwrap(
+          Effect.map(open({ method: method.path, peer }, call), ([{ connection }, call]) =>
+            connection.stream(method, requests, call)
+          )
+        )
+    }
+  })
