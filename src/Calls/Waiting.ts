@@ -1,6 +1,4 @@
 /** Callbacks that wait until a connection has room to send again, run in the order in which they came. */
-import * as Effect from "effect/Effect"
-
 /** What waits with an answer until its peer has read of those before. */
 export interface Waiting {
   readonly add: (again: () => void) => void
@@ -36,11 +34,3 @@ export const make = (isFull: () => boolean): Waiting => {
     }
   }
 }
-
-/** Waits for room. */
-export const room = (waiting: Waiting): Effect.Effect<void> =>
-  Effect.async<void>((resume) => {
-    const again = () => resume(Effect.void)
-    waiting.add(again)
-    return Effect.sync(() => waiting.remove(again))
-  })

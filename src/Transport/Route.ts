@@ -231,12 +231,3 @@ const guarded = (route: Route, authorizer: Authorizer.Authorizer): Route =>
         handle: (requests: Requests, call: IncomingCall) =>
           mayCall(authorizer, call) ? route.handle(requests, call) : Stream.fromEffect(denied(call))
       }
-
-/** Any route as a stream of answers to a stream of requests. */
-export const asStream = (route: Route): StreamRoute["handle"] =>
-  route._tag === "Stream"
-    ? route.handle
-    : (requests, call) =>
-        Stream.fromEffect(
-          Effect.flatMap(exactlyOne(requests, "request", route.method.path), (request) => route.handle(request, call))
-        )
