@@ -2,19 +2,22 @@
 import { hash as digestOf } from "node:crypto"
 
 /** The hashes of PKCS#12, with the sizes of their blocks in bytes. */
-export const hashes = { sha1: 64, sha224: 64, sha256: 64, sha384: 128, sha512: 128 } as const
+const hashes = { sha1: 64, sha224: 64, sha256: 64, sha384: 128, sha512: 128 } as const
 
-/** What a key is for. */
-export const purposes = { key: 1, iv: 2, mac: 3 } as const
+/** The name of one of them. */
+export type Hash = keyof typeof hashes
 
-/** UTF-16 with an end, or nothing at all (appendix B.1). */
+/** The uses of a key, by the number that sets them apart. */
+const purposes = { key: 1, iv: 2, mac: 3 } as const
+
+/** UTF-16 with a zero at its end, or nothing at all (appendix B.1). */
 const encode = (passphrase: string | null): Buffer =>
   passphrase === null ? Buffer.alloc(0) : Buffer.from(`${passphrase}\0`, "utf16le").swap16()
 
 /** Repeats the bytes until they fill whole blocks. */
 const fill = (bytes: Uint8Array, block: number): Buffer => Buffer.alloc(Math.ceil(bytes.length / block) * block, bytes)
 
-/** `(a + b + 1)` as numbers of as many bytes as `a` has. */
+/** Sets `a` to `a + b + 1`, as a number of as many bytes as `a` has. */
 const add = (a: Buffer, b: Buffer): void => {
   let carry = 1
   for (let at = a.length - 1; at >= 0; at -= 1) {
@@ -25,17 +28,17 @@ const add = (a: Buffer, b: Buffer): void => {
 }
 
 /** The size of a digest in bytes. */
-export const sizeOf = (hash: keyof typeof hashes): number => digestOf(hash, "", "buffer").length
+export const sizeOf = (hash: Hash): number => digestOf(hash, "", "buffer").length
 
 /** How often the hash runs for a key of the size and each iteration. */
-export const roundsFor = (hash: keyof typeof hashes, size: number): number => Math.ceil(size / sizeOf(hash))
+export const roundsFor = (hash: Hash, size: number): number => Math.ceil(size / sizeOf(hash))
 
-/** Rounds, each of which takes about a microsecond, before other work gets its turn. */
-const chunk = 500
+/** Rounds, each of which takes about a microsecond, before it yields to other work. */
+const roundsBetweenYields = 500
 
-/** Derives a key. */
+/** Derives a key of so many bytes; null is no passphrase at all. The caller has bounded the iterations. */
 export const derive = async (
-  hash: keyof typeof hashes,
+  hash: Hash,
   purpose: keyof typeof purposes,
   passphrase: string | null,
   salt: Uint8Array,
@@ -54,7 +57,7 @@ export const derive = async (
     let digest = digestOf(hash, Buffer.concat([diversifier, input]), "buffer")
     for (let n = 1; n < iterations; n += 1) {
       digest = digestOf(hash, digest, "buffer")
-      if (n % chunk === 0) {
+      if (n % roundsBetweenYields === 0) {
         await new Promise((resolve) => setImmediate(resolve))
       }
     }
