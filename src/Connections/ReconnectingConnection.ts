@@ -2,7 +2,6 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import * as Exit from "effect/Exit"
 import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
@@ -24,26 +23,27 @@ import * as Reconnect from "./Reconnect.js"
 
 type Failure = Unavailable | DeadlineExceeded | HandshakeFailed
 
-/** A live connection with calls on it. */
+/** A connection that is up and runs calls. */
 export interface Live extends Reconnect.Live {
   readonly connection: Connection
   readonly isLost: () => boolean
 }
 
-/** A connection that need not be there yet. */
+/** A connection that may not be up yet. */
 export interface Pending extends Connection {
   /**
-   * Completes when it is there; fails as the attempt under way does, or with `waitForReady` only where another can't do
-   * better.
+   * Completes when it is up. Fails with the error of the attempt under way; with `waitForReady` only with `HandshakeFailed`,
+   * since another attempt would fail alike.
    */
   readonly ready: (waitForReady: boolean) => Effect.Effect<void, ConnectError>
 }
 
-/** A connection that stays when what it runs on is replaced. */
+/** A connection that stays when the live one below it is replaced. */
 export interface Reconnected<L> extends Pending {
   /**
-   * Runs something on the live connection. Waits for one that was just lost, or where the call wants that; `run` gets what
-   * is left of the timeout.
+   * Runs a call on the live connection. Waits for the next one if the last was lost just now, or if the call has
+   * `waitForReady`; `run` gets what is left of the timeout. Fails with `DeadlineExceeded` if there is none in time, with
+   * the error of the latest attempt if the call doesn't wait, and with `Cancelled` if the client was closed.
    */
   readonly withLive: <A, C extends Pick<OutgoingCall, "timeout" | "waitForReady">>(
     method: string,
@@ -52,7 +52,7 @@ export interface Reconnected<L> extends Pending {
   ) => Effect.Effect<A, CallError>
 }
 
-/** There was no connection in the time for one. */
+/** The error of a call or an attempt that had no connection in time. */
 export const late = (peer: string, method?: string): DeadlineExceeded =>
   new DeadlineExceeded({
     message: `no connection to ${peer} in time`,
@@ -60,10 +60,10 @@ export const late = (peer: string, method?: string): DeadlineExceeded =>
     ...(method === undefined ? undefined : { method })
   })
 
-/** So many connections in a row that are lost at once are worth a line in the log. */
+/** After so many connections in a row that were lost at once there is a line in the log. */
 const lossesToLog = 3
 
-/** Connects, and runs calls on the connection, or on the one that replaces it. */
+/** Connects, and runs calls on the connection or on the one that replaces it. Never fails: `ready` and the calls do. */
 export const make = <L extends Live>(
   connectOnce: Effect.Effect<L, Failure, Scope.Scope>,
   backoff: Reconnect.Backoff,
@@ -72,10 +72,9 @@ export const make = <L extends Live>(
   Effect.gen(function* () {
     yield* Count.whileOpen(TransportMetrics.connectionsOpened)
     const boundary = yield* Boundary.make
-    let closed = false
     let isAsked = false
     const lost = () => new Unavailable({ message: `the connection to ${peer} was lost`, peer, processed: "no" })
-    const { changed, current, hurry, wake } = yield* Reconnect.make<L, Failure>(connectOnce, backoff, {
+    const { changed, current, hurry } = yield* Reconnect.make<L, Failure>(connectOnce, backoff, {
       error: lost,
       tell: (losses) => {
         if (losses === lossesToLog) {
@@ -85,7 +84,7 @@ export const make = <L extends Live>(
       }
     })
 
-    /** To who connects its time-out is his own; to the calls on a lost connection it is one more reason. */
+    /** A time-out is an error of its own to whoever connects; to calls it is one more reason why there is no connection. */
     const whyNot = (cause: Cause.Cause<Failure>) => {
       const failure = Option.getOrElse(Cause.failureOption(cause), lost)
       return failure._tag === "DeadlineExceeded"
@@ -93,23 +92,19 @@ export const make = <L extends Live>(
         : failure
     }
 
-    yield* Effect.addFinalizer(() =>
-      Effect.sync(() => {
-        closed = true
-        wake()
-      })
-    )
-
     /** The connection for a new call, or why there is none; undefined while that is open. */
     const usable = (method: string): Either.Either<L, Unavailable | HandshakeFailed | Cancelled> | undefined => {
-      const now = current()
-      return closed
-        ? Either.left(new Cancelled({ message: "the client was closed", processed: "no", method, peer }))
-        : now === undefined || (Exit.isSuccess(now) && now.value.isLost())
-          ? undefined
-          : Exit.isFailure(now)
-            ? Either.left(Status.ofCall(whyNot(now.cause), method))
-            : Either.right(now.value)
+      const state = current()
+      switch (state._tag) {
+        case "Connected":
+          return state.live.isLost() ? undefined : Either.right(state.live)
+        case "Connecting":
+          return undefined
+        case "Failed":
+          return Either.left(Status.ofCall(whyNot(state.cause), method))
+        case "Closed":
+          return Either.left(new Cancelled({ message: "the client was closed", processed: "no", method, peer }))
+      }
     }
 
     const withLive: Reconnected<L>["withLive"] = (method, call, run) =>
@@ -127,20 +122,25 @@ export const make = <L extends Live>(
         return run(live.right, { ...call, timeout: Math.max(1, call.timeout - (performance.now() - started)) })
       }).pipe(Effect.timeoutFail({ duration: call.timeout, onTimeout: () => late(peer, method) }))
 
-    /** What the next attempt comes to, or the one that is over and that nobody has asked for yet. */
+    /** The result of the next attempt, or of one that is over and that nobody has asked for yet. */
     const attempt: Effect.Effect<void, Failure> = Effect.gen(function* () {
-      let now = current()
-      if (now !== undefined && Exit.isFailure(now) && isAsked) {
+      let state = current()
+      if (state._tag === "Failed" && isAsked) {
         hurry()
         yield* changed
-        now = current()
+        state = current()
       }
       isAsked = true
-      while (now === undefined && !closed) {
+      while (state._tag === "Connecting") {
         yield* changed
-        now = current()
+        state = current()
       }
-      yield* now ?? Exit.fail(lost())
+      if (state._tag === "Failed") {
+        return yield* Effect.failCause(state.cause)
+      }
+      if (state._tag === "Closed") {
+        return yield* lost()
+      }
     })
 
     const ready: Pending["ready"] = (waitForReady) =>

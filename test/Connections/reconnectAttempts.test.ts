@@ -1,5 +1,6 @@
 /** Attempts to connect: when another begins beside one that takes long, which one wins, and that no other stays open. */
 import { describe, expect, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -65,7 +66,7 @@ const make = (mayInterrupt = true) =>
     const wait = Effect.zipRight(
       Effect.forkScoped(
         Effect.gen(function* () {
-          while (!Exit.isSuccess(reconnecting.current() ?? Exit.fail(""))) {
+          while (reconnecting.current()._tag !== "Connected") {
             reconnecting.hurry()
             yield* reconnecting.changed
           }
@@ -115,10 +116,11 @@ describe("attempts to connect", () => {
       yield* wait
       yield* TestClock.adjust("1 minute")
       yield* succeed(1)
-      expect(reconnecting.current()).toMatchObject(Exit.succeed({ number: 1 }))
+      expect(reconnecting.current()).toMatchObject({ _tag: "Connected", live: { number: 1 } })
       expect(states()).toEqual(["closed", "open", "closed"])
       yield* close
       expect(states()).toEqual(["closed", "closed", "closed"])
+      expect(reconnecting.current()).toEqual({ _tag: "Closed" })
     })
   )
 
@@ -131,7 +133,7 @@ describe("attempts to connect", () => {
       expect(states()).toEqual(["connecting", "open"])
       yield* succeed(0)
       expect(states()).toEqual(["closed", "open"])
-      expect(reconnecting.current()).toMatchObject(Exit.succeed({ number: 1 }))
+      expect(reconnecting.current()).toMatchObject({ _tag: "Connected", live: { number: 1 } })
     })
   )
 
@@ -141,12 +143,12 @@ describe("attempts to connect", () => {
       yield* wait
       yield* TestClock.adjust("1 minute")
       yield* fail(0)
-      expect(reconnecting.current()).toEqual(Exit.fail("failed 0"))
+      expect(reconnecting.current()).toEqual({ _tag: "Failed", cause: Cause.fail("failed 0") })
       yield* TestClock.adjust("1500 millis")
       expect(states()).toEqual(["closed", "connecting", "connecting", "connecting"])
       yield* fail(2)
       yield* succeed(3)
-      expect(reconnecting.current()).toMatchObject(Exit.succeed({ number: 3 }))
+      expect(reconnecting.current()).toMatchObject({ _tag: "Connected", live: { number: 3 } })
       expect(states()).toEqual(["closed", "closed", "closed", "open"])
     })
   )
@@ -157,10 +159,10 @@ describe("attempts to connect", () => {
       yield* settle
       yield* succeed(0)
       yield* end(0)
-      expect(reconnecting.current()).toBeUndefined()
+      expect(reconnecting.current()).toEqual({ _tag: "Connecting" })
       expect(states()).toEqual(["closed", "connecting"])
       yield* succeed(1)
-      expect(reconnecting.current()).toMatchObject(Exit.succeed({ number: 1 }))
+      expect(reconnecting.current()).toMatchObject({ _tag: "Connected", live: { number: 1 } })
     })
   )
 
