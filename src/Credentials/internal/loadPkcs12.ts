@@ -1,16 +1,17 @@
-/** From PKCS#12 to `Material`, by way of the PEM that is checked as any other. */
-import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto"
+/** From PKCS#12 to `Material`, by way of PEM that is checked as any other. */
+import { createPrivateKey, X509Certificate } from "node:crypto"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type { CredentialsError } from "../../Transport/TransportError.js"
 import { failure, type PemSource, type Read, read } from "../Pem.js"
 import type * as Pins from "../Pins.js"
 import { load as loadPem, type PemOptions, filesOf as pemFilesOf, type TrustDomains } from "./load.js"
+import { belongsTo } from "./loadKey.js"
 import type { Tls } from "./material.js"
 import * as Pkcs12 from "./pkcs12.js"
 
 /**
- * What `layerPkcs12` reads.
+ * The options of `layerPkcs12`.
  *
  * @since 0.1.0
  * @category models
@@ -83,15 +84,7 @@ const toPem = (options: Pkcs12Options, source: Read): Effect.Effect<PemOptions, 
 
 const isRoot = (certificate: X509Certificate): boolean => certificate.ca && certificate.checkIssued(certificate)
 
-const belongsTo = (key: KeyObject, certificate: X509Certificate): boolean => {
-  try {
-    return certificate.checkPrivateKey(key)
-  } catch {
-    return false
-  }
-}
-
-/** The leaf and those above it, whatever order they are in; roots are left out, for peers have their own. */
+/** The leaf and the intermediates above it, whatever order they come in; roots are left out, because peers have their own. */
 const chainOf = (leaf: X509Certificate, all: ReadonlyArray<X509Certificate>): ReadonlyArray<string> => {
   const chain = [leaf]
   for (let last: X509Certificate | undefined = leaf; last !== undefined; ) {
@@ -104,7 +97,7 @@ const chainOf = (leaf: X509Certificate, all: ReadonlyArray<X509Certificate>): Re
   return chain.map((certificate) => certificate.toString())
 }
 
-/** Reads and checks everything. */
+/** Reads and checks everything. Fails with the `CredentialsError` of the first part that can't be used. */
 export const load = (options: Pkcs12Options): Effect.Effect<Tls, CredentialsError> =>
   Effect.gen(function* () {
     const source = yield* read("pfx", options.pfx)
@@ -113,14 +106,14 @@ export const load = (options: Pkcs12Options): Effect.Effect<Tls, CredentialsErro
     }
     const pem = yield* toPem(options, source)
     return yield* Effect.mapError(loadPem(pem), (error) =>
-      // What came out of the PKCS#12 is spoken of as such.
+      // The user has given a PKCS#12 and no `cert`, `key` or `ca`.
       error.part === "cert" || error.part === "key" || (error.part === "ca" && options.ca === undefined)
         ? failure(source, error.reason, error.message.replace(/^[a-z]+: /, ""), error.notAfter)
         : error
     )
   })
 
-/** What `load` reads, as files. */
+/** The files that `load` reads. */
 export const filesOf = ({ ca, crl, pfx, pins, trustDomains }: Pkcs12Options): ReadonlyArray<string> => [
   ...(pfx instanceof Uint8Array ? [] : [pfx.file]),
   ...pemFilesOf({ ca, crl, pins, trustDomains })
