@@ -111,8 +111,6 @@ export interface ClientCall<S> {
   stream: S | undefined
   /** The status of an error arrives even after headers that are too large; messages do not. */
   headersFit: boolean
-  /** What was left of its time when its stream was opened, in milliseconds. */
-  timeout: number
   deadline: Deadline | undefined
   /** Gives up the place in the queue for the stream quota. */
   leave: () => void

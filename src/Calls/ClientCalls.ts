@@ -92,7 +92,6 @@ export const make = <S>({ boundary, deadlines, peer, progress, quota, settings, 
     isOver: false,
     headersReceived: false,
     headersFit: true,
-    timeout: Number.POSITIVE_INFINITY,
     deadline: undefined,
     leave: constVoid,
     request,
@@ -143,11 +142,10 @@ export const make = <S>({ boundary, deadlines, peer, progress, quota, settings, 
     }
   }
 
-  const timeOut = (call: ClientCall<S>) => {
-    const { stream, timeout } = call
-    if (!call.isOver && stream !== undefined) {
+  const timeOut = (call: ClientCall<S>, timeout: number) => {
+    if (!call.isOver && call.stream !== undefined) {
       progress.timedOut(timeout)
-      wire.onTimeout(stream, timeout)
+      wire.onTimeout(call.stream, timeout)
       cancel(call, CallErrors.deadlinePassed(call.where))
     }
   }
@@ -164,22 +162,28 @@ export const make = <S>({ boundary, deadlines, peer, progress, quota, settings, 
     call.stream = stream
     call.request = undefined
     call.leave = constVoid
-    call.timeout = timeout
-    call.deadline = deadlines.add(timeout, () => timeOut(call))
+    call.deadline = deadlines.add(timeout, () => timeOut(call, timeout))
     wire.flush()
   }
 
   /** Opens a call as soon as the peer takes it. */
   const acquire = (call: ClientCall<S>, onOpen: () => void) => {
-    const leave = quota.acquire(
-      call.where,
-      call.options.timeout,
-      (timeout) => {
+    const { timeout } = call.options
+    if (quota.isFree()) {
+      // Most calls: no closures are made for them.
+      try {
         open(call, timeout)
-        onOpen()
-      },
-      (error) => end(call, error)
-    )
+      } catch (cause) {
+        boundary.caught("engine", peer, cause)
+        return end(call, CallErrors.notSent(cause, call.where))
+      }
+      return onOpen()
+    }
+    const start = (left: number) => {
+      open(call, left)
+      onOpen()
+    }
+    const leave = quota.acquire(call.where, timeout, start, (error) => end(call, error))
     if (call.stream === undefined && !call.isOver) {
       call.leave = leave
     }
@@ -389,7 +393,7 @@ export const make = <S>({ boundary, deadlines, peer, progress, quota, settings, 
       }
     },
     fail: cancel,
-    timeOut,
+    timeOut: (call) => timeOut(call, call.options.timeout),
     close: (call) => cancel(call, CallErrors.clientClosed(call.where)),
     withinLimit: (metadata) => (MetadataLimit.fits(metadata, maxMetadataSize) ? metadata : Metadata.empty)
   }

@@ -6,6 +6,8 @@ import * as CallErrors from "./CallErrors.js"
 import type { Deadlines } from "./Deadlines.js"
 
 export interface StreamQuota {
+  /** Whether a call may begin at once, without `acquire`: there is a permit, and nobody waits for it. */
+  readonly isFree: () => boolean
   /**
    * Starts a call once there is a permit for it, with what is left of its timeout, or fails it. Returns what gives the place
    * in the queue up; it may be called at any time.
@@ -81,9 +83,12 @@ export const make = (
     }
   }
 
+  const isFree = () => first === undefined && canOpen()
+
   return {
+    isFree,
     acquire: (where, timeout, start, fail) => {
-      if (first === undefined && canOpen()) {
+      if (isFree()) {
         begin(where, timeout, start, fail)
         return constVoid
       }

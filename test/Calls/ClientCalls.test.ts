@@ -255,7 +255,7 @@ describe("a unary call", () => {
 
   it.effect("that can't be made opens nothing", () =>
     Effect.gen(function* () {
-      const { calls, state, streams, unary } = yield* make
+      const { calls, quota, state, streams, unary } = yield* make
       expect(yield* Effect.flip(unary("a".repeat(21)))).toMatchObject({
         _tag: "ResourceExhausted",
         message: "the message to send has 21 bytes, more than the 20 allowed",
@@ -276,11 +276,13 @@ describe("a unary call", () => {
       expect(yield* Effect.flip(unary("a"))).toMatchObject({ _tag: "Unavailable", processed: "no", ...where })
       state.isClosed = false
       state.openThrows = true
-      expect(yield* Effect.flip(unary("a"))).toMatchObject({
-        _tag: "Internal",
-        message: "the call can't be sent",
-        ...where
-      })
+      const notSent = { _tag: "Internal", message: "the call can't be sent", ...where }
+      expect(yield* Effect.flip(unary("a"))).toMatchObject(notSent)
+      state.room = 0
+      const waiting = yield* begin(unary("a"))
+      state.room = 1
+      quota.advance()
+      expect(yield* failure(waiting)).toMatchObject(notSent)
       expect(state.thrown).toHaveLength(1)
       expect(streams).toEqual([])
     })
