@@ -1,8 +1,7 @@
-import { execFile, spawnSync } from "node:child_process"
+import { spawnSync } from "node:child_process"
 import { pbkdf2Sync } from "node:crypto"
-import { readFile, rename, rm, writeFile } from "node:fs/promises"
+import { rename } from "node:fs/promises"
 import { join } from "node:path"
-import { promisify } from "node:util"
 import { describe, expect, it } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -12,47 +11,16 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import * as Credentials from "../../src/Credentials/Credentials.js"
-import * as DevCa from "../../src/Credentials/DevCa.js"
 import { CredentialsError } from "../../src/Transport/TransportError.js"
 import { describeWith } from "../fixtures/command.js"
-import { tlsOf } from "../fixtures/tls.js"
+import { expectFailure, files, load, trimmed } from "../fixtures/pkcs12.js"
 import { within } from "../suite/fixtures/expect.js"
 import { heldDuring } from "../suite/fixtures/observe.js"
-import { directory, isInstalled } from "../suite/fixtures/system.js"
+import { isInstalled } from "../suite/fixtures/system.js"
 
 const openssl = isInstalled("openssl")
 // Old ciphers are in a module of their own, which not every OpenSSL has.
 const legacy = openssl && spawnSync("openssl", ["list", "-providers", "-provider", "legacy"]).status === 0
-
-/** A chain of three in PEM files, and what runs commands beside them. */
-const files = Effect.gen(function* () {
-  const dir = yield* directory
-  const issuer = yield* DevCa.make({ intermediate: true })
-  const issued = yield* issuer.issue({ names: ["localhost"], commonName: "node-a" })
-  const write = (name: string, text: string) => Effect.promise(() => writeFile(join(dir, name), text))
-  yield* write("cert.pem", issued.cert)
-  yield* write("key.pem", Redacted.value(issued.key))
-  yield* write("ca.pem", issuer.ca)
-  const run = (command: string, ...args: ReadonlyArray<string>) =>
-    Effect.promise(() => promisify(execFile)(command, args, { cwd: dir }))
-  return { dir, issuer, issued, write, run, read: (name: string) => Effect.promise(() => readFile(join(dir, name))) }
-})
-
-const load = (options: Credentials.Pkcs12Options) => tlsOf(Credentials.layerPkcs12(options))
-
-const expectFailure = (
-  options: Credentials.Pkcs12Options,
-  reason: CredentialsError["reason"],
-  part = "pfx",
-  file?: string
-) =>
-  Effect.map(Effect.flip(load(options)), (error) => {
-    expect(error).toBeInstanceOf(CredentialsError)
-    expect({ reason: error.reason, part: error.part, file: error.file }, error.message).toEqual({ reason, part, file })
-    return error
-  })
-
-const trimmed = (pems: ReadonlyArray<string>) => pems.map((pem) => pem.trim())
 
 const passphrase = "pässwörd 🔑"
 
@@ -237,59 +205,6 @@ describeWith(["openssl"], "PKCS#12 of OpenSSL", () => {
           expect(error.message).toContain(`asks for ${text} iterations`)
         }
       }
-    })
-  )
-})
-
-describeWith(["keytool"], "PKCS#12 of Java", () => {
-  const store = ["-keystore", "a.p12", "-storetype", "PKCS12", "-storepass", "changeit"]
-  const generate = (...args: ReadonlyArray<string>) => [
-    "-genkeypair",
-    "-alias",
-    "a",
-    "-dname",
-    "CN=java",
-    ...args,
-    ...store
-  ]
-
-  it.scopedLive.each<readonly [string, ReadonlyArray<string>]>([
-    ["as keytool writes it", []],
-    ["as older ones write it", ["-J-Dkeystore.pkcs12.legacy"]]
-  ])("%s", ([, args]) =>
-    Effect.gen(function* () {
-      const { read, run } = yield* files
-      yield* run("keytool", ...generate("-keyalg", "RSA", "-keysize", "2048", "-ext", "bc:c=ca:true"), ...args)
-      const material = yield* load({ pfx: yield* read("a.p12"), passphrase: "changeit" })
-      expect(Option.getOrThrow(material.certificate).identity.subject).toBe("CN=java")
-      expect(material.ca.length).toBe(1)
-      yield* expectFailure({ pfx: yield* read("a.p12"), passphrase: "changeiT" }, "WrongPassphrase")
-    })
-  )
-
-  it.scopedLive("with keys of EC and Ed25519", () =>
-    Effect.gen(function* () {
-      const { dir, read, run } = yield* files
-      for (const algorithm of [["EC", "-groupname", "secp256r1"], ["Ed25519"]]) {
-        yield* run("keytool", ...generate("-keyalg", ...algorithm))
-        const material = yield* load({
-          pfx: yield* read("a.p12"),
-          passphrase: "changeit",
-          ca: join(dir, "ca.pem")
-        })
-        expect(Option.getOrThrow(material.certificate).identity.subject).toBe("CN=java")
-        yield* Effect.promise(() => rm(join(dir, "a.p12")))
-      }
-    })
-  )
-
-  it.scopedLive("that is a trust store", () =>
-    Effect.gen(function* () {
-      const { issuer, read, run } = yield* files
-      yield* run("keytool", "-importcert", "-noprompt", "-alias", "ca", "-file", "ca.pem", ...store)
-      const material = yield* load({ pfx: yield* read("a.p12"), passphrase: "changeit" })
-      expect(material.certificate).toEqual(Option.none())
-      expect(trimmed(material.ca)).toEqual([issuer.ca.trim()])
     })
   )
 })

@@ -1,3 +1,4 @@
+/** Other implementations of gRPC as the peer of GrpcLive, on either side. */
 import { createClient, type Interceptor } from "@connectrpc/connect"
 import { compressionGzip, createGrpcTransport } from "@connectrpc/connect-node"
 import { describe, expect, it } from "@effect/vitest"

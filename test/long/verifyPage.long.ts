@@ -1,10 +1,11 @@
+/** The page of the verification app, in Chromium. */
 import { existsSync, mkdirSync } from "node:fs"
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import { type BrowserContextOptions, chromium, type Page } from "playwright-core"
-import { launch } from "./verifySupport.js"
+import { launch } from "../examples/verifySupport.js"
 
 const executablePath = "/usr/bin/chromium"
 
@@ -106,7 +107,7 @@ const title = existsSync(executablePath)
   ? "the page in Chromium"
   : `the page in Chromium (SKIPPED: there is no ${executablePath}; apt-get install chromium)`
 
-describe.skipIf(!existsSync(executablePath))(title, { timeout: 90_000 }, () => {
+describe.skipIf(!existsSync(executablePath))(title, () => {
   it.live("sends echoes over each transport and plots them as they come", () =>
     withPage(
       async (page) => {

@@ -7,10 +7,10 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Metadata, type Transport, TransportError } from "effect-transport"
 import { describeWith, run } from "../fixtures/command.js"
+import { listener, writeCertificates } from "../Quic/peerSupport.js"
 import type { EchoService } from "../suite/fixtures/echo.js"
 import { leavesNothing, within } from "../suite/fixtures/expect.js"
 import { directory } from "../suite/fixtures/system.js"
-import { listener, writeCertificates } from "./peerSupport.js"
 
 const buf = fileURLToPath(new URL("../../node_modules/.bin/buf", import.meta.url))
 const proto = fileURLToPath(new URL("../../proto", import.meta.url))

@@ -1,3 +1,4 @@
+/** The verification app as a process: how it starts, and how it ends. */
 import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { createServer } from "node:net"
@@ -58,7 +59,7 @@ const program = ["examples/verify/main.ts"]
 const port = (url: string) => new URL(url).port
 
 describe("npm run verify", () => {
-  it("prints where it is and what it runs, and ends with Ctrl-C", { timeout: 60_000 }, async () => {
+  it("prints where it is and what it runs, and ends with Ctrl-C", async () => {
     using app = run("npm", "run", "verify")
     const url = await app.url()
     expect(url).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/)
@@ -74,7 +75,7 @@ describe("npm run verify", () => {
     await expect(fetch(url)).rejects.toThrow()
   })
 
-  it("ends in time while echoes, retries and the poll of a page go on", { timeout: 60_000 }, async () => {
+  it("ends in time while echoes, retries and the poll of a page go on", async () => {
     using app = run(process.execPath, ...tsx, ...program)
     const url = await app.url()
     // The first call over each transport is news of its own.
@@ -99,7 +100,7 @@ describe("npm run verify", () => {
     expect(others).toEqual(others.map(() => expect.stringMatching("broken off")))
   })
 
-  it("takes a port, and says when it is in use or none", { timeout: 60_000 }, async () => {
+  it("takes a port, and says when it is in use or none", async () => {
     const taken = createServer().listen(0, "127.0.0.1")
     await once(taken, "listening")
     const address = taken.address()
@@ -119,7 +120,7 @@ describe("npm run verify", () => {
     expect(await wrong.ended).toMatchObject({ code: 1, output: expect.stringContaining("--port takes 0 to 65535") })
   })
 
-  it("runs without the QUIC engine, and says that QUIC is absent and why", { timeout: 60_000 }, async () => {
+  it("runs without the QUIC engine, and says that QUIC is absent and why", async () => {
     const hook = `
       import { register } from "node:module"
       register("data:text/javascript," + encodeURIComponent(\`

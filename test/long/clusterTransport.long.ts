@@ -1,3 +1,4 @@
+/** A cluster whose runners talk over a transport: one goes, and its shards move. */
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import { expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -16,6 +17,5 @@ it.scopedLive(
       expect(new Set(replies.map(({ process }) => process))).toEqual(new Set(survivors))
       expect(left).toBe(0)
       expect(survivors).toContain(newHome)
-    }).pipe(Effect.provide(NodeContext.layer)),
-  150_000
+    }).pipe(Effect.provide(NodeContext.layer))
 )

@@ -7,9 +7,9 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { Http3 } from "effect-transport"
 import { describeWith, freePort, start } from "../fixtures/command.js"
+import { largeSize, numbered, quic, writeCertificates } from "../Quic/peerSupport.js"
 import { leavesNothing, within } from "../suite/fixtures/expect.js"
 import { directory } from "../suite/fixtures/system.js"
-import { largeSize, numbered, quic, writeCertificates } from "./peerSupport.js"
 
 const test = (title: string, body: Effect.Effect<void, unknown, Scope.Scope>) =>
   it.live(title, () => leavesNothing(within(body, "30 seconds")))

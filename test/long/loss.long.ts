@@ -5,9 +5,9 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { run, start } from "../fixtures/command.js"
+import { writeCertificates } from "../Quic/peerSupport.js"
 import { within } from "../suite/fixtures/expect.js"
 import { directory, isInstalled } from "../suite/fixtures/system.js"
-import { writeCertificates } from "./peerSupport.js"
 
 const root = new URL("../..", import.meta.url).pathname
 

@@ -1,3 +1,4 @@
+/** GrpcLive and peers in processes of their own, which are killed or stopped. */
 import { spawn } from "node:child_process"
 import * as Net from "node:net"
 import { describe, expect, it } from "@effect/vitest"

@@ -7,10 +7,10 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { Http3, Transport } from "effect-transport"
 import { describeWith, freePort, run, start, udpBound } from "../fixtures/command.js"
+import { largeSize, listener, numbered, quic, writeCertificates } from "../Quic/peerSupport.js"
 import { EchoService } from "../suite/fixtures/echo.js"
 import { eventually, leavesNothing, within } from "../suite/fixtures/expect.js"
 import { directory } from "../suite/fixtures/system.js"
-import { largeSize, listener, numbered, quic, writeCertificates } from "./peerSupport.js"
 
 const test = (title: string, body: Effect.Effect<void, unknown, Scope.Scope>) =>
   it.live(title, () => leavesNothing(within(body, "30 seconds")))
