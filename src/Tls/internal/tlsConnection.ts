@@ -228,7 +228,7 @@ export const make = (
     if (isMany) {
       socket.uncork()
     }
-    account?.set(wire.held() + socket.writableLength)
+    account?.set(wire.pendingData() + socket.writableLength)
     incoming.onRoom()
     if (size >= writeBytes && !socket.writableNeedDrain) {
       schedule()
@@ -377,7 +377,7 @@ export const make = (
     try {
       const maxCalls = mayKeep ? maxCallsPerTurn - begun : Number.POSITIVE_INFINITY
       const taken = wire.receive(chunk, lastReceived, mayKeep, maxCalls)
-      account?.set(wire.held() + socket.writableLength)
+      account?.set(wire.pendingData() + socket.writableLength)
       frameSince = wire.isMidFrame() ? (frameSince ?? lastReceived) : undefined
       flush()
       if (begun >= maxCallsPerTurn && end === undefined) {

@@ -1,154 +1,85 @@
 /**
- * One end of a TlsLive connection as a state machine: bytes in, events and bytes out. It knows no socket, no clock and
- * no Effect. The format is described in docs/wire.md.
+ * One end of a TlsLive connection as a state machine: bytes in, events and bytes out, with no socket, no clock and no Effect.
+ * The format is described in docs/wire.md.
  */
 
-import * as Bytes from "../Bytes.js"
 import type { Entries } from "../Entries.js"
-import * as Beginning from "../ReassemblyBudget.js"
-import * as Wire from "./Wire.js"
-import { Flag, Type } from "./Wire.js"
+import type * as Wire from "./Wire.js"
+import { farAhead, Type } from "./Wire.js"
+import * as FrameBuffer from "./WireFrameBuffer.js"
 import * as Frames from "./WireFrames.js"
+import * as Messages from "./WireMessages.js"
 import * as Receiver from "./WireReceiver.js"
+import * as SendQueue from "./WireSendQueue.js"
 import * as State from "./WireState.js"
 
 export type { Events, Limits } from "./WireState.js"
 
-export interface WireConnection extends Receiver.Receiver {
-  /** Whether the other end's SETTINGS have come. */
+export interface WireConnection {
+  /**
+   * Takes bytes as they come. Throws a `Violation` when the peer broke the rules; nothing may be received after that. Without
+   * `mayKeep`, messages are copied out of the chunk. Returns how many bytes it has taken: all, or as far as the frame with
+   * which the peer has begun `maxCalls` calls.
+   */
+  readonly receive: (chunk: Buffer, now: number, mayKeep?: boolean, maxCalls?: number) => number
+  /** Drops the messages that began longer ago than `timeout` milliseconds, unless they lack credit. */
+  readonly expire: (now: number, timeout: number) => void
+  /** Counts a call that cost work and brought nothing. Throws as `receive` does. */
+  readonly useless: (now: number) => void
+  /** Whether a frame has begun and not ended. */
+  readonly isMidFrame: () => boolean
+  /** The peer's SETTINGS, once they have come. */
   readonly peerSettings: () => Wire.Settings | undefined
-  /** Whether the other end takes one more call. */
+  /** Whether the peer takes one more call. */
   readonly canOpen: () => boolean
   readonly open: (
     open: Omit<Frames.Open, "message" | "halfClosed">,
     message: Uint8Array | undefined,
     end: boolean
   ) => number
-  /** Sends a message when there is credit for it; `sent` is called then, at once where there is. One at a time a call. */
+  /** Sends a message once there is credit for it, and calls `sent` then, which may be at once. One at a time for each call. */
   readonly sendMessage: (call: number, message: Uint8Array, end: boolean, sent: () => void) => void
   readonly halfClose: (call: number) => void
   readonly sendHeaders: (call: number, headers: Entries) => void
   readonly sendReply: (call: number, reply: Frames.Reply) => void
   readonly sendTrailers: (call: number, trailers: Frames.Trailers) => void
   readonly cancel: (call: number) => void
-  /** Gives back the credit of messages that were read: what they cost of both windows. */
+  /** Returns the credit of messages that were read: what they cost of both windows. */
   readonly consumed: (call: number, cost: number, costOnConnection: number) => void
   readonly ping: (payload: bigint) => void
   readonly goaway: (reason: Wire.Reason, text: string) => void
-  /** Asks the other end to open no more calls. Those that come nevertheless are taken. */
+  /** Asks the peer to open no more calls. Those that come nevertheless are taken. */
   readonly retire: () => void
-  /** Bytes that `output` would give whatever the credit. */
+  /** Bytes that `output` would return whatever the credit. */
   readonly buffered: () => number
   /** Bytes of messages that wait to be sent. */
   readonly unsent: () => number
-  /** Bytes that the other end makes this one keep: messages that are unread, unfinished and unsent. */
-  readonly held: () => number
+  /** Bytes that the peer makes this end keep: messages that are unread, unfinished and unsent. */
+  readonly pendingData: () => number
   /** All output has been sent, so that its room may serve again; `trim` lets go of all room that nothing is in. */
   readonly reclaim: () => void
+  readonly trim: () => void
   /** The bytes to send now: everything but what waits for credit, and of large messages no more than the budget. */
   readonly output: (budget: number) => ReadonlyArray<Buffer>
 }
 
-/** How much of large messages is written while bytes wait for the socket. Small ones overtake it. */
-const maxAhead = 128 * 1024
-
-/** What is worth a record of its own. */
-const largePiece = 4096
-
 export const make = (role: "client" | "server", limits: State.Limits, events: State.Events): WireConnection => {
   const state = State.make(role, limits, events)
-  const { calls, large, turns, writer } = state
-  const size = () => writer.size() + large.size()
-
-  /** The size of the next piece of a large message: up to where a record of TLS ends, so that none is cut in two. */
-  const pieceSize = (): number => {
-    const left = Wire.recordSize - (large.size() % Wire.recordSize) - Wire.headerSize
-    return left >= largePiece ? left : Math.min(Wire.maxPiece, left + Wire.recordSize)
-  }
-
-  /** Sends the next piece of a call's message, if there is credit for one; tells whether it did. */
-  const sendPiece = (call: State.Call): boolean => {
-    const { outgoing } = call
-    const room = Math.min(call.sendCredit, state.sendCredit) - Wire.messageOverhead
-    if (outgoing === undefined || room < Math.min(1, outgoing.size)) {
-      return false
-    }
-    const left = outgoing.size - outgoing.offset
-    // A piece that is not the last must not overtake the ends of others, or the other end sees more that is unfinished.
-    const isLarge = outgoing.size >= largePiece || left > room || call.batch === state.batch
-    const size = Math.min(left, room, isLarge ? pieceSize() : left)
-    const isWhole = size === left
-    if (
-      !isWhole &&
-      outgoing.offset === 0 &&
-      !Beginning.mayBegin(state.beginning, call, outgoing.size, state.peer?.connectionWindow ?? 0)
-    ) {
-      return false
-    }
-    const flags = isWhole ? (outgoing.end ? Flag.end : 0) : Flag.more
-    if (isLarge) {
-      call.batch = state.batch
-    }
-    Frames.writeMessage(isLarge ? large : writer, flags, call.id, outgoing.message, outgoing.offset, size)
-    call.sendCredit -= Wire.messageOverhead + size
-    state.sendCredit -= Wire.messageOverhead + size
-    if (outgoing.offset === 0 && !isWhole) {
-      Beginning.begin(state.beginning, outgoing.size)
-    }
-    Beginning.leave(state.beginning, call)
-    state.unsent -= size
-    outgoing.offset += size
-    if (isWhole) {
-      if (size < outgoing.size) {
-        Beginning.end(state.beginning, outgoing.size)
-      }
-      call.outgoing = undefined
-      turns.delete(call)
-      outgoing.sent()
-    }
-    return true
-  }
-
-  const sendMessage = (id: number, message: Uint8Array, end: boolean, sent: () => void) => {
-    const call = calls.get(id)
-    if (call === undefined) {
-      return
-    }
-    call.outgoing = { message, size: Bytes.sizeOf(message), offset: 0, end, sent }
-    state.unsent += call.outgoing.size
-    // Before others that wait comes nobody.
-    while (turns.size === 0 && call.outgoing !== undefined && size() < maxAhead && sendPiece(call)) {}
-    if (call.outgoing !== undefined) {
-      turns.add(call)
-    }
-  }
-
-  const output = (budget: number) => {
-    let blocked = 0
-    while (size() < budget && turns.size > blocked) {
-      const [call] = turns
-      if (call === undefined) {
-        break
-      }
-      turns.delete(call)
-      turns.add(call)
-      blocked = sendPiece(call) ? 0 : blocked + 1
-    }
-    state.batch += 1
-    return large.size() === 0 ? writer.take() : [...writer.take(), ...large.take()]
-  }
+  const { calls, sendQueue } = state
+  const { writer } = sendQueue
+  const receiver = Receiver.make(state)
+  const buffered = () => SendQueue.buffered(sendQueue)
 
   Frames.writeSettings(writer, limits)
 
-  const receiver = Receiver.make(state)
-
   return {
-    receive: receiver.receive,
-    expire: receiver.expire,
-    useless: receiver.useless,
-    isMidFrame: receiver.isMidFrame,
-    canOpen: () => state.peer !== undefined && !state.isGoawayReceived && state.mine < state.peer.maxCalls,
+    receive: (chunk, now, mayKeep = true, maxCalls = Number.POSITIVE_INFINITY) =>
+      Receiver.receive(receiver, chunk, now, mayKeep, maxCalls),
+    expire: (now, timeout) => Messages.expire(state, now, timeout),
+    useless: receiver.countUseless,
+    isMidFrame: () => FrameBuffer.isMidFrame(receiver.frames),
     peerSettings: () => state.peer,
+    canOpen: () => state.peer !== undefined && !state.isGoawayReceived && state.mine < state.peer.maxCalls,
     open: (open, message, end) => {
       // What throws here has opened no call.
       const id = state.nextMine
@@ -157,11 +88,16 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
       state.nextMine = State.follow(id)
       return id
     },
-    sendMessage,
+    sendMessage: (id, message, end, sent) => {
+      const call = calls.get(id)
+      if (call !== undefined) {
+        SendQueue.add(sendQueue, call, message, end, sent)
+      }
+    },
     halfClose: (id) => {
       const call = calls.get(id)
       if (call !== undefined) {
-        State.writerOf(state, call).empty(Type.halfClose, 0, id)
+        SendQueue.writerOf(sendQueue, call).empty(Type.halfClose, 0, id)
       }
     },
     sendHeaders: (id, headers) => {
@@ -179,7 +115,7 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
     sendTrailers: (id, trailers) => {
       const call = calls.get(id)
       if (call !== undefined) {
-        Frames.writeTrailers(State.writerOf(state, call), id, trailers)
+        Frames.writeTrailers(SendQueue.writerOf(sendQueue, call), id, trailers)
         State.finish(state, call)
       }
     },
@@ -187,7 +123,7 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
       const call = calls.get(id)
       if (call !== undefined) {
         State.finish(state, call)
-        State.writerOf(state, call).empty(Type.cancel, 0, id)
+        SendQueue.writerOf(sendQueue, call).empty(Type.cancel, 0, id)
       }
     },
     consumed: (id, cost, costOnConnection) => {
@@ -201,19 +137,15 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
       state.isGoawaySent = true
       Frames.writeGoaway(writer, (state.nextTheirs - 2) >>> 0, reason, text)
     },
-    retire: () => Frames.writeGoaway(writer, (state.nextTheirs + Wire.farAhead) >>> 0, "Shutdown", ""),
-    buffered: size,
-    unsent: () => state.unsent,
-    held: () => State.unread(state) + state.unsent + size(),
-    reclaim: () => {
-      writer.reclaim()
-      large.reclaim()
-    },
+    retire: () => Frames.writeGoaway(writer, (state.nextTheirs + farAhead) >>> 0, "Shutdown", ""),
+    buffered,
+    unsent: () => sendQueue.unsent,
+    pendingData: () => State.unread(state) + sendQueue.unsent + buffered(),
+    reclaim: () => SendQueue.reclaim(sendQueue),
     trim: () => {
-      receiver.trim()
-      writer.trim()
-      large.trim()
+      FrameBuffer.trim(receiver.frames)
+      SendQueue.trim(sendQueue)
     },
-    output
+    output: (budget) => SendQueue.take(sendQueue, budget)
   }
 }

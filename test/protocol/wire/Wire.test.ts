@@ -198,8 +198,8 @@ describe("flow control", () => {
     }
     settle(client, server)
     expect(server.log.filter((line) => line.startsWith("dropped"))).toEqual([])
-    expect(server.wire.held()).toBeGreaterThan(limits.connectionWindow / 2)
-    expect(server.wire.held()).toBeLessThan(2 * limits.connectionWindow)
+    expect(server.wire.pendingData()).toBeGreaterThan(limits.connectionWindow / 2)
+    expect(server.wire.pendingData()).toBeLessThan(2 * limits.connectionWindow)
     readAll(server)
     settle(client, server)
     readAll(server)
@@ -242,7 +242,7 @@ describe("flow control", () => {
     for (const each of beginAll(8, 16_000, 1)) {
       server.wire.receive(each, 0)
       server.wire.output(0)
-      expect(server.wire.held()).toBeLessThan(limits.connectionWindow + 40_000)
+      expect(server.wire.pendingData()).toBeLessThan(limits.connectionWindow + 40_000)
     }
     expect(server.log.filter((line) => line.startsWith("dropped"))).toEqual(["dropped 15 OverBudget"])
     server.wire.receive(frame(Type.message, 0, 1, bytes(1)), 0)
@@ -338,7 +338,7 @@ describe("flow control", () => {
             client.wire.cancel(call)
           }
           settle(client, server)
-          expect([client.wire.held(), server.wire.held()]).toEqual([0, 0])
+          expect([client.wire.pendingData(), server.wire.pendingData()]).toEqual([0, 0])
         }
       ),
       { numRuns: 60 }
