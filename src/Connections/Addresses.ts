@@ -1,4 +1,4 @@
-/** The addresses of a name, and which of them to connect to: the same on every wire. */
+/** Looks up the addresses of a name, and connects to the first that works: the same on every wire. */
 import Dns from "node:dns"
 import * as Net from "node:net"
 import * as Arr from "effect/Array"
@@ -17,10 +17,10 @@ type Failure = Unavailable | DeadlineExceeded | HandshakeFailed
 /** How long an address may be silent until the next is tried beside it (RFC 8305, section 5). */
 const attemptDelay = Duration.millis(250)
 
-/** A lookup holds one of the few threads of the process while it hangs: no more than so many of a name at a time. */
+/** Lookups of one name at a time: each holds one of the few threads of the process while it hangs. */
 const maxLookups = 2
 
-/** Those under way, by what looks up, which a program may replace, and by name. */
+/** The lookups under way, by the function that does them, which a program may replace, and by name. */
 const lookups = new WeakMap<typeof Dns.promises.lookup, Map<string, Array<Promise<ReadonlyArray<string>>>>>()
 
 const lookup = (name: string): Promise<ReadonlyArray<string>> => {
@@ -45,13 +45,15 @@ const lookup = (name: string): Promise<ReadonlyArray<string>> => {
   return begun
 }
 
-/** Always this machine (RFC 6761, section 6.3), also where its table of hosts knows one address of it or none. */
+/**
+ * Names that always mean this machine (RFC 6761, section 6.3), even if its hosts file has one address for them or none.
+ */
 const isLocalhost = (name: string): boolean => /(^|\.)localhost\.?$/.test(name)
 const loopback = ["127.0.0.1", "::1"]
 
 const isUnknown = (cause: unknown): boolean => cause instanceof Error && "code" in cause && cause.code === "ENOTFOUND"
 
-/** Families take turns, so that one that leads nowhere costs little (RFC 8305, section 4). */
+/** Alternates the address families, so that one that leads nowhere costs little (RFC 8305, section 4). */
 const interleave = (addresses: ReadonlyArray<string>): ReadonlyArray<string> => {
   const first = addresses.filter((address) => Net.isIP(address) === Net.isIP(addresses[0] ?? ""))
   const second = addresses.filter((address) => !first.includes(address))
@@ -66,7 +68,7 @@ const resolve = async (name: string): Promise<ReadonlyArray<string>> => {
     if (isUnknown(cause) && isLocalhost(name)) {
       return loopback
     }
-    // Tables of hosts know no names with a dot at their end.
+    // Hosts files know no names that end with a dot.
     if (isUnknown(cause) && name.endsWith(".")) {
       return resolve(name.slice(0, -1))
     }
@@ -82,7 +84,7 @@ const endpointsOf = <T extends Peer.Target>(target: T, peer: string): Effect.Eff
         Arr.map((host) => ({ ...target, host }))
       )
 
-/** The first that succeeds. Each begins when the one before has failed or been silent for a while. */
+/** The first attempt that succeeds. Each begins when the one before it has failed or has been silent for a while. */
 const firstOf = <A, E, R>([attempt, ...others]: Arr.NonEmptyReadonlyArray<Effect.Effect<A, E, R>>): Effect.Effect<
   A,
   E,
@@ -97,7 +99,7 @@ const firstOf = <A, E, R>([attempt, ...others]: Arr.NonEmptyReadonlyArray<Effect
       )
     : attempt
 
-/** What all the failures come to. A refusal tells most: whoever it was has answered. */
+/** The error for all failures. A refusal tells most, because that peer has answered. */
 const summary = (failures: ReadonlyArray<Failure>, peer: string): Failure | undefined =>
   failures.length === 1
     ? failures[0]
@@ -125,8 +127,11 @@ const late = (peer: string, isResolved: boolean, failures: ReadonlyArray<Failure
 }
 
 /**
- * Connects to the first address of a target that takes this end, within the time. None is given up for being slow: the next
+ * Connects to the first address of a target that works, within the time. A slow attempt goes on while the next address
  * is tried beside it ("Happy Eyeballs", RFC 8305).
+ *
+ * Fails with `DeadlineExceeded` if the time is over, with `HandshakeFailed` if an address has refused this side, and
+ * with `Unavailable` if the name is unknown or no address can be reached.
  */
 export const connect = <T extends Peer.Target, A, R>(
   target: T,
@@ -139,14 +144,14 @@ export const connect = <T extends Peer.Target, A, R>(
     const failures: Array<Failure> = []
     let isResolved = false
     let isDecided = false
-    /** In a scope of its own, which ends with the attempt if that comes to nothing. */
+    /** An attempt in a scope of its own, which closes if the attempt fails. */
     const one = (to: T) =>
       Effect.flatMap(Scope.fork(scope, ExecutionStrategy.sequential), (own) =>
         attempt(to).pipe(
           Scope.extend(own),
           Effect.tapError((failure) => Effect.sync(() => failures.push(failure))),
           Effect.tap(() => {
-            // Two may get there at once.
+            // Two attempts may succeed at once.
             const isFirst = !isDecided
             isDecided = true
             return isFirst ? Effect.void : Effect.never
@@ -168,6 +173,8 @@ export const connect = <T extends Peer.Target, A, R>(
   })
 }
 
-/** A peer as requests name it (RFC 9110, section 7.2): a zone means nothing to it, nor does the path of a socket. */
+/**
+ * The peer as requests name it (RFC 9110, section 7.2), without zones and socket paths, which only mean something here.
+ */
 export const authorityOf = (peer: string): string =>
   peer.startsWith("unix:") ? "localhost" : peer.replace(/%[^\]]*\]/, "]")

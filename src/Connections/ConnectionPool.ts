@@ -1,4 +1,4 @@
-/** One connection for each target, shared by all its clients. */
+/** Keeps one connection for each target, shared by all its clients. */
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
@@ -9,12 +9,16 @@ import * as Peer from "../Transport/Peer.js"
 import type { ConnectError } from "../Transport/TransportError.js"
 import type { Pending } from "./ReconnectingConnection.js"
 
+/** The options of a client's connection. */
 export interface ConnectOptions {
-  /** Whether a connection that can't be made now is waited for by its calls. Default false: connecting fails. */
+  /** Whether calls wait for a connection that can't be made now. Default false: connecting fails. */
   readonly waitForReady?: boolean | undefined
 }
 
-/** Lets all who connect to one target share one connection, which closes with the last of them. */
+/**
+ * Shares one connection among all clients of a target; it closes with the last of them. Getting it fails with what
+ * `connect` or its `ready` fails with.
+ */
 export const make = <C extends Pick<Pending, "ready">, E>(
   connect: (target: Peer.Target) => Effect.Effect<C, E, Scope.Scope>
 ): Effect.Effect<
@@ -26,7 +30,8 @@ export const make = <C extends Pick<Pending, "ready">, E>(
     RcMap.make({ lookup: (key: string) => connect(Either.getOrThrow(Peer.parseTarget(key))) }),
     (connections) =>
       (target, { waitForReady = false } = {}) =>
-        // A failed look-up stays in the map while its scope is open. Closing that scope at once lets the next try connect.
+        // A failed lookup stays in the map while its scope is open. Closing that scope at once lets the next attempt
+        // connect.
         Effect.uninterruptibleMask((restore) =>
           Effect.gen(function* () {
             const scope = yield* Effect.flatMap(Effect.scope, (parent) =>

@@ -1,4 +1,4 @@
-/** Replaces connections after the credentials they were made with have changed. */
+/** Replaces connections whose credentials have changed. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
@@ -12,14 +12,19 @@ import * as Peer from "../Transport/Peer.js"
 import * as Idle from "./Idle.js"
 import type { Pending } from "./ReconnectingConnection.js"
 
-/** When connections with what was replaced are replaced too: not all at once, and early enough for their calls to end. */
+/**
+ * Waits before a connection is replaced: a random part of the first half of `within`, so that not all are replaced at
+ * once and calls have time to end.
+ */
 export const pause = (within: Duration.Duration): Effect.Effect<void> =>
   Effect.flatMap(Random.nextRange(0, Math.min(Duration.toMillis(within) / 2, maxPauseMillis)), Effect.sleep)
 
-/** With any time to replace connections, and for ever, it is begun within an hour. */
+/** Replacing connections begins within an hour, however long it may take, even if it may take for ever. */
 const maxPauseMillis = 3_600_000
 
-/** Runs `renew` after each change, where connections are to be replaced at all. The first is what they begin with. */
+/**
+ * Runs `renew` after each change but the first, which is what connections begin with. Does nothing without `within`.
+ */
 export const onChange = (
   changes: Stream.Stream<unknown>,
   within: Option.Option<Duration.Duration>,
@@ -33,8 +38,8 @@ export const onChange = (
       )
   })
 
-/** A connection, the scope that it lives in, and its calls. */
-interface Held<C> {
+/** A connection, its scope and a count of its calls. */
+interface Counted<C> {
   readonly connection: C
   readonly scope: Scope.CloseableScope
   readonly begin: Effect.Effect<void>
@@ -43,7 +48,7 @@ interface Held<C> {
   readonly idle: Effect.Effect<void>
 }
 
-const hold = <C>(connection: C, scope: Scope.CloseableScope): Held<C> => {
+const counted = <C>(connection: C, scope: Scope.CloseableScope): Counted<C> => {
   let calls = 0
   const idle = Idle.make(() => calls === 0)
   return {
@@ -60,15 +65,16 @@ const hold = <C>(connection: C, scope: Scope.CloseableScope): Held<C> => {
   }
 }
 
-/** A connection that stays when it is made anew. */
+/** A connection that stays when the one below it is replaced. */
 export interface Renewing<C> extends Pending {
   /** The one that new calls run on. */
   readonly current: () => C
 }
 
 /**
- * A connection that is made anew with each change. New calls run on the new one once it is there; those on the old one
- * have `within` to end. When there is no new one to be had the old one stays.
+ * A connection that is made again after each change. New calls run on the new one as soon as it is up; those on the old
+ * one have `within` to end. If no new one can be made, the old one stays, with a warning. Fails as the first `connect`
+ * does.
  */
 export const make = <C extends Pending, E extends Error>(
   connect: Effect.Effect<C, E, Scope.Scope>,
@@ -96,13 +102,13 @@ const renewing = <C extends Pending, E extends Error>(
           const connection = yield* restore(Effect.tap(Scope.extend(connect, own), check)).pipe(
             Effect.onError((cause) => Scope.close(own, Exit.failCause(cause)))
           )
-          return hold(connection, own)
+          return counted(connection, own)
         })
       )
     let current = yield* open(() => Effect.void)
 
-    /** A scope whose closing is interrupted never closes, and its connection would stay. */
-    const retire = ({ idle, scope }: Held<C>) =>
+    /** Uninterruptible: a scope whose closing is interrupted never closes, and its connection would stay open. */
+    const retire = ({ idle, scope }: Counted<C>) =>
       Effect.uninterruptibleMask((restore) =>
         Effect.zipRight(restore(Effect.timeoutOption(idle, within)), Scope.close(scope, Exit.void))
       )
@@ -115,7 +121,7 @@ const renewing = <C extends Pending, E extends Error>(
     }).pipe(
       Effect.catchAll((error) =>
         Effect.logWarning(
-          `the connection to ${Peer.formatTarget(target)} stays, for with the new credentials there is none: ${escapeText(error.message)}`
+          `can't connect to ${Peer.formatTarget(target)} with the new credentials; keeping the previous connection: ${escapeText(error.message)}`
         )
       )
     )

@@ -1,15 +1,19 @@
-/** What the peers of a listener make it keep, in bytes: one budget for all of its connections. */
+/** One budget for all connections of a listener: the bytes that its peers make it keep. */
 
 /** The share of one connection. */
 export interface Account {
-  /** Says what the connection holds now. May close this connection, or another, before it returns. */
+  /** Sets the bytes that the connection holds now. May close this connection, or another, before it returns. */
   readonly set: (bytes: number) => void
   /** The connection has ended. */
   readonly close: () => void
 }
 
+/** The budget of one listener. */
 export interface MemoryBudget {
-  /** `evict` closes the connection, and with that its account: it is the one that holds most when the budget is exceeded. */
+  /**
+   * Opens an account. `evict` closes the connection and its account: called if it holds most when the budget is
+   * exceeded.
+   */
   readonly open: (evict: () => void) => Account
   readonly held: () => number
 }
@@ -19,6 +23,7 @@ interface Share {
   readonly evict: () => void
 }
 
+/** A budget of so many bytes. */
 export const make = (limit: number): MemoryBudget => {
   const shares = new Set<Share>()
   let held = 0
@@ -56,7 +61,7 @@ export const make = (limit: number): MemoryBudget => {
             if (most === undefined) {
               return
             }
-            // What it holds is free when it ends, which may take until later.
+            // Its bytes count no more from now on, although they may be freed later.
             remove(most)
             most.evict()
           }

@@ -4,21 +4,22 @@ import { constVoid } from "effect/Function"
 
 /** Whether a connection serves the calls on it: one that answers pings may still answer no call. */
 export interface Progress {
-  /** Something of an answer has come. */
+  /** A part of an answer has arrived. */
   readonly answered: () => void
-  /** A call has ended by its deadline, so many milliseconds after it began, without an answer. */
+  /** A call has reached its deadline without an answer, so many milliseconds after it began. */
   readonly timedOut: (timeout: number) => void
   readonly hasServed: () => boolean
-  /** Completes when calls only time out, each time that this is seen anew. */
+  /** Completes when calls only time out, each time that this is noticed anew. */
   readonly stalled: Effect.Effect<void>
 }
 
-/** So many calls have to time out one after the other, ... */
+/** So many calls in a row have to time out, ... */
 const maxTimeouts = 3
 
-/** ... and for at least this long: shorter, a peer that collects garbage would do. */
+/** ... over at least this long: a peer may be busy collecting garbage for a shorter time. */
 const minPeriodMillis = 500
 
+/** The progress of a new connection. */
 export const make = (): Progress => {
   let hasServed = false
   let timeouts = 0
@@ -37,7 +38,7 @@ export const make = (): Progress => {
       if (timeouts === 0) {
         silentSince = began
       } else if (began < countedAt - 1) {
-        // Calls that ran side by side tell no more than one of them.
+        // Several calls at the same time tell no more than one of them.
         return
       }
       countedAt = now

@@ -38,8 +38,8 @@ const goodAfterMillis = 5000
 
 /**
  * Connects, and again whenever the connection is lost, until the scope closes. The back-off starts over only after a
- * connection that has lived or served a call: a peer that ends each connection at once is not asked again and again. Never
- * fails: the error of an attempt is in the state.
+ * connection that has lived or served a call: a peer that ends each connection at once is not asked again and again.
+ * Never fails: the error of an attempt is in the state.
  */
 export const make = <L extends Live, E>(
   connect: Effect.Effect<L, E, Scope.Scope>,
@@ -72,8 +72,8 @@ export const make = <L extends Live, E>(
       )
 
     /**
-     * Waits for the end of a connection, and goes on with the next one. `spent` connections in a row before this one have
-     * neither lived nor served, and so many attempts have failed to replace it.
+     * Waits for the end of a connection, and goes on with the next one. `spent` connections in a row before this one
+     * have neither lived nor served, and so many attempts have failed to replace it.
      */
     const keep = (live: L, spent: number, failedAttempts = 0): Effect.Effect<never> =>
       Effect.suspend(() => {

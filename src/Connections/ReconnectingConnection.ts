@@ -32,8 +32,8 @@ export interface Live extends Reconnect.Live {
 /** A connection that may not be up yet. */
 export interface Pending extends Connection {
   /**
-   * Completes when it is up. Fails with the error of the attempt under way; with `waitForReady` only with `HandshakeFailed`,
-   * since another attempt would fail alike.
+   * Completes when it is up. Fails with the error of the attempt under way; with `waitForReady` only with
+   * `HandshakeFailed`, since another attempt would fail alike.
    */
   readonly ready: (waitForReady: boolean) => Effect.Effect<void, ConnectError>
 }
@@ -42,8 +42,8 @@ export interface Pending extends Connection {
 export interface Reconnected<L> extends Pending {
   /**
    * Runs a call on the live connection. Waits for the next one if the last was lost just now, or if the call has
-   * `waitForReady`; `run` gets what is left of the timeout. Fails with `DeadlineExceeded` if there is none in time, with
-   * the error of the latest attempt if the call doesn't wait, and with `Cancelled` if the client was closed.
+   * `waitForReady`; `run` gets what is left of the timeout. Fails with `DeadlineExceeded` if there is none in time,
+   * with the error of the latest attempt if the call doesn't wait, and with `Cancelled` if the client was closed.
    */
   readonly withLive: <A, C extends Pick<OutgoingCall, "timeout" | "waitForReady">>(
     method: string,
@@ -84,7 +84,9 @@ export const make = <L extends Live>(
       }
     })
 
-    /** A time-out is an error of its own to whoever connects; to calls it is one more reason why there is no connection. */
+    /**
+     * A time-out is an error of its own to whoever connects; to calls it is one more reason why there is no connection.
+     */
     const whyNot = (cause: Cause.Cause<Failure>) => {
       const failure = Option.getOrElse(Cause.failureOption(cause), lost)
       return failure._tag === "DeadlineExceeded"

@@ -1,4 +1,4 @@
-/** Layers of transports, shared by all uses of one layer under the same credentials. */
+/** Shares the transport of a layer among all its uses under the same credentials. */
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import type * as Context from "effect/Context"
@@ -14,7 +14,7 @@ import * as Scope from "effect/Scope"
 import * as Credentials from "../Credentials/Credentials.js"
 import { escapeText } from "../Transport/internal/boundary.js"
 
-/** A transport and all who use it. */
+/** A transport and the number of its users. */
 interface Shared<A, E> {
   users: number
   readonly scope: Scope.CloseableScope
@@ -23,10 +23,11 @@ interface Shared<A, E> {
 }
 
 /**
- * The layer of a transport. Effect memoizes layers by reference, whatever is provided to them: a constant would be built
- * once, with the credentials that come first. So this layer is built wherever it is used, and what it provides is made once
- * for each `Credentials` value, by the first who uses it: in its runtime (loggers, tracer, clock, configuration), though
- * with its interruption it does not end. It ends with the last user. What could not be made is made again by the next.
+ * The layer of a transport. Effect memoizes layers by reference, whatever is provided to them: a constant would be
+ * built once, with the credentials that come first. So this layer is built wherever it is used, and the transport is
+ * made once for each `Credentials` value, in the runtime of its first user (loggers, tracer, clock, configuration),
+ * whose interruption does not end it. It ends with the last user. If it can't be made, all who wait fail with the error
+ * of `build`, and the next user tries again.
  */
 export const make = <I, E>(
   build: (credentials: Credentials.CredentialsService) => Effect.Effect<Context.Context<I>, E, Scope.Scope>
@@ -74,7 +75,7 @@ export const make = <I, E>(
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(function* () {
         const fresh = { users: 0, scope: yield* Scope.make(), built: yield* Deferred.make<Context.Context<I>, E>() }
-        // Nothing else runs between the look-up and its consequences.
+        // No other fiber runs between the lookup and the change.
         const [shared, isFirst] = yield* Effect.sync(() => {
           const found = transports.get(credentials)
           const shared = found ?? { ...fresh, fiber: undefined }
@@ -94,8 +95,9 @@ export const make = <I, E>(
 }
 
 /**
- * The layer of a transport whose options come from the environment, which is read wherever the layer is used. Options that
- * are equal make one transport, by `Equal` of each.
+ * The layer of a transport whose options come from the configuration, which is read wherever the layer is used. Equal
+ * options (by `Equal` of each) share one transport. Fails with `ConfigError` if the configuration can't be read, or as
+ * `layer` does.
  */
 export const makeConfig = <O extends object, I, E>(
   config: Config.Config.Wrap<O>,
@@ -114,7 +116,7 @@ export const makeConfig = <O extends object, I, E>(
   )
 }
 
-/** What a listener says of itself: its wire, and as whom it listens. */
+/** Describes a listener for its log line: the wire, and the certificate that it listens with. */
 export const describe = (wire: string, credentials: Credentials.CredentialsService): Effect.Effect<string> =>
   Effect.map(credentials.current, (material) => {
     if (material._tag === "Insecure") {

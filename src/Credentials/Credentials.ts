@@ -29,7 +29,7 @@ export type { Insecure, KeyPair, Material, PemOptions, PemSource, Pkcs12Options,
  * @category models
  */
 export interface CredentialsService {
-  /** What new connections use. */
+  /** The material that new connections use. */
   readonly current: Effect.Effect<Material>
   /** The current material, and then each that replaces it. Does not end before its scope does. */
   readonly changes: Stream.Stream<Material>
@@ -55,7 +55,7 @@ export const make = (material: Material): CredentialsService => ({
 })
 
 /**
- * The certificate of the material, for a listener, which can't do without one.
+ * The certificate of the material, for a listener. Fails with `CredentialsError` (`NotFound`) if it has none.
  *
  * @since 0.1.0
  * @category getters
@@ -74,11 +74,12 @@ export const requireCertificate = (material: Tls): Effect.Effect<KeyPair, Creden
   })
 
 /**
- * Credentials from PEM, as values or files of at most 1 MiB. Everything is read and checked when the layer is built.
+ * Credentials from PEM, as values or files of at most 1 MiB. Everything is read and checked when the layer is built,
+ * which fails with `CredentialsError` if something can't be used: its `part` and `file` say what, its `reason` why.
  *
- * Files are read again when they change, however they are replaced. New credentials are checked as the first ones were:
- * those that are good are what new connections use from then on, and the others leave the last good ones in place, with a
- * warning. Connections that exist live on.
+ * Files are read again when they change, however they are replaced. New credentials are checked as the first ones were.
+ * Good ones are used by new connections from then on; bad ones are logged, and the previous ones stay. Open connections
+ * live on.
  *
  * @example
  * ```ts
@@ -103,7 +104,8 @@ const fromPem = (
   rotating({ load: load(options), files: filesOf(options) }, options)
 
 /**
- * Credentials from a PKCS#12, which is followed as the files of `layerPem` are.
+ * Credentials from a PKCS#12, which is followed as the files of `layerPem` are. Fails as `layerPem` does, with
+ * `WrongPassphrase` if the file can't be decrypted.
  *
  * @example
  * ```ts
@@ -134,10 +136,10 @@ const byDomain = (all: ReadonlyArray<string>): TrustDomains => {
 }
 
 /**
- * Where `layerConfig` looks unless told otherwise: `TRANSPORT_CA`, `TRANSPORT_CERT`, `TRANSPORT_KEY` (each a path or PEM
- * text), `TRANSPORT_KEY_PASSPHRASE`, `TRANSPORT_CRL`, `TRANSPORT_TRUST_DOMAINS` (`a.example=/path/a.crt`, with commas
- * between), and `TRANSPORT_PINS` (pins for all peers with commas between) with `TRANSPORT_PINS_MODE` (`additional` or
- * `instead`). Only the first is required, and not with pins instead or trust domains.
+ * The configuration that `layerConfig` reads by default: `TRANSPORT_CA`, `TRANSPORT_CERT`, `TRANSPORT_KEY` (each a path
+ * or PEM text), `TRANSPORT_KEY_PASSPHRASE`, `TRANSPORT_CRL`, `TRANSPORT_TRUST_DOMAINS` (`a.example=/path/a.crt`, with
+ * commas between), and `TRANSPORT_PINS` (pins for all peers with commas between) with `TRANSPORT_PINS_MODE`
+ * (`additional` or `instead`). Only the first is required, and not with pins instead or trust domains.
  *
  * @since 0.1.0
  * @category config
@@ -168,7 +170,8 @@ export const config: Config.Config<PemOptions> = Config.all({
 )
 
 /**
- * Credentials from PEM as the configuration says, by default that of `config`.
+ * Credentials from PEM with options from the configuration, by default `config`. Fails as `layerPem` does, and with
+ * `ConfigError` if the configuration is not complete.
  *
  * @since 0.1.0
  * @category layers
@@ -179,7 +182,7 @@ export const layerConfig = (
   Layer.scoped(Credentials, Effect.flatMap(Config.unwrap(options), fromPem))
 
 /**
- * What `layerDev` makes.
+ * The options of `layerDev`.
  *
  * @since 0.1.0
  * @category models
@@ -192,8 +195,8 @@ export interface DevOptions {
 }
 
 /**
- * Credentials made in memory for tests, demos and development: a certificate of one day, and a throw-away CA. Peers have
- * to share the layer, or its `ca`.
+ * Credentials made in memory for tests, demos and development: a certificate for one day, from a throw-away CA. Peers
+ * have to share the layer, or its `ca`.
  *
  * @since 0.1.0
  * @category layers
@@ -209,8 +212,8 @@ export const layerDev = (options?: DevOptions): Layer.Layer<Credentials> =>
   )
 
 /**
- * No TLS at all: anyone on the path reads and changes everything, and peers are whoever they say. For tests, and where
- * something else protects the connection.
+ * No TLS: anyone on the path can read and change everything, and peers can claim to be anyone. For tests, and for
+ * connections that something else protects.
  *
  * @since 0.1.0
  * @category layers

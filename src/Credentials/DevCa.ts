@@ -1,6 +1,6 @@
 /**
  * A throw-away certificate authority in memory, for tests, demos and development. Its key is in the process that uses
- * it and its certificates live for a day: nothing of it belongs into production.
+ * it and its certificates are valid for a day: it is not for production.
  *
  * @since 0.1.0
  */
@@ -27,7 +27,7 @@ export interface Validity {
 }
 
 /**
- * What `make` takes.
+ * The options of `make`.
  *
  * @since 0.1.0
  * @category models
@@ -35,12 +35,12 @@ export interface Validity {
 export interface CaOptions extends Validity {
   /** Default: `effect-transport throw-away CA`. */
   readonly commonName?: string | undefined
-  /** Issue from an intermediate CA that the root has signed, and put it into each chain. Default: false. */
+  /** Whether an intermediate CA issues, which the root has signed and which is in each chain. Default: false. */
   readonly intermediate?: boolean | undefined
 }
 
 /**
- * What `issue` takes.
+ * The options of `issue`.
  *
  * @since 0.1.0
  * @category models
@@ -54,7 +54,7 @@ export interface IssueOptions extends Validity {
   readonly commonName?: string | undefined
   /** The sides of TLS that it may be used on. Default: both. */
   readonly usages?: ReadonlyArray<"client" | "server"> | undefined
-  /** Sign it with its own key instead of the CA's. Default: false. */
+  /** Whether it is signed with its own key instead of the CA's. Default: false. */
   readonly selfSigned?: boolean | undefined
 }
 
@@ -65,20 +65,20 @@ export interface IssueOptions extends Validity {
  * @category models
  */
 export interface Issued {
-  /** PEM: the leaf, and the intermediate CA where there is one. */
+  /** PEM: the leaf, and the intermediate CA if there is one. */
   readonly cert: string
   /** PEM, PKCS#8. */
   readonly key: Redacted.Redacted
 }
 
 /**
- * What `crl` takes: when the lists are valid, and what is on the list of the CA that issues.
+ * The options of `crl`: when the lists are valid, and which certificates are on that of the issuing CA.
  *
  * @since 0.1.0
  * @category models
  */
 export interface CrlOptions extends Validity {
-  /** Certificates to put on this list, beside those that were revoked. */
+  /** Certificates on this list, besides those that were revoked. */
   readonly revoked?: ReadonlyArray<Pick<Issued, "cert">> | undefined
 }
 
@@ -93,7 +93,7 @@ export interface DevCa {
   readonly ca: string
   /** Issues a certificate for a new key. Names that can't stand in a certificate are a defect. */
   readonly issue: (options: IssueOptions) => Effect.Effect<Issued>
-  /** Puts a certificate that it has issued on its list, of which the next `crl` speaks. */
+  /** Puts a certificate that it has issued on the list that the next `crl` returns. */
   readonly revoke: (issued: Pick<Issued, "cert">) => Effect.Effect<void>
   /** PEM: the certificate revocation list of each of its CAs. */
   readonly crl: (options?: CrlOptions) => Effect.Effect<string>
@@ -112,7 +112,7 @@ const newKeys = () => crypto.subtle.generateKey(algorithm, true, ["sign", "verif
 
 /**
  * Makes a certificate authority with EC P-256 keys. The first one in a process takes some 0.2 s to load the library,
- * every further certificate a few milliseconds.
+ * every further certificate a few milliseconds. Never fails.
  *
  * @since 0.1.0
  * @category constructors
@@ -130,7 +130,7 @@ export const make = (options: CaOptions = {}): Effect.Effect<DevCa> =>
     return dev(x509, ca, [intermediate, root], middle)
   })
 
-/** The first of the issuers is the one that signs. */
+/** The first of the issuers signs the leaves. */
 const dev = (x509: X509, ca: string, issuers: readonly [Issuer, ...Array<Issuer>], chain: string): DevCa => {
   const [issuer, ...above] = issuers
   const revoked = new Map<string, Date>()
@@ -170,7 +170,7 @@ const revocationList = async (
     signingKey: issuer.keys.privateKey,
     signingAlgorithm: algorithm
   })
-  // The library would call it "CRL", which OpenSSL does not read.
+  // The library would write "CRL", which OpenSSL does not read.
   return `${x509.PemConverter.encode(list.rawData, "X509 CRL")}\n`
 }
 
@@ -205,7 +205,7 @@ const issue = async (x509: X509, ca: Issuer, chain: string, options: IssueOption
   }
 }
 
-/** A signed certificate as PEM, with what every kind has: a random serial number, and both key identifiers. */
+/** A signed certificate as PEM, with what all have in common: a random serial number and both key identifiers. */
 const certify = async (
   x509: X509,
   subject: Issuer,
@@ -244,7 +244,7 @@ const leafExtensions = (
   new x509.ExtendedKeyUsageExtension(
     usages.map((usage) => x509.ExtendedKeyUsage[usage === "client" ? "clientAuth" : "serverAuth"])
   ),
-  // A name list that is empty may not stand in a certificate (RFC 5280, section 4.2.1.6).
+  // The list of names must not be empty (RFC 5280, section 4.2.1.6).
   ...(names.length === 0 ? [] : [new x509.SubjectAlternativeNameExtension(names.map(generalName))])
 ]
 

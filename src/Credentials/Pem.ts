@@ -1,4 +1,4 @@
-/** Where PEM comes from, and its blocks. No error here holds anything of what was read. */
+/** Reads PEM from values and files, and finds its blocks. No error here holds anything of what was read. */
 import { constants } from "node:fs"
 import { open, stat } from "node:fs/promises"
 import * as Duration from "effect/Duration"
@@ -17,7 +17,7 @@ import * as Steps from "./internal/steps.js"
  */
 export type PemSource = string | Uint8Array | Redacted.Redacted | { readonly file: string }
 
-/** What went wrong with which part, before anything is known of what the part holds. */
+/** A part of the credentials, for errors. */
 export interface Part {
   readonly part: "cert" | "key" | "ca" | "trustDomains" | "pins" | "crl" | "pfx"
   readonly file?: string | undefined
@@ -34,14 +34,14 @@ export interface Block {
   readonly text: string
 }
 
-/** No chain, key or bundle comes near this; the bundle of all public CAs has 0.2 MiB. Revocation lists grow for years. */
+/** The bundle of all public CAs has 0.2 MiB; revocation lists grow for years. */
 const maxMiB = ({ part }: Part): number => (part === "crl" ? 16 : 1)
 
 const tooLarge = (part: Part) => failure(part, "Malformed", `larger than ${maxMiB(part)} MiB`)
 
 const maxBytes = (part: Part): number => maxMiB(part) * 1024 * 1024
 
-/** The part and its file, for texts. */
+/** The part and its file, for messages. */
 export const placeOf = ({ file, part }: Part): string => (file === undefined ? part : `${part} (${file})`)
 
 export const failure = (
@@ -65,13 +65,16 @@ export const failure = (
 const isPath = (text: string): boolean =>
   /^\.{0,2}\//.test(text) && text.length <= 4096 && !/[\n\r\0]/.test(text) && !/^[A-Za-z0-9+/=]{40,}$/.test(text)
 
-/** The file that a source is in. */
+/** The file that a source is in, if it is in one. */
 export const fileOf = (source: PemSource): ReadonlyArray<string> => {
   const value = Redacted.isRedacted(source) ? Redacted.value(source) : source
   return typeof value === "string" ? (isPath(value) ? [value] : []) : value instanceof Uint8Array ? [] : [value.file]
 }
 
-/** Reads a source. */
+/**
+ * Reads a source. Fails with `NotFound` if there is no such file, with `AccessDenied` if it can't be read within 5
+ * seconds, and with `Malformed` if it is too large or no regular file.
+ */
 export const read = (part: Part["part"], source: PemSource): Effect.Effect<Read, CredentialsError> => {
   const value = Redacted.isRedacted(source) ? Redacted.value(source) : source
   if (typeof value === "string") {
@@ -107,9 +110,9 @@ const readPath = (name: Part["part"], file: string): Effect.Effect<Read, Credent
 }
 
 /**
- * Reads a file if it is a regular one, and one byte more than allowed at most, whatever size it claims: files in /proc say
- * 0, and others grow. It is looked at before it is opened, which is an event for a device, and again afterwards, when it
- * can't be replaced any more. What is no file does not block: nobody may ever write to a pipe.
+ * Reads a regular file, one byte more than allowed at most, whatever size it claims: files in /proc claim 0, and others
+ * grow. Its kind is checked before it is opened, because opening a device has effects, and again afterwards, when it
+ * can't be replaced any more. Opening never blocks, as it would for a pipe that nobody writes to.
  */
 const readRegular = async (path: string, max: number): Promise<Buffer | "NotRegular"> => {
   if (!(await stat(path)).isFile()) {
@@ -142,7 +145,7 @@ const readRegular = async (path: string, max: number): Promise<Buffer | "NotRegu
 const base64OfPem = /^LS0tLS1CRUdJTi[A-Za-z0-9+/=\s]*$/
 
 /**
- * The text as OpenSSL would like it: without a byte order mark, out of UTF-16 (as Windows PowerShell redirects it), and out
+ * The text as OpenSSL reads it: without a byte order mark, out of UTF-16 (as Windows PowerShell redirects it), and out
  * of base64 (as Kubernetes shows a secret). Bytes are characters here, of which PEM needs the ASCII ones alone.
  */
 const decoded = (text: string): string => {
@@ -164,14 +167,14 @@ const fileFailure = (part: Part, code: string): CredentialsError =>
 const boundary = /^-----(BEGIN|END) ([A-Z0-9 ]{1,64})-----$/
 
 /**
- * The PEM blocks of the text, whatever stands between them (RFC 7468 allows explanatory text); nothing where a block
- * has no end, as in a file that was cut off. One pass over the lines: the time is linear whatever the text is.
+ * The PEM blocks of the text, with any text between them (RFC 7468 allows it); undefined if a block has no end, as in a
+ * file that was cut off. One pass over the lines: the time is linear whatever the text is.
  *
  * Line breaks may be written as `\n`, within quotes or not, as environment variables and JSON often have them.
  */
 export const blocks = (text: string): ReadonlyArray<Block> | undefined => Steps.runSync(scan(text))
 
-/** The same in steps. */
+/** The same in steps, for long text. */
 export function* scan(text: string): Steps.Steps<ReadonlyArray<Block> | undefined> {
   const found: Array<Block> = []
   let open: { readonly label: string; readonly lines: Array<string> } | undefined
@@ -194,7 +197,7 @@ export function* scan(text: string): Steps.Steps<ReadonlyArray<Block> | undefine
       open?.lines.push(line)
     }
     count += 1
-    if (count % chunk === 0) {
+    if (count % linesBetweenYields === 0) {
       yield
     }
   }
@@ -203,10 +206,12 @@ export function* scan(text: string): Steps.Steps<ReadonlyArray<Block> | undefine
 
 const anyLine = /[^\r\n]*(?:\r\n|\n|\r|$)/g
 
-/** Lines of a step. */
-const chunk = 2000
+/** Lines that are read before it yields to other work. */
+const linesBetweenYields = 2000
 
-/** A block in lines of 64 characters: a longer or empty line is an error to some readers. Headers stay as they are. */
+/**
+ * A block in lines of 64 characters: some readers refuse longer or empty lines. A block with headers stays as it is.
+ */
 function* tidy(label: string, lines: ReadonlyArray<string>): Steps.Steps<string> {
   const body = lines.join("")
   return /^[A-Za-z0-9+/=]+$/.test(body) ? yield* inLines(label, body) : framed(label, lines)
@@ -219,7 +224,7 @@ function* inLines(label: string, base64: string): Steps.Steps<string> {
   const lines: Array<string> = []
   for (let at = 0; at < base64.length; at += 64) {
     lines.push(base64.slice(at, at + 64))
-    if (lines.length % chunk === 0) {
+    if (lines.length % linesBetweenYields === 0) {
       yield
     }
   }

@@ -27,25 +27,26 @@ export interface Pin {
 }
 
 /**
- * What the layers of `Credentials` take: pins, as such or as text that `parse` reads. A peer has to match one pin of the
- * set that is for it, so that a set of the old and the new one spans a rotation.
+ * The pins option of the layers of `Credentials`, as pins or as text that `parse` reads. A peer has to match one pin of
+ * the set that is for it, so that a set of the old and the new pin spans a rotation.
  *
  * @since 0.1.0
  * @category models
  */
 export interface PinsOptions {
   /**
-   * - `additional`, the default: the chain and the name are verified as ever, and the pins then.
-   * - `instead`: a pin is the only trust. Neither chain nor name nor purpose of the certificate are looked at; its
-   *   validity still is. What a certificate says of its holder's names is believed only where the certificate itself is
-   *   pinned: who is known by the key alone can write any name into a certificate of his own.
+   * - `additional`, the default: the pins are checked after the chain and the name.
+   * - `instead`: a pin is the only trust. Chain, name and purpose of the certificate are ignored; its validity is not. The
+   *   names in a certificate count only if the certificate itself is pinned: a peer that is known by its key alone can
+   * write
+   *   any name into a certificate of its own.
    */
   readonly mode?: "additional" | "instead" | undefined
-  /** For every peer that has no set of its own. */
+  /** The set for every peer that has none of its own. */
   readonly all?: ReadonlyArray<Pin | string> | undefined
   /**
-   * For single peers. A client looks for the name that it wants and for the target as `"host:port"`; a listener for
-   * each name in the certificate that it is shown: DNS names, IP addresses and URIs.
+   * Sets for single peers. A client looks up the name that it wants and the target as `"host:port"`; a listener looks
+   * up each name in the certificate that is presented to it: DNS names, IP addresses and URIs.
    */
   readonly byName?: { readonly [name: string]: ReadonlyArray<Pin | string> } | undefined
 }
@@ -66,8 +67,7 @@ export interface Pins {
 const text = /^(certificate|publicKey):([0-9a-fA-F]{64}|(?:[0-9a-fA-F]{2}:){31}[0-9a-fA-F]{2})$/
 
 /**
- * Reads `"certificate:<hex>"` or `"publicKey:<hex>"`, with or without colons in the hex. The left side says what is
- * wrong.
+ * Reads `"certificate:<hex>"` or `"publicKey:<hex>"`, with or without colons in the hex. The left says what is wrong.
  *
  * @since 0.1.0
  * @category parsing
@@ -114,7 +114,8 @@ const compute = (source: PemSource, kind: Pin["kind"]): Effect.Effect<Pin, Crede
   })
 
 /**
- * The pin of the first certificate in a PEM text or file.
+ * The pin of the first certificate in a PEM text or file. Fails with `CredentialsError` if the file can't be read
+ * (`NotFound`, `AccessDenied`) or holds no certificate (`Malformed`).
  *
  * @since 0.1.0
  * @category constructors
@@ -122,7 +123,8 @@ const compute = (source: PemSource, kind: Pin["kind"]): Effect.Effect<Pin, Crede
 export const certificate = (source: PemSource): Effect.Effect<Pin, CredentialsError> => compute(source, "certificate")
 
 /**
- * The pin of the key of the first certificate, or of the first public key, in a PEM text or file.
+ * The pin of the key of the first certificate, or of the first public key, in a PEM text or file. Fails as
+ * `certificate` does.
  *
  * @since 0.1.0
  * @category constructors
@@ -135,7 +137,8 @@ const toPin = (pin: Pin | string): Effect.Effect<Pin, CredentialsError> =>
   Effect.mapError(Either.mapLeft(parse(typeof pin === "string" ? pin : format(pin)), malformed), (error) => error)
 
 /**
- * Checks pins. A set without a pin is refused: it would shut out everybody, or nobody.
+ * Checks pins. Fails with `CredentialsError`: `Malformed` if one can't be read, `NotFound` if a set is empty, which
+ * would shut out everybody or nobody.
  *
  * @since 0.1.0
  * @category constructors

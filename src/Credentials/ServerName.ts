@@ -1,4 +1,4 @@
-/** The name that a server's certificate must carry, and the check that it does. */
+/** The name that a server's certificate must carry, and the check for it. */
 import { X509Certificate } from "node:crypto"
 import * as net from "node:net"
 import * as tls from "node:tls"
@@ -25,8 +25,8 @@ export const wanted = (serverName: string | undefined, target: Target): string =
   canonical(serverName ?? (target._tag === "Unix" ? "localhost" : target.host))
 
 /**
- * What speaks against a server's certificate for this name. Addresses are OpenSSL's to compare: `tls.checkServerIdentity`
- * of Node 22.23 takes no IPv6 address for one (test: "by address or name").
+ * The error of a certificate (DER) that does not carry the name; undefined if it does. OpenSSL compares addresses:
+ * `tls.checkServerIdentity` of Node 22.23 takes no IPv6 address for one (test: "by address or name").
  */
 export const check = (nameWanted: string, der: Buffer): Error | undefined => {
   try {

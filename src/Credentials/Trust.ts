@@ -1,4 +1,4 @@
-/** Whom the material trusts with which names: the rule of CAs and SPIFFE trust domains, the same for all transports. */
+/** Which CAs may vouch for which names: the rule of CAs and SPIFFE trust domains, the same for all transports. */
 import { X509Certificate } from "node:crypto"
 import * as Option from "effect/Option"
 import type { Identity } from "../Transport/Peer.js"
@@ -14,7 +14,9 @@ interface Anchors {
   readonly all: ReadonlyArray<X509Certificate>
 }
 
-/** The CAs that an engine has to trust: for any name or for those of a domain, which is for this file to tell apart. */
+/**
+ * The CAs that a TLS engine has to trust: those for any name and those for a domain, which only this file tells apart.
+ */
 export const issuersOf = ({ ca, trustDomains }: Tls): ReadonlyArray<string> => [
   ...new Set([...ca, ...Object.values(trustDomains ?? {}).flat()])
 ]
@@ -37,8 +39,8 @@ const anchorsOf = (material: Tls): Anchors => {
 }
 
 /**
- * The trust domains that are named by any of the names, and not only by a SPIFFE id: an authorizer may look for a URI, and
- * a certificate with two has no id.
+ * The trust domains in any of the names, not only in a SPIFFE id: an authorizer may look for a URI, and a certificate
+ * with two URIs has no id.
  */
 const domainsIn = ({ subjectAltNames }: Identity): ReadonlySet<string> =>
   new Set(
@@ -48,8 +50,8 @@ const domainsIn = ({ subjectAltNames }: Identity): ReadonlySet<string> =>
   )
 
 /**
- * Those who may vouch for an identity: the CAs of its trust domain where that is bound, and else those of `ca`. Who names
- * several domains needs one that may vouch for each.
+ * The CAs that may vouch for an identity: those of its trust domain if that is bound, otherwise those of `ca`. An
+ * identity of several domains needs a CA that may vouch for each.
  */
 const vouchersOf = ({ ca, domains }: Anchors, identity: Identity): ReadonlyArray<X509Certificate> => {
   const sets = [...domainsIn(identity)].map((domain) => domains.get(domain) ?? ca)
@@ -57,7 +59,7 @@ const vouchersOf = ({ ca, domains }: Anchors, identity: Identity): ReadonlyArray
   return first.filter(({ raw }) => others.every((set) => set.some((other) => other.raw.equals(raw))))
 }
 
-/** What was presented. */
+/** A chain that a peer has presented. */
 export interface Presented {
   /** The leaf first. */
   readonly chain: ReadonlyArray<X509Certificate>
@@ -65,10 +67,10 @@ export interface Presented {
   readonly usage: Chain.Search["usage"]
 }
 
-/** A CA that vouches for a peer, and until when. */
+/** The path to a CA that vouches for a peer, and until when it does. */
 export type Trusted = Chain.Path
 
-/** The certificates of a chain, as far as they are looked at; none where one can't be read. */
+/** The certificates of a chain, up to the longest path; none if one can't be read. */
 export const read = (chain: ReadonlyArray<Uint8Array>): ReadonlyArray<X509Certificate> => {
   try {
     return chain.slice(0, Chain.maxLength).map((der) => new X509Certificate(der))
@@ -77,7 +79,7 @@ export const read = (chain: ReadonlyArray<Uint8Array>): ReadonlyArray<X509Certif
   }
 }
 
-/** The identity with what is known of its trust, and until when that holds: with pins instead until the leaf expires. */
+/** The identity with its trust anchor, and until when that holds: with pins instead, until the leaf expires. */
 export const of = (
   identity: Identity,
   trusted: Trusted | undefined
@@ -86,7 +88,10 @@ export const of = (
   validUntil: trusted?.notAfter ?? identity.notAfter.getTime()
 })
 
-/** The path to a CA that may vouch for the identity, of a chain that leads to a trusted CA by the word of the engine. */
+/**
+ * The path to a CA that may vouch for the peer, or why there is none. The engine of the handshake has verified that the
+ * chain leads to a trusted CA.
+ */
 export const vouched = ({ chain, usage }: Presented, material: Tls, now: number): Trusted | HandshakeReason => {
   const [leaf] = chain
   if (leaf === undefined) {
@@ -99,7 +104,7 @@ export const vouched = ({ chain, usage }: Presented, material: Tls, now: number)
   return typeof found === "string" && material.trustDomains !== undefined ? "NotAuthorized" : found
 }
 
-/** The same without the word of an engine: for a connection that is open when what is trusted changes. */
+/** The same for a chain that no engine has verified: that of an open connection when the trusted CAs change. */
 export const verified = (presented: Presented, material: Tls, now: number): Trusted | HandshakeReason => {
   const { all } = anchorsOf(material)
   const { chain, usage } = presented

@@ -1,4 +1,6 @@
-/** Who may begin a handshake: what a listener knows of the sources of peers that have not proved who they are. */
+/**
+ * Decides who may begin a handshake, by what a listener knows of the source of a peer that has not proved who it is.
+ */
 import * as Duration from "effect/Duration"
 import * as LogLevel from "effect/LogLevel"
 import * as Metric from "effect/Metric"
@@ -6,7 +8,7 @@ import type { Boundary } from "../Transport/internal/boundary.js"
 import { clamp } from "../Transport/internal/timers.js"
 import * as TransportMetrics from "../Transport/TransportMetrics.js"
 
-/** Why a connection is closed before its peer has been looked at. */
+/** Why a connection is closed before its peer was verified. */
 export type Reason =
   | "PenaltyBox"
   | "HandshakeRate"
@@ -26,6 +28,7 @@ const texts: { readonly [reason in Reason]: string } = {
   TooMuch: "it sent too much before the end of its handshake"
 }
 
+/** The limits of a listener on peers that have not proved who they are. */
 export interface Limits {
   /** Handshakes in progress. */
   readonly maxHandshakes: number
@@ -38,7 +41,7 @@ export interface Limits {
   readonly refusalPenalty: Duration.Duration
 }
 
-/** A connection whose peer has not proved who it is. */
+/** A place among the handshakes in progress. */
 export interface Place {
   /** The peer has sent something. */
   readonly speak: () => void
@@ -46,17 +49,18 @@ export interface Place {
   readonly leave: () => void
 }
 
+/** The admission of one listener. */
 export interface Admission {
   /** Whether a source has to wait in the penalty box. */
   readonly isBoxed: (source: string) => boolean
   /** Takes a place, for which another connection makes way if there is none. `close` ends this one when it has to. */
   readonly enter: (source: string, close: (reason: Reason) => void) => Place
   /**
-   * In how many milliseconds a handshake of the source may begin by its own rate; undefined if that is later than
-   * `patience` milliseconds from now, or if so many sources matter that this one can't be remembered.
+   * The milliseconds until a handshake of the source may begin by the source's rate; undefined if that is more than
+   * `patience`, or if so many sources are remembered that there is no room for this one.
    */
   readonly delay: (source: string, patience: number) => number | undefined
-  /** The same by the rate of the listener. */
+  /** The same by the rate of the whole listener. */
   readonly totalDelay: (patience: number) => number | undefined
   /** A peer has proved who it is. */
   readonly succeeded: (source: string) => void
@@ -72,7 +76,7 @@ export const exempt = ""
 /** Sources that are remembered, at some 200 bytes. */
 const maxSources = 65_536
 
-/** Old sources that are looked at for each new one, where there is no room. */
+/** Old sources that are checked for each new one when there is no room. */
 const maxLooks = 8
 
 const refusalPeriodMillis = 10_000
@@ -81,13 +85,13 @@ const refusalPeriodMillis = 10_000
 const maxPenaltyFactor = 32
 
 /**
- * What handshakes of ordinary certificates take, in bytes, and how many more cost as much as another refusal: a chain of 62
- * RSA certificates with large exponents, which holds OpenSSL up for 0.4 s, has 83 KB.
+ * The bytes of a handshake with ordinary certificates, and how many more of them count as another refusal: a chain of
+ * 62 RSA certificates with large exponents, which OpenSSL verifies for 0.4 s, has 83 KB.
  */
 const ordinaryBytes = 4 * 1024
 const bytesPerRefusal = 512
 
-/** The generic cell rate algorithm: `due` is when the events that were let through are paid for. */
+/** The generic cell rate algorithm: `due` is when the admitted events are paid for. */
 interface Rate {
   due: number
 }
@@ -95,7 +99,7 @@ interface Rate {
 const reserve = (rate: Rate, perSecond: number, now: number, patience: number): number | undefined => {
   const interval = 1000 / perSecond
   const due = Math.max(rate.due, now) + interval
-  // What is allowed in a second may come at once.
+  // The events of a whole second may come at once.
   const delay = Math.max(0, due - now - Math.max(1000, interval))
   if (!(delay <= patience)) {
     return undefined
@@ -131,8 +135,8 @@ const dotted = (high: string, low: string): string => {
 }
 
 /**
- * What counts as one source: an IPv4 address, written as such or within IPv6 (RFC 4291, section 2.5.5.2; RFC 6052, section
- * 2.1), or the /64 of an IPv6 address, all of which one host can have (RFC 4291, section 2.5.1).
+ * The source that an address counts as: an IPv4 address, written as such or within IPv6 (RFC 4291, section 2.5.5.2; RFC
+ * 6052, section 2.1), or the /64 of an IPv6 address, all of which one host can have (RFC 4291, section 2.5.1).
  */
 export const sourceOf = (host: string | undefined): string => {
   if (host === undefined || !host.includes(":")) {
@@ -149,11 +153,12 @@ export const sourceOf = (host: string | undefined): string => {
     : `${groups.slice(0, 4).join(":")}::/64`
 }
 
+/** The admission of a listener that has just begun. */
 export const make = (limits: Limits, boundary: Boundary, clock: () => number = () => performance.now()): Admission => {
   const penaltyMillis = clamp(Duration.toMillis(limits.refusalPenalty))
   const sources = new Map<string, Source>()
   const total: Rate = { due: 0 }
-  /** By age. Those who have sent nothing, and those who have. */
+  /** Each from the oldest on: those that have sent nothing, and those that have. */
   const silent = new Set<Pending>()
   const speaking = new Set<Pending>()
 
@@ -162,13 +167,13 @@ export const make = (limits: Limits, boundary: Boundary, clock: () => number = (
     boundary.log(LogLevel.Warning, `refused ${reason}`, `closed ${address}: ${texts[reason]}`, { reason })
   }
 
-  /** Whether nothing that is known of a source matters any more. */
+  /** Whether a source can be forgotten. */
   const isOver = (source: Source, now: number) =>
     source.due <= now &&
     source.refusalsSince + refusalPeriodMillis <= now &&
     source.boxedUntil + maxPenaltyFactor * penaltyMillis <= now
 
-  /** Looks whether the oldest sources can be forgotten; those that can't are old only after all others. */
+  /** Forgets the oldest sources that can be forgotten; the others become the newest. */
   const makeRoom = (now: number) => {
     for (let looks = 0; looks < maxLooks && sources.size >= maxSources; looks++) {
       for (const [key, source] of sources) {

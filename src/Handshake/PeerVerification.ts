@@ -1,7 +1,7 @@
 /**
- * Decides whether a peer is who it has to be, once for all wires: chain, names, revocation, pins and authorizer. The engine
- * of the handshake (OpenSSL, BoringSSL) has verified the chain's dates, purpose and signatures, and that the peer has the
- * key; for a connection that is verified again while it is open, nobody has.
+ * Decides whether a peer is who it has to be, once for all wires: chain, names, revocation, pins and authorizer. The
+ * engine of the handshake (OpenSSL, BoringSSL) has verified the chain's dates, purpose and signatures, and that the
+ * peer has the key; for a connection that is verified again while it is open, nobody has.
  */
 import { X509Certificate } from "node:crypto"
 import * as Effect from "effect/Effect"
@@ -99,8 +99,8 @@ const verifyChain = (
 }
 
 /**
- * Who the peer is, or why it is rejected. `now` is the system's clock, in milliseconds since 1970. Never throws, whatever
- * was presented.
+ * Who the peer is, or why it is rejected. `now` is the system's clock, in milliseconds since 1970. Never throws,
+ * whatever was presented.
  */
 export const verify = (presented: Presented, policy: Policy, now: number): Either.Either<Verified, Rejection> => {
   const { chain, engine } = presented
@@ -190,8 +190,8 @@ export const ofServer = (
 }
 
 /**
- * Verifies a client, for a listener that asks for a certificate. Fails with `HandshakeFailed` (`refusedBy: "local"`) if the
- * client is rejected, with `NotAuthorized` if it is the authorizer that rejects it.
+ * Verifies a client, for a listener that asks for a certificate. Fails with `HandshakeFailed` (`refusedBy: "local"`) if
+ * the client is rejected, with `NotAuthorized` if it is the authorizer that rejects it.
  */
 export const ofClient = (
   presentation: Presentation,
@@ -226,7 +226,9 @@ export const refusedHere = (presentation: Presentation, alert: number, nameWante
 
 const isReason = (text: string): text is HandshakeReason => HandshakeReason.literals.some((reason) => reason === text)
 
-/** The error of a peer that has refused this side: its text says why, or else what its alert means for our certificate. */
+/**
+ * The error of a peer that has refused this side: its text says why, or else what its alert means for our certificate.
+ */
 export const refusedThere = (material: Tls, peer: string, alert: number, text: string): HandshakeFailed => {
   const reason = isReason(text) ? text : TlsAlert.fromAlert(alert)
   const isOurs = Option.exists(material.certificate, ({ chain }) => isEarly(reason, new X509Certificate(chain)))

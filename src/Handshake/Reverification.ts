@@ -1,6 +1,6 @@
 /**
- * Verifies the peers of open connections again, when the credentials change and when what they were verified by expires,
- * and closes the connections of peers that would not be admitted any more.
+ * Verifies the peers of open connections again, when the credentials change and when what they were verified by
+ * expires, and closes the connections of peers that would not be admitted any more.
  */
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
@@ -87,7 +87,9 @@ export const server = (
 
 /** Verifies the peers of a transport's connections again. */
 export interface Reverification {
-  /** Verifies the peer of a connection from now on; returns what stops that, to be called when the connection has ended. */
+  /**
+   * Verifies the peer of a connection from now on; returns what stops that, to be called when the connection has ended.
+   */
   readonly add: (open: Open) => () => void
 }
 

@@ -256,7 +256,9 @@ const makeAccept = ({ admission, arrivals, ready }: Context, sockets: Set<Net.So
   }
 }
 
-/** Lets the calls in flight end, then destroys the connections that are left. Those that have sent nothing end at once. */
+/**
+ * Lets the calls in flight end, then destroys the connections that are left. Those that have sent nothing end at once.
+ */
 const shutDown = ({ arrivals, options, ready }: Context, server: Net.Server, sockets: ReadonlySet<Net.Socket>) =>
   Effect.gen(function* () {
     const closed = yield* Deferred.make<void>()
@@ -271,8 +273,8 @@ const shutDown = ({ arrivals, options, ready }: Context, server: Net.Server, soc
   })
 
 /**
- * Listens until the scope closes, and does all that comes before a transport's own protocol. Fails with `BindError` if the
- * address can't be had, or if the credentials have TLS and no certificate (`CredentialsRefused`).
+ * Listens until the scope closes, and does all that comes before a transport's own protocol. Fails with `BindError` if
+ * the address can't be had, or if the credentials have TLS and no certificate (`CredentialsRefused`).
  */
 export const listen = (options: Options, where: ListenOptions): Effect.Effect<Peer.Address, BindError, Scope.Scope> =>
   Effect.gen(function* () {

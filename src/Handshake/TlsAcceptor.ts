@@ -1,4 +1,6 @@
-/** The server side of TLS, for sockets that a listener accepts: verified clients, or the true reason of their refusal. */
+/**
+ * The server side of TLS, for sockets that a listener accepts: verified clients, or the true reason of their refusal.
+ */
 import type * as net from "node:net"
 import * as tls from "node:tls"
 import * as Effect from "effect/Effect"
@@ -37,9 +39,9 @@ export interface AcceptorOptions {
   /** Called with a client that may talk, and the socket that was accepted. */
   readonly onSecure: (secure: SecureSocket.SecureSocket, accepted: net.Socket) => void
   /**
-   * Called with a client that was refused. If its handshake went through (it is the certificate that is refused), `socket`
-   * is the TLS socket, open to tell the client why: what the client sends is discarded, and the socket is destroyed after
-   * `handshakeTimeoutMillis` if it is still open. Otherwise it is closed already.
+   * Called with a client that was refused. If its handshake went through (it is the certificate that is refused),
+   * `socket` is the TLS socket, open to tell the client why: what the client sends is discarded, and the socket is
+   * destroyed after `handshakeTimeoutMillis` if it is still open. Otherwise it is closed already.
    */
   readonly onRefused: (refusal: Refusal, accepted: net.Socket) => void
 }
@@ -92,8 +94,9 @@ const addressOf = ({ remoteAddress, remotePort }: net.Socket): string =>
 /**
  * Makes the server side of TLS. Throws if OpenSSL refuses the material.
  *
- * Node is told not to reject unauthorized clients, because it does that by hanging up without an alert, so that the client
- * never learns the reason. The handshake goes on instead, and no client reaches `onSecure` that was not verified.
+ * Node is told not to reject unauthorized clients, because it does that by hanging up without an alert, so that the
+ * client never learns the reason. The handshake goes on instead, and no client reaches `onSecure` that was not
+ * verified.
  */
 export const make = (options: AcceptorOptions): Acceptor => {
   const { alpnProtocols, authorize, boundary } = options
@@ -110,7 +113,9 @@ export const make = (options: AcceptorOptions): Acceptor => {
     handshakeTimeout: timeoutMillis
   })
 
-  /** A TLS socket forgets its address when it is closed; the socket below it (`_parent`, not documented) is in the map. */
+  /**
+   * A TLS socket forgets its address when it is closed; the socket below it (`_parent`, not documented) is in the map.
+   */
   const begunWith = (socket: tls.TLSSocket): Begun => {
     const parent = SecureSocket.get(socket, "_parent")
     const known = typeof parent === "object" && parent !== null ? begun.get(parent) : undefined
@@ -185,7 +190,9 @@ export const make = (options: AcceptorOptions): Acceptor => {
   }
 }
 
-/** Gives an acceptor each new material until the scope closes. One that OpenSSL refuses is logged and changes nothing. */
+/**
+ * Gives an acceptor each new material until the scope closes. One that OpenSSL refuses is logged and changes nothing.
+ */
 export const follow = (
   acceptor: Pick<Acceptor, "setMaterial">,
   changes: Stream.Stream<Material>

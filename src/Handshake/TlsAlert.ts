@@ -1,8 +1,8 @@
 /**
- * Why TLS failed, read from the codes that Node reports: an alert that the peer sent, a certificate that this side did
- * not accept, or a handshake that never was one.
+ * Maps the codes that Node reports to the reason why TLS failed: an alert of the peer, a certificate that this side has
+ * rejected, or a peer that does not speak TLS.
  *
- * The spellings are those of Node 20 (OpenSSL 3.0) and Node 22 to 26 (OpenSSL 3.5), seen in real handshakes; the two
+ * The spellings are those of Node 20 (OpenSSL 3.0) and Node 22 to 26 (OpenSSL 3.5), seen in real handshakes; they
  * differ, as `ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE` and `ERR_SSL_SSL/TLS_ALERT_BAD_CERTIFICATE`.
  *
  * @since 0.1.0
@@ -12,7 +12,8 @@ import { codeOf } from "../Credentials/internal/nodeError.js"
 import type { HandshakeReason } from "../Transport/TransportError.js"
 
 /**
- * The reason of a failed handshake, and the side that saw it: `remote` sent an alert, `local` did not accept what came.
+ * The reason of a failed handshake, and the side that refused: `remote` has sent an alert, `local` has rejected the
+ * peer.
  *
  * @since 0.1.0
  * @category models
@@ -23,8 +24,8 @@ export interface Refusal {
 }
 
 /**
- * Alerts by number, with the names that OpenSSL gives them. What a peer can only mean as "I don't understand you" is
- * `NoCommonProtocol`; what says nothing of a cause is `Refused`.
+ * Alerts by number, with OpenSSL's names. An alert that means "I don't understand you" is `NoCommonProtocol`; one that
+ * tells no cause is `Refused`.
  *
  * Source: RFC 8446, section 6; RFC 5246, section 7.2 (41, 60, 100); RFC 6066, section 9 (111, 114).
  */
@@ -36,7 +37,7 @@ const alerts: ReadonlyArray<readonly [number: number, name: string, reason: Hand
   [40, "HANDSHAKE_FAILURE", "NoCommonProtocol"],
   [41, "NO_CERTIFICATE", "CertificateRequired"],
   [42, "BAD_CERTIFICATE", "BadCertificate"],
-  // What OpenSSL and rustls send for a certificate of the wrong extended key usage.
+  // OpenSSL and rustls send it for a certificate of the wrong extended key usage.
   [43, "UNSUPPORTED_CERTIFICATE", "InvalidPurpose"],
   [44, "CERTIFICATE_REVOKED", "Revoked"],
   [45, "CERTIFICATE_EXPIRED", "Expired"],
@@ -45,7 +46,7 @@ const alerts: ReadonlyArray<readonly [number: number, name: string, reason: Hand
   [48, "UNKNOWN_CA", "UntrustedIssuer"],
   [49, "ACCESS_DENIED", "NotAuthorized"],
   [50, "DECODE_ERROR", "NoCommonProtocol"],
-  // A signature did not verify: the peer's view of a certificate whose key we do not have.
+  // A signature did not verify: to the peer, this side has a certificate without its key.
   [51, "DECRYPT_ERROR", "BadCertificate"],
   [60, "EXPORT_RESTRICTION", "NoCommonProtocol"],
   [70, "PROTOCOL_VERSION", "NoCommonProtocol"],
@@ -93,7 +94,7 @@ const verifyCodes = new Map<string, HandshakeReason>([
   ["UNABLE_TO_DECODE_ISSUER_PUBLIC_KEY", "BadCertificate"],
   ["ERROR_IN_CERT_NOT_BEFORE_FIELD", "BadCertificate"],
   ["ERROR_IN_CERT_NOT_AFTER_FIELD", "BadCertificate"],
-  // No answer from the revocation list is not a "no": refused, but not as revoked.
+  // Without a current list nothing is known: the peer is refused, but not as revoked.
   ["UNABLE_TO_GET_CRL", "BadCertificate"],
   ["UNABLE_TO_DECRYPT_CRL_SIGNATURE", "BadCertificate"],
   ["CRL_SIGNATURE_FAILURE", "BadCertificate"],
@@ -105,7 +106,7 @@ const verifyCodes = new Map<string, HandshakeReason>([
   ["UNSPECIFIED", "BadCertificate"]
 ])
 
-/** What this side finds wrong that has a reason of its own; every other `ERR_SSL_*` is `NoCommonProtocol`. */
+/** Codes of this side with a reason of their own; every other `ERR_SSL_*` is `NoCommonProtocol`. */
 const localCodes = new Map<string, Refusal>([
   ["ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE", { reason: "CertificateRequired", refusedBy: "local" }],
   ["ERR_SSL_CERTIFICATE_VERIFY_FAILED", { reason: "BadCertificate", refusedBy: "local" }],
@@ -128,8 +129,8 @@ const alertCode = /^ERR_SSL_(?:SSLV3|TLSV1|TLSV13|SSL\/TLS)_(ALERT_)?([A-Z_]+)$/
 export const fromAlert = (number: number): HandshakeReason => alertsByNumber.get(number) ?? "Refused"
 
 /**
- * The reason behind `authorizationError` of a TLS socket. A code that is not known is `BadCertificate`: the certificate
- * was not accepted, whatever the cause.
+ * The reason behind `authorizationError` of a TLS socket. An unknown code is `BadCertificate`: the certificate was
+ * rejected, whatever the cause.
  *
  * @since 0.1.0
  * @category mapping
@@ -137,7 +138,8 @@ export const fromAlert = (number: number): HandshakeReason => alertsByNumber.get
 export const fromVerifyCode = (code: string): HandshakeReason => verifyCodes.get(code) ?? "BadCertificate"
 
 /**
- * The refusal behind the `code` of an error of a TLS socket; none where TLS has nothing to say, as for `ECONNRESET`.
+ * The refusal behind the `code` of an error of a TLS socket; none for codes that are not about TLS, such as
+ * `ECONNRESET`.
  *
  * @since 0.1.0
  * @category mapping
@@ -160,7 +162,7 @@ export const fromCode = (code: string): Option.Option<Refusal> => {
   )
 }
 
-/** Alerts of a peer that could not read what reached it. */
+/** Alerts of a peer that could not read what it has received. */
 const unreadable = new Set([
   "UNEXPECTED_MESSAGE",
   "BAD_RECORD_MAC",
@@ -170,17 +172,18 @@ const unreadable = new Set([
   "DECRYPTION_FAILED"
 ])
 
-/** What this side finds wrong with the peer itself, in whatever state the handshake is. */
+/** Codes that blame the peer itself, at any time of the handshake. */
 const ofThePeer =
   /^ERR_SSL_(PEER_DID_NOT_RETURN_A_CERTIFICATE|CERTIFICATE_VERIFY_FAILED|BAD_SIGNATURE|UNEXPECTED_EOF_WHILE_READING|.*(TOO_SMALL|TOO_WEAK|LEGACY).*)$/
 
-/** What a peer that speaks something else, or another TLS, begins with. */
+/** Codes for the first bytes of a peer that speaks another protocol or another version of TLS. */
 const ofAnother =
   /^ERR_SSL_(WRONG_VERSION_NUMBER|WRONG_SSL_VERSION|PACKET_LENGTH_TOO_LONG|UNEXPECTED_MESSAGE|HTTPS?_.*REQUEST|UNKNOWN_PROTOCOL|UNSUPPORTED_PROTOCOL|VERSION_TOO_.*|NO_.*)$/
 
 /**
- * Whether the code of an error of a TLS socket says that bytes were changed on their way, which another connection may be
- * spared, rather than that one side refused the other. `isAgreed`: the two had already agreed on a cipher.
+ * Whether the code of an error of a TLS socket says that bytes were changed on their way, which need not happen to
+ * another connection, rather than that one side has refused the other. `isAgreed`: the two had already agreed on a
+ * cipher.
  *
  * @since 0.1.0
  * @category refinements

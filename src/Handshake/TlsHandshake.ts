@@ -69,8 +69,9 @@ const refused = (
 ): HandshakeFailed => handshakeFailed({ reason, refusedBy: "local", peer, error, certificate, nameWanted })
 
 /**
- * Whether the server wants a certificate and there is none. TLS 1.2 has no alert for that and uses the one which otherwise
- * means that no cipher suits both; but the choice of a cipher is over when the server has presented its certificate.
+ * Whether the server wants a certificate and there is none. TLS 1.2 has no alert for that and uses the one which
+ * otherwise means that no cipher suits both; but the choice of a cipher is over when the server has presented its
+ * certificate.
  */
 const isCertificateMissing = (secured: tls.TLSSocket, { certificate }: Tls, error: unknown): boolean =>
   codeOf(error).endsWith("_ALERT_HANDSHAKE_FAILURE") && Option.isNone(certificate) && Option.isSome(identityOf(secured))
@@ -175,8 +176,8 @@ const handshake = (
  * Makes a connected socket a TLS client. The server is always verified; on failure and interruption the socket is
  * destroyed. There is no time limit here.
  *
- * Fails with `HandshakeFailed` if one side refuses the other, and with `Unavailable` (`processed: "no"`) if the connection
- * ends before TLS has begun or its bytes were changed on their way.
+ * Fails with `HandshakeFailed` if one side refuses the other, and with `Unavailable` (`processed: "no"`) if the
+ * connection ends before TLS has begun or its bytes were changed on their way.
  */
 export const connectSecure = (
   socket: net.Socket,
@@ -191,7 +192,10 @@ export const connectSecure = (
     return handshake(secured, options, (error) => broken(options.peer, socket.bytesRead > bytesBefore, error), resume)
   })
 
-/** The bytes received so far. TLS counts what it has decrypted; the rest is on the handle below (`_parent`, not documented). */
+/**
+ * The bytes received so far. TLS counts what it has decrypted; the rest is on the handle below (`_parent`, not
+ * documented).
+ */
 const bytesReadBelow = (socket: tls.TLSSocket): (() => number) => {
   const below: unknown = SecureSocket.get(SecureSocket.get(socket, "_handle"), "_parent")
   return () => Number(SecureSocket.get(below, "bytesRead") ?? 0)
@@ -207,9 +211,9 @@ export interface ReadingSocket extends SecureSocket.SecureSocket {
 const readBuffer = Buffer.allocUnsafeSlow(16 * 1024)
 
 /**
- * Connects, and makes the socket a TLS client as `connectSecure` does, failing as it does; with `Unavailable` too if nobody
- * can be reached. Node reads into one buffer for a socket that it has connected itself, where it otherwise allocates one for
- * each record. The socket is destroyed with the scope.
+ * Connects, and makes the socket a TLS client as `connectSecure` does, failing as it does; with `Unavailable` too if
+ * nobody can be reached. Node reads into one buffer for a socket that it has connected itself, where it otherwise
+ * allocates one for each record. The socket is destroyed with the scope.
  */
 export const connect = (
   to: { readonly host: string; readonly port: number } | { readonly path: string },

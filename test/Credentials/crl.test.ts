@@ -173,7 +173,9 @@ describe("revocation lists", () => {
       const { layer, lines } = yield* captureLog
       yield* Effect.provide(tlsOf(Credentials.layerPem({ ...issued, ca: ca.ca, crl: [ca.list(), { file }] })), layer)
       expect(lines.filter(({ level }) => level === "WARN").map(({ text }) => text)).toEqual([
-        expect.stringContaining(`revocation list 1 of 1 of crl (${file}) is not used`)
+        expect.stringContaining(
+          `ignoring revocation list 1 of 1 of crl (${file}): the CA of its name has not signed it`
+        )
       ])
     })
   )

@@ -291,7 +291,7 @@ describe("what can't be used leaves the last good credentials in place", () => {
         )
         expect(fingerprintOf(yield* credentials.current)).toBe(good.fingerprint)
         expect(lines.slice(logged)).toMatchObject([
-          { level: "WARN", text: expect.stringContaining("the last good ones stay") }
+          { level: "WARN", text: expect.stringContaining("keeping the previous credentials") }
         ])
         // Whole again, with the other pair.
         good = good === first ? second : first
@@ -338,7 +338,7 @@ describe("what can't be used leaves the last good credentials in place", () => {
         yield* write(next)
         yield* eventually(
           Effect.sync(() =>
-            expect(lines.filter(({ text }) => text.includes("can't be looked at within 5s"))).toHaveLength(1)
+            expect(lines.filter(({ text }) => text.includes("can't be checked within 5s"))).toHaveLength(1)
           ),
           "10 seconds"
         )

@@ -1,6 +1,6 @@
 /**
- * BER (X.690, section 8) as far as PKCS#12 and PKCS#8 need it: tags below 31, definite and indefinite lengths, strings in
- * pieces. The file may come from anybody, so depth and number of elements are bounded, and no bytes are copied.
+ * BER (X.690, section 8) as far as PKCS#12 and PKCS#8 need it: tags below 31, definite and indefinite lengths, strings
+ * in pieces. The file may come from anybody, so depth and number of elements are bounded, and no bytes are copied.
  */
 
 /** One value with its tag. */
@@ -62,7 +62,9 @@ const isEndOfContents = (bytes: Buffer, at: number, limit: number) =>
 
 const none = Buffer.alloc(0)
 
-/** Reads the one element that the bytes are. Throws `NotBer` if they are not exactly one, or if it is nested too deeply. */
+/**
+ * Reads the one element that the bytes are. Throws `NotBer` if they are not exactly one, or if it is nested too deeply.
+ */
 export const read = (input: Uint8Array, { maxDepth, onElement }: Limits): Element => {
   const bytes = Buffer.from(input.buffer, input.byteOffset, input.byteLength)
 

@@ -1,4 +1,4 @@
-/** What a certificate says, in the words of `Peer.Identity`. */
+/** The identity and validity in a certificate. */
 import type { X509Certificate } from "node:crypto"
 import * as Option from "effect/Option"
 import type { Identity } from "../../Transport/Peer.js"
@@ -11,7 +11,7 @@ const altName = /([^:,"]+):("(?:[^"\\]|\\.)*"|[^,"]*)(?:, |$)/y
 
 /**
  * The names behind Node's `subjectAltName`, each as `kind:value` with the quoting undone. Text that does not read as
- * such a list gives no names at all: nobody is let in by a name that nobody can read.
+ * such a list has no names at all: nobody is admitted by a name that can't be read.
  */
 export const parseAltNames = (text: string): ReadonlyArray<string> => {
   const names: Array<string> = []
@@ -60,7 +60,7 @@ export const spiffeIdOf = (names: ReadonlyArray<string>): Option.Option<string> 
 export const fingerprintOf = (certificate: X509Certificate): string =>
   certificate.fingerprint256.replaceAll(":", "").toLowerCase()
 
-/** Who the certificate says its holder is. Whether that is true is for the verification to say. */
+/** The identity that a certificate claims. Whether that is true is for the verification to decide. */
 export const identityOf = (certificate: X509Certificate): Identity => {
   // Undefined without the extension, and null, against its type, where OpenSSL can't read it.
   const subjectAltNames = parseAltNames(certificate.subjectAltName ?? "")
@@ -75,7 +75,9 @@ export const identityOf = (certificate: X509Certificate): Identity => {
   }
 }
 
-/** Whether the certificate is valid at a time of the system's clock, which is OpenSSL's too; Effect's may be another. */
+/**
+ * Whether the certificate is valid at a time of the system's clock, which is OpenSSL's too; Effect's may be another.
+ */
 export const validityOf = (certificate: X509Certificate, now: number): "Valid" | "Expired" | "NotYetValid" => {
   return now > Date.parse(certificate.validTo)
     ? "Expired"

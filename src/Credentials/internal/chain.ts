@@ -1,6 +1,6 @@
 /**
- * The path from a peer's certificate to a trust anchor, with every signature verified here. The engines don't say which
- * path they have found, and verify only during a handshake.
+ * Finds the path from a peer's certificate to a trust anchor and verifies every signature on it. The engines of
+ * handshakes don't tell which path they have found, and verify only during a handshake.
  *
  * Source: RFC 5280, section 6.1, without policies.
  */
@@ -9,14 +9,16 @@ import type { HandshakeReason } from "../../Transport/TransportError.js"
 import { fingerprintOf } from "./certificate.js"
 import * as Extensions from "./extensions.js"
 
-/** What a path is looked for with. */
+/** The certificates among which a path is looked for, and what it is for. */
 export interface Search {
-  /** What the peer has sent, the leaf first. */
+  /** The certificates that the peer has sent, the leaf first. */
   readonly chain: ReadonlyArray<X509Certificate>
   readonly anchors: ReadonlyArray<X509Certificate>
   /** Further certificates that a path may lead through, beside those of `chain`. */
   readonly others: ReadonlyArray<X509Certificate>
-  /** Whether an anchor that has not signed itself ends a path. OpenSSL and BoringSSL take it only as a step of one. */
+  /**
+   * Whether a path may end at an anchor that has not signed itself. For OpenSSL and BoringSSL it is only a step of one.
+   */
   readonly allowsPartial: boolean
   /** The side of TLS that the leaf is for. */
   readonly usage: "client" | "server"
@@ -24,7 +26,7 @@ export interface Search {
   readonly now: number
 }
 
-/** A path that was found. */
+/** A path from a leaf to a trust anchor. */
 export interface Path {
   /** From the leaf to the anchor. */
   readonly certificates: ReadonlyArray<X509Certificate>
@@ -34,25 +36,29 @@ export interface Path {
   readonly notAfter: number
 }
 
-/** A path has the leaf, a few intermediates and the anchor: more is for those who have time. */
+/** The most certificates in a path: the leaf, a few intermediates and the anchor. Each costs a signature. */
 export const maxLength = 8
 
 /**
- * Certificates of the same name may be many, and each costs a signature to find out that it is not the one. With the keys
- * below that is 1.1 ms at the most (RSA of 8192 bits with an exponent of 64), in which the event loop stands still.
+ * The most signatures verified for one path. A peer can send many certificates of the same name, and it takes a
+ * signature to rule out each. With the keys below one blocks the event loop for 1.1 ms at most (RSA of 8192 bits, an
+ * exponent of 64 bits).
  */
 export const maxSignatures = 16
 
-/** The longest moduli of keys that a peer can choose. */
+/** The longest modulus of a key that a peer has chosen. */
 const maxModulusBits: Readonly<Record<string, number>> = { rsa: 8192, "rsa-pss": 8192, dsa: 3072 }
 
-/** OpenSSL has this limit for RSA of more than 3072 bits; below that an exponent as long as the modulus costs 6 ms. */
+/**
+ * OpenSSL has this limit for RSA of more than 3072 bits; with shorter keys, an exponent as long as the modulus costs 6
+ * ms.
+ */
 const maxExponent = 2n ** 64n
 
-/** Curves over prime fields: those over binary ones cost 3 ms. */
+/** Curves over prime fields; a signature on a binary curve costs 3 ms. */
 const primeCurve = /^(prime|secp|brainpool)/
 
-/** Whether a signature by the key costs no more than its length needs. */
+/** Whether a signature by the key costs no more than its length requires. */
 const isCheap = ({ asymmetricKeyDetails, asymmetricKeyType }: KeyObject): boolean => {
   const { modulusLength = 0, namedCurve, publicExponent = 0n } = asymmetricKeyDetails ?? {}
   return asymmetricKeyType === "ec"
@@ -60,24 +66,24 @@ const isCheap = ({ asymmetricKeyDetails, asymmetricKeyType }: KeyObject): boolea
     : publicExponent < maxExponent && modulusLength <= (maxModulusBits[asymmetricKeyType ?? ""] ?? modulusLength)
 }
 
-/** extKeyUsage, and what old CAs have for servers (Netscape's and Microsoft's). */
+/** Extended key usages, with those of old CAs for servers (Netscape's and Microsoft's). */
 const usages = {
   client: ["1.3.6.1.5.5.7.3.2"],
   server: ["1.3.6.1.5.5.7.3.1", "2.16.840.1.113730.4.1", "1.3.6.1.4.1.311.10.3.3"]
 }
 
 const serves = ({ keyUsage }: X509Certificate, usage: Search["usage"]): boolean =>
-  // Node calls the extended key usages that. It is undefined without them, against its type.
+  // Node calls the extended key usages `keyUsage`. It is undefined without them, against its type.
   !Array.isArray(keyUsage) || keyUsage.some((oid) => usages[usage].includes(oid))
 
-/** Whether a certificate was issued under the name of itself, which counts for no path length. */
+/** Whether issuer and subject have the same name: such a certificate does not count towards a path length. */
 const isSelfIssued = ({ issuer, subject }: X509Certificate): boolean => issuer === subject
 
 const isAuthority = (issuer: X509Certificate, isAnchor: boolean): boolean =>
-  // A root of version 1 says nothing, and is a CA because this side says so.
+  // A root of version 1 can't say that it is a CA; it is one because this side trusts it as one.
   issuer.ca || (isAnchor && !Extensions.of(issuer).hasBasicConstraints)
 
-/** Looks for a path; the left is what has kept one from being found. */
+/** Returns a path, or the reason why there is none. Never throws; a certificate that can't be read ends no path. */
 export const find = (search: Search): Path | HandshakeReason => {
   const { allowsPartial, anchors, chain, now, others, usage } = search
   const anchorNames = new Set(anchors.map(fingerprintOf))
@@ -148,7 +154,7 @@ export const find = (search: Search): Path | HandshakeReason => {
         ? extend([...path, issuer], issuer)
         : undefined
     } catch {
-      // A key of a kind that OpenSSL does not know, or an extension that can't be read.
+      // OpenSSL doesn't know the kind of the key, or an extension can't be read.
       return undefined
     }
   }

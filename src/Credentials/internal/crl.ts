@@ -1,22 +1,22 @@
 /**
- * A certificate revocation list (RFC 5280, section 5) as far as a decision needs it. The X.509 library can't read lists of
- * more than some thousand entries (its ASN.1 has a limit of 10,000 nodes), so the entries are walked here: one pass, one
- * string for each.
+ * Reads a certificate revocation list (RFC 5280, section 5) as far as verification needs it. The X.509 library can't
+ * read lists of more than some thousand entries (its ASN.1 parser takes 10,000 nodes), so the entries are read here, in
+ * one pass and with one string for each.
  */
 import { constants, type KeyObject, verify, type X509Certificate } from "node:crypto"
 import * as Extensions from "./extensions.js"
 import type { Steps } from "./steps.js"
 
-/** What a list says. */
+/** A revocation list that was read. */
 export interface Crl {
   readonly thisUpdate: number
-  /** Infinity where the list doesn't say. */
+  /** `Infinity` if the list doesn't say. */
   readonly nextUpdate: number
-  /** Whether the list is in the name of this CA, as OpenSSL compares names. */
+  /** Whether the list is issued under the name of this CA, with names compared as OpenSSL does. */
   readonly isNamed: (issuer: X509Certificate) => boolean
-  /** Whether this CA has signed it, and may; looked at once for each CA. */
+  /** Whether this CA has signed it and may do so; verified once for each CA. */
   readonly isSignedBy: (issuer: X509Certificate) => boolean
-  /** Whether it is about this certificate, which one of its issuer's is. */
+  /** Whether it covers this certificate, which its issuer has issued. */
   readonly covers: (certificate: X509Certificate) => boolean
   readonly isRevoked: (serialNumber: string) => boolean
 }
@@ -39,7 +39,7 @@ const tags = {
   extensions: 0xa0
 }
 
-/** A list that is one, and that can't be used. */
+/** The list was read, and can't be used; the message says why. */
 export class Unsupported extends Error {}
 
 const malformed = () => new Error("not a revocation list")
@@ -62,7 +62,7 @@ const elementAt = (der: Buffer, start: number, limit: number): Element => {
   return { tag, start, content, end }
 }
 
-/** The elements in one that is constructed, one after the other. */
+/** Reads the elements in a constructed one, one after the other. */
 function* childrenOf(der: Buffer, { content, end }: Element): Generator<Element, void> {
   for (let at = content; at < end; ) {
     const child = elementAt(der, at, end)
@@ -73,7 +73,7 @@ function* childrenOf(der: Buffer, { content, end }: Element): Generator<Element,
 
 const contentOf = (der: Buffer, { content, end }: Element) => der.subarray(content, end)
 
-/** A serial number as `X509Certificate` writes it: hex in capitals without zeros in front, with a sign. */
+/** A serial number as `X509Certificate` writes it, but in lower case: hex without leading zeros, with a sign. */
 const serialOf = (der: Buffer, { content, end, tag }: Element): string => {
   if (tag !== tags.integer || content === end) {
     throw malformed()
@@ -101,7 +101,10 @@ const timeOf = (der: Buffer, element: Element): number => {
 
 const isTime = ({ tag }: Element) => tag === tags.utcTime || tag === tags.generalizedTime
 
-/** The extension that says why (RFC 5280, section 5.3.1), and its value for a certificate that is revoked no more. */
+/**
+ * The extension with the reason (RFC 5280, section 5.3.1), and its value for a certificate that is not revoked any
+ * more.
+ */
 const reasonCode = "551d15"
 const removeFromCrl = "0a0108"
 
@@ -117,14 +120,16 @@ const isRemoved = (der: Buffer, extensions: Element): boolean => {
   return false
 }
 
-/** What a list is about, where not all certificates of its issuer (RFC 5280, section 5.2.5). */
+/** The extension of a list that does not cover all certificates of its issuer (RFC 5280, section 5.2.5). */
 const issuingDistributionPoint = "551d1c"
-/** Of a list that has only what is new since another one (section 5.2.4). OpenSSL takes it for a whole list. */
+/**
+ * The extension of a list with only the changes to another one (section 5.2.4), which OpenSSL takes for a whole list.
+ */
 const deltaIndicator = "551d1b"
-/** The number of a list and the key that signed it, which change nothing if they are critical. */
+/** The number of a list and the id of its key: they change nothing, even if they are critical. */
 const ignored = ["551d14", "551d23"]
 
-/** The certificates that a list is about. */
+/** The certificates that a list covers. */
 type Scope = Pick<Crl, "covers">
 
 const everything: Scope = { covers: () => true }
@@ -132,7 +137,7 @@ const everything: Scope = { covers: () => true }
 /** The context tags of an issuingDistributionPoint. */
 const scopes = { name: 0xa0, users: 0x81, authorities: 0x82, reasons: 0x83, indirect: 0x84, attributes: 0x85 }
 
-/** Reads an issuingDistributionPoint as OpenSSL does. Throws where it is one that OpenSSL would not use a list for. */
+/** Reads an issuingDistributionPoint as OpenSSL does. Throws `Unsupported` if OpenSSL would not use the list. */
 const scopeOf = (der: Buffer, point: Element): Scope => {
   const parts = new Map([...childrenOf(der, point)].map((part) => [part.tag, part]))
   const says = (tag: number) => {
@@ -160,7 +165,7 @@ const scopeOf = (der: Buffer, point: Element): Scope => {
   }
 }
 
-/** What the extensions of a list say of its scope. Throws where one changes its meaning in a way that is not known. */
+/** The scope in the extensions of a list. Throws `Unsupported` if one changes its meaning in an unknown way. */
 const scopeIn = (der: Buffer, extensions: Element): Scope => {
   let scope = everything
   for (const extension of childrenOf(der, extensions)) {
@@ -237,10 +242,10 @@ const verifier = (der: Buffer, algorithm: Element) => {
         verify(hash, signed, { key, padding: constants.RSA_PKCS1_PSS_PADDING }, bits)
 }
 
-/** Entries that are read before other work gets its turn. */
-const chunk = 500
+/** Entries that are read before it yields to other work. */
+const entriesBetweenYields = 500
 
-/** Reads a list, which is DER. Throws where it is none. */
+/** Reads a list in DER. Throws `Unsupported` if it can't be used, and another error if it is no list. */
 export function* read(der: Buffer): Steps<Crl> {
   const whole = elementAt(der, 0, der.length)
   const [tbs, algorithm, signature] = childrenOf(der, whole)
@@ -284,7 +289,7 @@ export function* read(der: Buffer): Steps<Crl> {
       throw new Unsupported("has an entry with a critical extension")
     }
     count += 1
-    if (count % chunk === 0) {
+    if (count % entriesBetweenYields === 0) {
       yield
     }
   }
@@ -292,12 +297,14 @@ export function* read(der: Buffer): Steps<Crl> {
   const signed = der.subarray(tbs.start, tbs.end)
   const bits = contentOf(der, signature).subarray(1)
   const verifies = verifier(der, algorithm)
-  // What is signed says by what, too (RFC 5280, section 5.1.1.2).
-  const isOne = der.subarray(inner.start, inner.end).equals(der.subarray(algorithm.start, algorithm.end))
+  // The signed part names the algorithm too (RFC 5280, section 5.1.1.2).
+  const isConsistent = der.subarray(inner.start, inner.end).equals(der.subarray(algorithm.start, algorithm.end))
   const isSignedBy = (certificate: X509Certificate): boolean => {
     try {
       return (
-        isOne && Extensions.of(certificate).maySignLists && verifies?.(signed, certificate.publicKey, bits) === true
+        isConsistent &&
+        Extensions.of(certificate).maySignLists &&
+        verifies?.(signed, certificate.publicKey, bits) === true
       )
     } catch {
       return false

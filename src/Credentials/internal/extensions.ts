@@ -1,4 +1,7 @@
-/** What Node does not read of a certificate: the path length of a CA, and the names that it may speak for (RFC 5280). */
+/**
+ * Reads the extensions of a certificate that Node doesn't: path length, name constraints, where its lists are (RFC
+ * 5280).
+ */
 import type { X509Certificate } from "node:crypto"
 
 /** One name or part of a name: its context tag of GeneralName, and its content. */
@@ -7,11 +10,11 @@ interface GeneralName {
   readonly content: Buffer
 }
 
-/** What decides whether a certificate may stand in a path. */
+/** The extensions that decide whether a certificate may be part of a path. */
 export interface Extensions {
-  /** Whether it says at all if it is a CA: certificates of version 1 don't. */
+  /** Whether it says if it is a CA: certificates of version 1 can't. */
   readonly hasBasicConstraints: boolean
-  /** How many intermediates may stand below it. */
+  /** How many intermediates may follow below it. */
   readonly pathLength: number
   readonly permitted: ReadonlyArray<GeneralName>
   readonly excluded: ReadonlyArray<GeneralName>
@@ -19,9 +22,9 @@ export interface Extensions {
   readonly names: ReadonlyArray<GeneralName>
   /** The content of the subject. */
   readonly subject: Buffer
-  /** Whether its key may sign revocation lists: a key without a usage may all. */
+  /** Whether its key may sign revocation lists; without a key usage it may do everything. */
   readonly maySignLists: boolean
-  /** Where lists are published that are about it, for all reasons and by its issuer. A point without names is any. */
+  /** Where its issuer publishes lists for it, for all reasons. A point without names means everywhere. */
   readonly distributionPoints: ReadonlyArray<ReadonlyArray<GeneralName> | undefined>
 }
 
@@ -30,7 +33,7 @@ interface Element {
   readonly content: Buffer
 }
 
-/** Throws where the bytes are no DER. Nothing deeper than what is asked for is looked at. */
+/** The elements of DER, without looking into them. Throws if the bytes are no DER. */
 const elements = (der: Buffer): ReadonlyArray<Element> => {
   const found: Array<Element> = []
   for (let at = 0; at < der.length; ) {
@@ -69,7 +72,7 @@ const subtrees = (constraints: Buffer, tag: number): ReadonlyArray<GeneralName> 
     .flatMap(({ content }) => elements(content))
     .flatMap(({ content }) => elements(content).slice(0, 1))
 
-/** The names of a DistributionPointName; none of one that is relative to its issuer. */
+/** The names of a DistributionPointName; none if it is relative to its issuer. */
 export const fullNamesOf = (name: Buffer): ReadonlyArray<GeneralName> =>
   elements(name).flatMap(({ content, tag }) => (tag === 0xa0 ? elements(content) : []))
 
@@ -83,7 +86,7 @@ const distributionPointsOf = (points: Buffer): Extensions["distributionPoints"] 
         : []
   })
 
-/** The bit of cRLSign (RFC 5280, section 4.2.1.3), behind the count of bits that are not used. */
+/** The bit of cRLSign (RFC 5280, section 4.2.1.3), after the count of unused bits. */
 const signsLists = (usage: Buffer): boolean => ((usage[1] ?? 0) & 0x02) !== 0
 
 const parse = (der: Buffer): Extensions => {
@@ -126,7 +129,7 @@ const parse = (der: Buffer): Extensions => {
 
 const known = new WeakMap<X509Certificate, Extensions>()
 
-/** What the certificate says. Throws where that can't be read. */
+/** The extensions of a certificate, read once. Throws if they can't be read. */
 export const of = (certificate: X509Certificate): Extensions => {
   const found = known.get(certificate) ?? parse(certificate.raw)
   known.set(certificate, found)
@@ -141,13 +144,13 @@ export const isPublishedAt = ({ distributionPoints }: Extensions, names: Readonl
       point.some(({ content, tag }) => names.some((name) => name.tag === tag && name.content.equals(content)))
   )
 
-/** Texts of names, which have several encodings, as bytes; the others are compared as they are. */
+/** Decoders for text in names, which has several encodings; other values are compared byte by byte. */
 const decoders = new Map<number, (content: Buffer) => string>([
   ...[0x0c, 0x13, 0x14, 0x16, 0x1a].map((tag) => [tag, (content: Buffer) => content.toString("utf8")] as const),
   [0x1e, (content) => (content.length % 2 === 0 ? Buffer.from(content).swap16().toString("utf16le") : "")]
 ])
 
-/** The content of a name in a form that is equal for equal names: case and spaces don't count (RFC 5280, section 7.1). */
+/** A name in a form that is the same for equal names: case and spaces don't count (RFC 5280, section 7.1). */
 export const comparableName = (name: Buffer): string =>
   elements(name)
     .map(({ content }) =>
@@ -192,7 +195,7 @@ const isIn = (name: GeneralName, base: GeneralName): boolean => {
       )
     }
     case directoryName: {
-      // Byte by byte: the same name in another encoding is another one here.
+      // Byte by byte: in another encoding the same name is another one here.
       const rdns = only(base.content)
       return name.content.subarray(0, rdns.length).equals(rdns)
     }
@@ -201,10 +204,12 @@ const isIn = (name: GeneralName, base: GeneralName): boolean => {
   }
 }
 
-/** Not the directory name, which has many encodings. */
+/** Excluded names that can be compared; directory names can't, because they have many encodings. */
 const comparable = [dnsName, uri, ipAddress]
 
-/** Whether a CA may speak for all the names of a certificate (RFC 5280, section 4.2.1.10). What can't be compared is no. */
+/**
+ * Whether a CA may certify all the names of a certificate (RFC 5280, section 4.2.1.10). Not if they can't be compared.
+ */
 export const mayName = ({ excluded, permitted }: Extensions, { names }: Extensions): boolean =>
   names.every((name) => {
     const among = (bases: ReadonlyArray<GeneralName>) => bases.filter(({ tag }) => tag === name.tag)

@@ -33,7 +33,7 @@ export interface TrustDomains {
  * @category models
  */
 export interface PemOptions {
-  /** The certificate chain, leaf first. Without `cert` and `key` a client shows no certificate. */
+  /** The certificate chain, leaf first. Without `cert` and `key` a client presents no certificate. */
   readonly cert?: PemSource | undefined
   /**
    * The private key of the leaf: EC, RSA or Ed25519, as PKCS#8, PKCS#1 or SEC 1, encrypted or not. Encrypted PKCS#8 may
@@ -41,15 +41,15 @@ export interface PemOptions {
    */
   readonly key?: PemSource | undefined
   /**
-   * The CAs whose certificates are accepted from peers: one bundle or several. Nobody else is trusted. Not needed, and not
-   * looked at, with `pins` of the mode `instead`.
+   * The CAs whose certificates are accepted from peers: one bundle or several. Nobody else is trusted. Not needed, and
+   * ignored, with `pins` of the mode `instead`.
    */
   readonly ca?: PemSource | ReadonlyArray<PemSource> | undefined
   /**
-   * Binds SPIFFE trust domains (`"a.example"`) to their CAs: an id of such a domain under another CA is `NotAuthorized`,
-   * and so is a certificate without an id of the domain under a CA that stands here and not in `ca`. A domain that is not
-   * named here may have any of `ca`. An intermediate CA can be named too, if its root is trusted. Not together with `pins`
-   * of the mode `instead`. Default: none are bound.
+   * Binds SPIFFE trust domains (`"a.example"`) to their CAs: an id of such a domain under another CA is
+   * `NotAuthorized`, and so is a certificate without an id of the domain under a CA that stands here and not in `ca`. A
+   * domain that is not named here may have any of `ca`. An intermediate CA can be named too, if its root is trusted.
+   * Not together with `pins` of the mode `instead`. Default: none are bound.
    *
    * Source: SPIFFE, "The SPIFFE Trust Domain and Bundle", sections 3 and 5.
    */
@@ -57,8 +57,9 @@ export interface PemOptions {
   /** The certificates or keys that peers must have. */
   readonly pins?: Pins.PinsOptions | undefined
   /**
-   * Certificate revocation lists, as PEM or DER. Where one is given, each CA in the chain of a peer needs one that is
-   * current and speaks of its certificates (RFC 5280, section 5.2.5), or the peer is refused. Not together with `pins` of the mode `instead`, which look at no chain.
+   * Certificate revocation lists, as PEM or DER. If there is one, each CA in the chain of a peer needs one that is
+   * current and covers its certificates (RFC 5280, section 5.2.5), or the peer is refused. Not together with `pins` of
+   * the mode `instead`, which ignore the chain.
    */
   readonly crl?: PemSource | ReadonlyArray<PemSource> | undefined
   /** For an encrypted key. */

@@ -9,8 +9,8 @@ import { because, blocksOf } from "./pemBlocks.js"
 const certificateLabels = ["CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"]
 
 /**
- * The certificates of PEM or the one of DER, each read by OpenSSL; at least one, or it fails with `Malformed`. The purposes
- * that OpenSSL writes into a `TRUSTED CERTIFICATE` are dropped, with a warning.
+ * The certificates of PEM or the one of DER, each read by OpenSSL; at least one, or it fails with `Malformed`. The
+ * purposes that OpenSSL writes into a `TRUSTED CERTIFICATE` are dropped, with a warning.
  */
 export const certificates = (source: Read): Effect.Effect<ReadonlyArray<X509Certificate>, CredentialsError> =>
   Effect.gen(function* () {
@@ -35,7 +35,7 @@ export const certificates = (source: Read): Effect.Effect<ReadonlyArray<X509Cert
         })
         if (label === "TRUSTED CERTIFICATE") {
           yield* Effect.logWarning(
-            `credentials: the trust settings of certificate ${index + 1} of ${placeOf(source)} are ignored`
+            `credentials: ignoring the trust settings of certificate ${index + 1} of ${placeOf(source)}`
           )
         }
         return certificate
@@ -64,7 +64,9 @@ export const warnIfOutdated = (kind: string) => (certificate: X509Certificate) =
   const validity = validityOf(certificate, Date.now())
   return validity === "Valid"
     ? Effect.void
-    : Effect.logWarning(`credentials: a certificate of the ${kind} is not valid now`).pipe(
+    : Effect.logWarning(
+        `credentials: using a certificate of the ${kind} that is not valid now; peers may refuse it`
+      ).pipe(
         Effect.annotateLogs({
           subject: identityOf(certificate).subject,
           notBefore: certificate.validFrom,

@@ -55,7 +55,5 @@ export const warnIfForeign =
     const named = issuers.filter(read.isNamed)
     return named.length === 0 || named.some(read.isSignedBy)
       ? Effect.void
-      : Effect.logWarning(
-          `credentials: ${place} is not used: the CA of its name has not signed it, or may sign no lists`
-        )
+      : Effect.logWarning(`credentials: ignoring ${place}: the CA of its name has not signed it, or may sign no lists`)
   }

@@ -9,8 +9,8 @@ import { because, blocksOf } from "./pemBlocks.js"
 import * as Pkcs12 from "./pkcs12.js"
 
 /**
- * The one private key of a source. Fails with `Malformed` if there is none or another one, or if OpenSSL can't read it, and
- * with `WrongPassphrase` if it can't be decrypted.
+ * The one private key of a source. Fails with `Malformed` if there is none or another one, or if OpenSSL can't read it,
+ * and with `WrongPassphrase` if it can't be decrypted.
  */
 export const privateKey = (
   source: Read,

@@ -26,7 +26,7 @@ export interface Pkcs12Options {
   readonly passphrase?: string | Redacted.Redacted | undefined
   /** The CAs that are trusted, as PEM. Default: the roots in the PKCS#12. */
   readonly ca?: PemSource | ReadonlyArray<PemSource> | undefined
-  /** The CAs of SPIFFE trust domains, as `layerPem` takes them. They don't keep the roots in the PKCS#12 from being trusted. */
+  /** The CAs of SPIFFE trust domains, as `layerPem` takes them. The roots in the PKCS#12 stay trusted. */
   readonly trustDomains?: TrustDomains | undefined
   /** The certificates or keys that peers must have. */
   readonly pins?: Pins.PinsOptions | undefined
@@ -84,7 +84,10 @@ const toPem = (options: Pkcs12Options, source: Read): Effect.Effect<PemOptions, 
 
 const isRoot = (certificate: X509Certificate): boolean => certificate.ca && certificate.checkIssued(certificate)
 
-/** The leaf and the intermediates above it, whatever order they come in; roots are left out, because peers have their own. */
+/**
+ * The leaf and the intermediates above it, whatever order they come in; roots are left out, because peers have their
+ * own.
+ */
 const chainOf = (leaf: X509Certificate, all: ReadonlyArray<X509Certificate>): ReadonlyArray<string> => {
   const chain = [leaf]
   for (let last: X509Certificate | undefined = leaf; last !== undefined; ) {

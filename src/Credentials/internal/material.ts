@@ -1,11 +1,11 @@
-/** The models of `Credentials`, apart from it so that what it is built on can name them. */
+/** The models of `Credentials`, in a file of their own so that the modules below it can name them. */
 import type * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import type { Identity } from "../../Transport/Peer.js"
 import type { Pins } from "../Pins.js"
 
 /**
- * A certificate and its key: what this side shows to prove who it is.
+ * A certificate and its key: what this side presents to prove who it is.
  *
  * @since 0.1.0
  * @category models
@@ -15,7 +15,7 @@ export interface KeyPair {
   readonly chain: string
   /** PEM, PKCS#8, not encrypted. */
   readonly key: Redacted.Redacted
-  /** What peers read from the leaf: its fingerprint, names and end. */
+  /** What peers read from the leaf: its fingerprint, names and expiry. */
   readonly identity: Identity
 }
 
@@ -37,13 +37,13 @@ export interface Insecure {
  */
 export interface Tls {
   readonly _tag: "Tls"
-  /** None for a client that shows no certificate; a listener needs one. */
+  /** None for a client that presents no certificate; a listener needs one. */
   readonly certificate: Option.Option<KeyPair>
   /** PEM, one certificate each: the only issuers that are trusted. The system's are not. Empty with pins instead. */
   readonly ca: ReadonlyArray<string>
   /**
-   * By SPIFFE trust domain, as `"a.example"`, the CAs that may vouch for ids of it (PEM, one certificate each), and which
-   * no other may. Those that are not in `ca` too may vouch for nobody else.
+   * By SPIFFE trust domain, as `"a.example"`, the CAs that may vouch for ids of it (PEM, one certificate each), and
+   * which no other may. Those that are not in `ca` too may vouch for nobody else.
    */
   readonly trustDomains?: { readonly [domain: string]: ReadonlyArray<string> } | undefined
   /** PEM, one list each: the certificates that the CAs have revoked. Where there is one, every CA needs one. */

@@ -1,4 +1,4 @@
-/** Whether a certificate is among those pinned. */
+/** Checks a certificate against pins. */
 import type { X509Certificate } from "node:crypto"
 import { isIP } from "node:net"
 import * as Option from "effect/Option"
@@ -10,12 +10,12 @@ const matches = (pin: Pins.Pin, certificate: X509Certificate): boolean => {
   try {
     return Pins.ofCertificate(certificate, pin.kind).sha256 === pin.sha256
   } catch {
-    // A key of a kind that OpenSSL does not know.
+    // OpenSSL doesn't know the kind of the key.
     return false
   }
 }
 
-/** Whether the certificate is for the name; on the safe side, for a name that it claims brings a duty along. */
+/** Whether the certificate claims the name. In doubt yes: who claims a name with pins must have one of them. */
 const claims = (certificate: X509Certificate, identity: Identity, name: string): boolean => {
   try {
     return name.includes("://")
@@ -28,7 +28,7 @@ const claims = (certificate: X509Certificate, identity: Identity, name: string):
   }
 }
 
-/** The sets of which each must have a pin that matches. */
+/** The sets of pins of which each must have one that matches. */
 const setsFor = (
   { all, byName, mode }: Pins.Pins,
   certificate: X509Certificate,
@@ -49,12 +49,12 @@ const setsFor = (
   return claimed.length === 0 && all.length > 0 ? [all] : claimed
 }
 
-/** Who is known by a key alone. */
+/** The identity of a peer that is known by its key alone: it could have written any name into its certificate. */
 const unnamed = (identity: Identity): Identity => ({ ...identity, subjectAltNames: [], spiffeId: Option.none() })
 
 /**
- * The identity of a certificate that the pins let pass, nothing where they don't. `wanted` are the names that a client
- * looks for; a listener wants none.
+ * The identity in a certificate that matches the pins; none if it doesn't match. `wanted` are the names that a client
+ * looks for; a listener has none.
  */
 export const check = (
   pins: Pins.Pins,
@@ -72,7 +72,7 @@ export const check = (
   return Option.some(isVouchedFor ? identity : unnamed(identity))
 }
 
-/** The same where there may be no pins. */
+/** The same if there may be no pins, which every certificate matches. */
 export const identityOf = (
   pins: Pins.Pins | undefined,
   certificate: X509Certificate,
@@ -80,7 +80,7 @@ export const identityOf = (
 ): Option.Option<Identity> =>
   pins === undefined ? Option.some(Certificate.identityOf(certificate)) : check(pins, certificate, wanted)
 
-/** Both pins of a certificate that was refused, for whoever has to find out why. */
+/** Both pins of a certificate that was rejected, for the message: they tell what to pin. */
 export const seen = (certificate: X509Certificate): string => {
   try {
     return `${Pins.format(Pins.ofCertificate(certificate, "certificate"))}, ${Pins.format(Pins.ofCertificate(certificate, "publicKey"))}`

@@ -1,7 +1,7 @@
 /**
- * From PKCS#12 to the certificates and the key in it, and from encrypted PKCS#8 to the key in it. Node's own reader of PKCS#12
- * refuses much of what is in use: RC2 and 3DES, files without a MAC, files of certificates only. Its reader of PKCS#8 derives
- * keys on the event loop, as many rounds as the file says.
+ * From PKCS#12 to the certificates and the key in it, and from encrypted PKCS#8 to the key in it. Node's own reader of
+ * PKCS#12 refuses much of what is in use: RC2 and 3DES, files without a MAC, files of certificates only. Its reader of
+ * PKCS#8 derives keys on the event loop, as many rounds as the file says.
  */
 import { type Budget, defaultBudget, type Meter, makeMeter, malformed, Pkcs12Problem } from "./pkcs12Budget.js"
 import * as Decryptor from "./pkcs12Decryptor.js"
@@ -33,8 +33,8 @@ const within = async <A>(
 }
 
 /**
- * Reads a PKCS#12. Rejects with `Pkcs12Problem` and nothing else: `WrongPassphrase`, or `Malformed` if it is no such file, is
- * encrypted in an unknown way or asks for more than the budget.
+ * Reads a PKCS#12. Rejects with `Pkcs12Problem` and nothing else: `WrongPassphrase`, or `Malformed` if it is no such
+ * file, is encrypted in an unknown way or asks for more than the budget.
  */
 export const read = (bytes: Uint8Array, passphrase: string, budget: Budget = defaultBudget): Promise<Contents> =>
   within(budget, bytes, "is no PKCS#12", async (meter) => {

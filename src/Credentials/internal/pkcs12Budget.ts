@@ -23,8 +23,8 @@ export interface Budget {
   /** Iterations of one derivation. The most that tools ask for on their own are the 600,000 of GnuTLS. */
   readonly maxIterations: number
   /**
-   * Rounds of all derivations together, each of which costs up to a microsecond: with the older ciphers GnuTLS comes to two
-   * million for each part of a file.
+   * Rounds of all derivations together, each of which costs up to a microsecond: with the older ciphers GnuTLS comes to
+   * two million for each part of a file.
    */
   readonly maxRounds: number
   /** Memory of scrypt at a time; OpenSSL allows its own files 32 MiB. */

@@ -1,6 +1,6 @@
 /**
- * Decrypts what a PKCS#12 holds, and checks its MAC. Each derivation is charged for before it begins. Keys are derived beside
- * the event loop (PBKDF2, scrypt), or in short pieces of it (the derivation of PKCS#12 itself).
+ * Decrypts what a PKCS#12 holds, and checks its MAC. Each derivation is charged for before it begins. Keys are derived
+ * beside the event loop (PBKDF2, scrypt), or in short pieces of it (the derivation of PKCS#12 itself).
  */
 import { createDecipheriv, createHmac, pbkdf2, scrypt } from "node:crypto"
 import { createRequire } from "node:module"
@@ -90,8 +90,8 @@ const pkcs12 = ({ cipher, iterations, keyBytes, salt }: Pkcs12Encryption, bytes:
 const wrongPassphrase = () => new Pkcs12Problem("WrongPassphrase", "can't be decrypted with the passphrase given")
 
 /**
- * Decrypts, and passes the plain bytes to `parse`. Rejects with `Pkcs12Problem`: `Malformed` if the derivation costs too
- * much, `WrongPassphrase` if nothing comes out that `parse` takes.
+ * Decrypts, and passes the plain bytes to `parse`. Rejects with `Pkcs12Problem`: `Malformed` if the derivation costs
+ * too much, `WrongPassphrase` if nothing comes out that `parse` takes.
  */
 export const decrypt = async <A>(
   { bytes, encryption }: Encrypted,

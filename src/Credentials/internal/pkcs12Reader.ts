@@ -1,6 +1,6 @@
 /**
- * The structure of PKCS#12 (RFC 7292) and of encrypted private keys (RFC 5958) as typed records. Nothing is decrypted or
- * derived here. Functions throw `Pkcs12Problem`, or `NotBer` for what is no such file at all.
+ * The structure of PKCS#12 (RFC 7292) and of encrypted private keys (RFC 5958) as typed records. Nothing is decrypted
+ * or derived here. Functions throw `Pkcs12Problem`, or `NotBer` for what is no such file at all.
  */
 import { getCipherInfo } from "node:crypto"
 import * as Ber from "./ber.js"
@@ -333,7 +333,10 @@ export const readEncryptedKey = (bytes: Uint8Array, meter: Meter): Encrypted => 
   return readEncrypted(algorithm, encrypted)
 }
 
-/** A key that was decrypted, as DER. What a wrong passphrase makes of one may look like ASN.1, but not like a PrivateKeyInfo. */
+/**
+ * A key that was decrypted, as DER. What a wrong passphrase makes of one may look like ASN.1, but not like a
+ * PrivateKeyInfo.
+ */
 export const readKey = (bytes: Uint8Array, meter: Meter): Buffer => {
   const key = parse(bytes, meter)
   const [version, algorithm, octets] = Ber.childrenOf(key)

@@ -1,7 +1,7 @@
 /**
- * Whether the path of a peer holds a certificate that its issuer has revoked, by the rules that OpenSSL
- * has with lists for all: every CA in the path needs one that is signed by it and not out of date. OpenSSL itself is given
- * none: it would read them anew, in one go, for each context that is made.
+ * Checks the path of a peer against revocation lists, by OpenSSL's rules for whole chains: every CA in the path needs a
+ * list that it has signed and that is current. OpenSSL itself gets no lists: it would read them again, in one go, for
+ * every context.
  *
  * Source: RFC 5280, section 6.3.3.
  */
@@ -14,7 +14,7 @@ import * as Steps from "./steps.js"
 
 const lists = new WeakMap<Tls, ReadonlyArray<Crl.Crl>>()
 
-/** Keeps the lists of a material that have been read already. */
+/** Keeps the lists of a material, so that they are not read again. */
 export const remember = (material: Tls, read: ReadonlyArray<Crl.Crl>): void => {
   lists.set(material, read)
 }
@@ -31,13 +31,13 @@ export interface Rejection {
   readonly code: string
 }
 
-/** Of several lists of a CA that are current the newest counts, as with OpenSSL. */
+/** The newest of a CA's current lists is the one that counts, as with OpenSSL. */
 const newest = (all: ReadonlyArray<Crl.Crl>, now: number): Crl.Crl | undefined =>
   all
     .filter(({ nextUpdate, thisUpdate }) => thisUpdate <= now && now <= nextUpdate)
     .toSorted((a, b) => b.thisUpdate - a.thisUpdate)[0]
 
-/** Why no list answers for a certificate. */
+/** The rejection of a certificate that no current list covers. */
 const missing = (all: ReadonlyArray<Crl.Crl>, now: number): Rejection => ({
   reason: "BadCertificate",
   code: all.length === 0 ? "UNABLE_TO_GET_CRL" : all.some(({ nextUpdate }) => nextUpdate < now) ? expired : early
@@ -47,8 +47,8 @@ const expired = "CRL_HAS_EXPIRED"
 const early = "CRL_NOT_YET_VALID"
 
 /**
- * Why a path, from the leaf to the anchor, is rejected, or else until when the lists let it pass. Both this and `now` are in
- * milliseconds since 1970. An anchor without an issuer answers for itself only where it is the leaf.
+ * Why a path, from the leaf to the anchor, is rejected, or else until when the lists let it pass. Both this and `now`
+ * are in milliseconds since 1970. An anchor without an issuer answers for itself only where it is the leaf.
  */
 export const check = (path: ReadonlyArray<X509Certificate>, material: Tls, now: number): Rejection | number => {
   let validUntil = Number.POSITIVE_INFINITY

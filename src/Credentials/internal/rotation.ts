@@ -1,4 +1,4 @@
-/** Material that follows its files, and what is said of its end. */
+/** Credentials that follow their files, and warnings before their certificate expires. */
 import { X509Certificate } from "node:crypto"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -17,7 +17,7 @@ import type { KeyPair, Tls } from "./material.js"
 import * as Watch from "./watch.js"
 
 /**
- * How credentials keep up with their files.
+ * How credentials follow their files.
  *
  * @since 0.1.0
  * @category models
@@ -25,30 +25,33 @@ import * as Watch from "./watch.js"
 export interface RotationOptions {
   /** Whether files are read again when they change. Default: true. */
   readonly watch?: boolean | undefined
-  /** How often files are looked at where no event tells of a change, as on network file systems. Default: 1 minute. */
+  /** How often files are checked where the system tells of no change, as on network file systems. Default: 1 minute. */
   readonly pollInterval?: Duration.DurationInput | undefined
-  /** How long files must have been left alone before they are read. Default: 100 milliseconds. */
+  /** How long files must have stayed unchanged before they are read. Default: 100 milliseconds. */
   readonly settle?: Duration.DurationInput | undefined
   /**
-   * How long before the end of the certificate a warning is logged, and again every day. Default: 7 days, or a third of
-   * the certificate's life where that is shorter.
+   * How long before the certificate expires a warning is logged, and again every day. Default: 7 days, or a third of
+   * the certificate's life if that is shorter.
    */
   readonly warnBefore?: Duration.DurationInput | undefined
 }
 
-/** How to load some material, and the files that this reads. */
+/** How to load the credentials, and the files that this reads. */
 export interface Source {
   readonly load: Effect.Effect<Tls, CredentialsError>
   readonly files: ReadonlyArray<string>
 }
 
-/** Material, and what it becomes. */
+/** Credentials that may be replaced. */
 export interface Rotating {
   readonly current: Effect.Effect<Tls>
   readonly changes: Stream.Stream<Tls>
 }
 
-/** Loads the material, and again whenever its files change: what does not load leaves the last that did in place. */
+/**
+ * Loads the credentials, and again whenever their files change. Fails with `CredentialsError` if they can't be loaded
+ * at first; later failures are logged and counted, and the previous credentials stay.
+ */
 export const make = (
   source: Source,
   options: RotationOptions
@@ -65,18 +68,18 @@ export const make = (
       return rotating
     }
     const ref = yield* SubscriptionRef.make(first)
-    yield* Effect.forkScoped(keepUp(source, options, ref, signature))
+    yield* Effect.forkScoped(follow(source, options, ref, signature))
     yield* tellExpiry(ref.changes, options)
     return { current: Ref.get(ref), changes: ref.changes }
   })
 
-/** Lists may be long: they are compared as they are. */
+/** Whether two materials are the same. Lists may be long: they are compared without making one string of them. */
 const isSame = (one: Tls, other: Tls): boolean =>
   contentOf(one) === contentOf(other) &&
   one.crl?.length === other.crl?.length &&
   (one.crl ?? []).every((list, index) => list === other.crl?.[index])
 
-/** Everything that two materials can differ in but their lists. */
+/** Everything in which two materials can differ, except their lists. */
 const contentOf = ({ ca, certificate, pins, trustDomains }: Tls): string =>
   JSON.stringify([
     ca,
@@ -88,13 +91,13 @@ const contentOf = ({ ca, certificate, pins, trustDomains }: Tls): string =>
 const outOfReach = new CredentialsError({
   reason: "AccessDenied",
   part: "credentials",
-  message: `credentials: their files can't be looked at within ${Duration.format(Watch.lookTimeout)}`
+  message: `credentials: their files can't be checked within ${Duration.format(Watch.lookTimeout)}`
 })
 
-/** Events come in bursts, and a file may be written in pieces; who never stops writing is read all the same. */
+/** Events come in bursts, and files are written in pieces. After so many periods they are read even if that goes on. */
 const maxSettles = 20
 
-const keepUp = (
+const follow = (
   { files, load }: Source,
   { pollInterval = "1 minute", settle = "100 millis" }: RotationOptions,
   ref: SubscriptionRef.SubscriptionRef<Tls>,
@@ -119,9 +122,12 @@ const keepUp = (
       failure = error.message
       return Effect.zipRight(
         Metric.increment(Metric.tagged(TransportMetrics.credentialsRotationFailures, "reason", error.reason)),
-        Effect.annotateLogs(Effect.logWarning(`credentials: the last good ones stay, ${error.message}`), {
-          reason: error.reason
-        })
+        Effect.annotateLogs(
+          Effect.logWarning(`credential rotation failed; keeping the previous credentials: ${error.message}`),
+          {
+            reason: error.reason
+          }
+        )
       )
     }
 
@@ -134,7 +140,7 @@ const keepUp = (
         yield* SubscriptionRef.set(ref, next)
         yield* Metric.increment(TransportMetrics.credentialsRotations)
         yield* Effect.annotateLogs(
-          Effect.logInfo("credentials: new ones are in use"),
+          Effect.logInfo("credentials rotated; new connections use the new ones"),
           Option.match(next.certificate, { onNone: () => ({}), onSome: described })
         )
       })
@@ -145,7 +151,7 @@ const keepUp = (
         return yield* onFailure(outOfReach, failure === undefined)
       }
       const isNew = now !== signature
-      // A certificate that is not valid yet will be, without anything happening to its file.
+      // Failed credentials are tried again: a certificate becomes valid without a change of its file.
       if (!isNew && failure === undefined) {
         return
       }
@@ -153,7 +159,7 @@ const keepUp = (
       yield* Effect.matchEffect(load, { onFailure: (error) => onFailure(error, isNew), onSuccess })
     })
 
-    // What changed between the first reading and the first watcher.
+    // The files may have changed between the first reading and the first watcher.
     if ((yield* watchers.look) !== signature) {
       events.unsafeOffer(undefined)
     }
@@ -174,7 +180,7 @@ const described = ({ identity: { fingerprint, notAfter, subject } }: KeyPair): R
 const week = Duration.toMillis("7 days")
 const day = Duration.toMillis("1 day")
 
-/** Sets the gauge every minute, and warns of the end once a day when it is near. */
+/** Sets the gauge every minute, and warns once a day when the certificate is about to expire. */
 const tellExpiry = (
   changes: Stream.Stream<Tls>,
   { warnBefore }: RotationOptions
@@ -187,7 +193,7 @@ const tellExpiry = (
     let warned = Number.NEGATIVE_INFINITY
     return Effect.gen(function* () {
       const now = yield* Clock.currentTimeMillis
-      // By the system's clock, as everything that has to do with the validity of certificates.
+      // The system's clock decides on the validity of certificates, not Effect's.
       const left = notAfter.getTime() - Date.now()
       yield* Metric.set(gauge, Math.floor(left / 1000))
       if (left < threshold && now - warned >= day) {
@@ -195,8 +201,8 @@ const tellExpiry = (
         yield* Effect.annotateLogs(
           Effect.logWarning(
             left < 0
-              ? "credentials: the certificate has expired"
-              : `credentials: the certificate expires in ${Duration.format(Duration.seconds(Math.ceil(left / 1000)))}`
+              ? "the certificate has expired; peers refuse it until it is replaced"
+              : `the certificate expires in ${Duration.format(Duration.seconds(Math.ceil(left / 1000)))}; peers refuse it from then on`
           ),
           described(pair)
         )

@@ -1,4 +1,4 @@
-/** The settings of TLS, the same for both sides and for every transport. */
+/** The TLS settings of both sides and of every transport. */
 import { constants } from "node:crypto"
 import * as tls from "node:tls"
 import * as Option from "effect/Option"
@@ -6,7 +6,10 @@ import * as Redacted from "effect/Redacted"
 import { issuersOf } from "../Trust.js"
 import type { Tls } from "./material.js"
 
-/** TLS 1.3 has no others than these (RFC 8446, appendix B.4); of TLS 1.2 those with forward secrecy and without CBC (RFC 9325). */
+/**
+ * TLS 1.3 has no others than these (RFC 8446, appendix B.4); of TLS 1.2 those with forward secrecy and without CBC (RFC
+ * 9325).
+ */
 const ciphers = [
   "TLS_AES_256_GCM_SHA384",
   "TLS_CHACHA20_POLY1305_SHA256",
@@ -20,9 +23,9 @@ const ciphers = [
 ].join(":")
 
 /**
- * - TLS 1.2 is the floor: below it nothing is safe, and gRPC asks for it.
+ * - TLS 1.2 at least: older versions are not safe, and gRPC requires it.
  * - `ca` is always given, or Node would trust the public CAs of the system.
- * - No revocation lists: `Revocation` has them.
+ * - No revocation lists: `Revocation` checks them.
  * - No tickets: a resumed session skips the verification of both certificates, so that a peer whose certificate has
  *   expired or lost its issuer's trust since would get in. Connections here live long; a full handshake costs little.
  * - No renegotiation (TLS 1.2): it lets a client burn the server's time and change its certificate in mid-connection.
@@ -41,8 +44,8 @@ export const contextOptions = (material: Tls): tls.SecureContextOptions => ({
 const contexts = new WeakMap<Tls, tls.SecureContext>()
 
 /**
- * The TLS context of the material, made once. Throws where OpenSSL does not take a certificate that parses, as one with
- * a key that is too short.
+ * The TLS context of the material, made once. Throws if OpenSSL refuses a certificate that it can read, for instance
+ * because its key is too short.
  */
 export const secureContext = (material: Tls): tls.SecureContext => {
   const known = contexts.get(material)

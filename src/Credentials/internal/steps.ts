@@ -1,7 +1,9 @@
-/** Work that yields wherever other work may have its turn. */
+/** Long work as a generator, which yields wherever the event loop may do other work. */
+
+/** Work in steps, with a result. */
 export type Steps<A> = Generator<void, A>
 
-/** Does it in one go. */
+/** Does the work in one go. */
 export const runSync = <A>(steps: Steps<A>): A => {
   for (;;) {
     const step = steps.next()
@@ -11,7 +13,7 @@ export const runSync = <A>(steps: Steps<A>): A => {
   }
 }
 
-/** Does it in turns of the event loop. */
+/** Does the work step by step, each in a turn of the event loop of its own. */
 export const run = async <A>(steps: Steps<A>): Promise<A> => {
   for (;;) {
     const step = steps.next()

@@ -1,4 +1,4 @@
-/** Notices when files change, by whatever way they are replaced. */
+/** Notices when files change, however they are replaced. */
 import { type FSWatcher, promises as fs, watch } from "node:fs"
 import { dirname, resolve } from "node:path"
 import * as Duration from "effect/Duration"
@@ -40,10 +40,10 @@ export const directoriesOf = async (file: string): Promise<ReadonlySet<string>> 
   return directories.add(dirname(path))
 }
 
-/** How long a look at the files may take: they may be on a disk of another machine. */
+/** How long a check of the files may take: they may be on a disk of another machine. */
 export const lookTimeout = Duration.seconds(5)
 
-/** Nothing where it takes too long; it goes on then, for nobody can stop it. */
+/** The result, or undefined if it takes too long. The check itself goes on then, because nothing can stop it. */
 const soon = <A>(look: () => Promise<A>): Effect.Effect<A | undefined> =>
   Effect.timeoutTo(Effect.promise(look), {
     duration: lookTimeout,
@@ -51,7 +51,7 @@ const soon = <A>(look: () => Promise<A>): Effect.Effect<A | undefined> =>
     onTimeout: () => undefined
   })
 
-/** One file after the other: where a file system hangs, each holds one of Node's four threads. */
+/** One file after the other: on a file system that hangs, each would hold one of Node's four threads. */
 const statesOf = async (files: ReadonlyArray<string>): Promise<string> => {
   const states: Array<string> = []
   for (const file of files) {
@@ -65,19 +65,19 @@ const statesOf = async (files: ReadonlyArray<string>): Promise<string> => {
   return states.join("\n")
 }
 
-/** What tells one state of the files from another without reading them; nothing where that takes too long. */
+/** A text that changes with the files, made without reading them; undefined if that takes too long. */
 export const signatureOf = (files: ReadonlyArray<string>): Effect.Effect<string | undefined> =>
   soon(() => statesOf(files))
 
 /** Watchers for the files, until the scope closes. */
 export interface Watchers {
-  /** Watches the directories that the files are in now, and gives their signature. */
+  /** Watches the directories that the files are in now, and returns the files' signature. */
   readonly look: Effect.Effect<string | undefined>
 }
 
 /**
- * Calls when something happened near one of the files. Where directories can't be watched (there are too many watches, or
- * the file system has none) it never does: whoever needs to know looks from time to time.
+ * Calls `onChange` when something has happened near one of the files. If directories can't be watched (there are too
+ * many watches, or the file system has none) it is never called: callers check from time to time as well.
  */
 export const make = (files: ReadonlyArray<string>, onChange: () => void): Effect.Effect<Watchers, never, Scope.Scope> =>
   Effect.gen(function* () {
@@ -102,7 +102,7 @@ export const make = (files: ReadonlyArray<string>, onChange: () => void): Effect
       }
     }
     const refresh = async () => {
-      // A directory that was replaced has the same name and is another one.
+      // A directory may have been replaced by another one of the same name.
       const wanted = new Map<string, string>()
       for (const file of files) {
         for (const path of await directoriesOf(file)) {
@@ -130,7 +130,7 @@ export const make = (files: ReadonlyArray<string>, onChange: () => void): Effect
       return statesOf(files)
     }
     return {
-      // Not again while the last look hangs.
+      // No second check while the last one hangs.
       look: soon(() => {
         current ??= look().finally(() => {
           current = undefined

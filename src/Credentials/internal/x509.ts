@@ -1,5 +1,5 @@
 /**
- * The X.509 library, loaded when the first throw-away certificate is made: it costs 0.2 s, and a program with
+ * Loads the X.509 library when the first throw-away certificate is made: it takes 0.2 s, and a program with
  * certificates of its own never needs it.
  */
 import { createRequire } from "node:module"
@@ -7,7 +7,9 @@ import { createRequire } from "node:module"
 /** The library. */
 export type X509 = typeof import("@peculiar/x509", { with: { "resolution-mode": "require" }})
 
-/** The calls of the metadata proposal that the library's container (tsyringe) makes while it loads, and never later. */
+/**
+ * The functions of the metadata proposal that the library's container (tsyringe) calls while it loads, and never later.
+ */
 const shim = { getMetadata: () => undefined, getOwnMetadata: () => undefined }
 
 /**

@@ -11,8 +11,8 @@ import * as UnixSocket from "./unixSocket.js"
 const maxPathBytes = process.platform === "linux" ? 107 : 103
 
 /**
- * Binds and listens; returns the address with the port that the system chose. `onError` gets the errors of the server from
- * then on. Fails with `BindError` if the system refuses the address, or if another process listens there.
+ * Binds and listens; returns the address with the port that the system chose. `onError` gets the errors of the server
+ * from then on. Fails with `BindError` if the system refuses the address, or if another process listens there.
  */
 export const bindServer = (
   server: Net.Server,

@@ -6,9 +6,9 @@ import * as Duration from "effect/Duration"
 const closePeriod = Duration.seconds(1)
 
 /**
- * Sends the reason, in whatever protocol the peer speaks, and destroys the socket when the peer has hung up or a second has
- * passed. What the peer sends meanwhile is discarded: unread bytes would turn the close into a reset, which can overtake
- * the reason.
+ * Sends the reason, in whatever protocol the peer speaks, and destroys the socket when the peer has hung up or a second
+ * has passed. What the peer sends meanwhile is discarded: unread bytes would turn the close into a reset, which can
+ * overtake the reason.
  */
 export const closeWithReason = (socket: Net.Socket, reason: Uint8Array): void => {
   socket.resume()

@@ -8,8 +8,9 @@ const handshakeRecord = 22
 export const protocolVersionAlert: Uint8Array = Buffer.from([21, 3, 3, 0, 2, 2, 70])
 
 /**
- * Calls `onFirst` once, when the first bytes have arrived; those of a TLS client are put back for the handshake to read.
- * OpenSSL hangs up on other protocols without an alert, which a client without TLS would take for a server that goes away.
+ * Calls `onFirst` once, when the first bytes have arrived; those of a TLS client are put back for the handshake to
+ * read. OpenSSL hangs up on other protocols without an alert, which a client without TLS would take for a server that
+ * goes away.
  */
 export const readFirst = (
   socket: Net.Socket,

@@ -43,7 +43,10 @@ export const presentedBy = (socket: tls.TLSSocket): Presented => {
   }
 }
 
-/** The identity in a certificate (DER), whether or not it is trusted; none if there is no certificate or it can't be read. */
+/**
+ * The identity in a certificate (DER), whether or not it is trusted; none if there is no certificate or it can't be
+ * read.
+ */
 export const identityIn = (der: Uint8Array | undefined): Option.Option<Identity> => {
   try {
     return Option.map(Option.fromNullable(der), (der) => Certificate.identityOf(new X509Certificate(der)))

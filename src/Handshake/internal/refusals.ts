@@ -70,7 +70,9 @@ const certificateReasons: ReadonlyArray<HandshakeReason> = [
   "NotAuthorized"
 ]
 
-/** The peer has said why, in an alert or in a transport's own protocol. If it is about a certificate, it is about ours. */
+/**
+ * The peer has said why, in an alert or in a transport's own protocol. If it is about a certificate, it is about ours.
+ */
 export const refusedByPeer = (material: Tls, peer: string, reason: HandshakeReason, error?: unknown): HandshakeFailed =>
   handshakeFailed({
     reason,
@@ -100,7 +102,10 @@ export const vanished = (peer: string, cause?: unknown): Unavailable =>
     ...(cause === undefined ? {} : { cause })
   })
 
-/** The connection ended without an alert: nobody was there, the peer hung up during the handshake, or the network failed. */
+/**
+ * The connection ended without an alert: nobody was there, the peer hung up during the handshake, or the network
+ * failed.
+ */
 export const broken = (peer: string, answered: boolean, error?: unknown): HandshakeFailed | Unavailable =>
   answered && ["", "ECONNRESET", "ECONNABORTED", "EPIPE"].includes(codeOf(error))
     ? brokenOff(peer, error)

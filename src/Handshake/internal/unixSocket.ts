@@ -1,4 +1,4 @@
-/** Unix sockets: who may connect to one, and what to do about one that a crashed process has left behind. */
+/** Unix sockets: the mode of their files, and the removal of a file that a crashed process has left. */
 import * as Fs from "node:fs"
 import * as Net from "node:net"
 import * as Effect from "effect/Effect"
@@ -7,8 +7,8 @@ import * as Effect from "effect/Effect"
 const probeMillis = 1000
 
 /**
- * Runs `listen`, which creates the socket's file in the same turn, so that the file has the mode from its first moment on.
- * A worker thread can't set the mask of the process: there the mode is set right behind `listen`.
+ * Runs `listen`, which creates the socket's file synchronously, so that the file has the mode from its first moment on.
+ * A worker thread can't set the mask of the process: there the mode is set right after `listen`.
  */
 export const withMode = (path: string, mode: number, listen: () => void): void => {
   let mask: number | undefined
@@ -28,7 +28,9 @@ export const withMode = (path: string, mode: number, listen: () => void): void =
   }
 }
 
-/** Whether nobody listens on the socket: the system refuses connections to it. Any other answer is one of somebody. */
+/**
+ * Whether nobody listens on the socket: the system refuses connections to it. Anything else means that somebody may.
+ */
 const isRefused = (path: string): Effect.Effect<boolean> =>
   Effect.async((resume) => {
     const socket = Net.connect({ path })
@@ -46,7 +48,7 @@ const isRefused = (path: string): Effect.Effect<boolean> =>
     })
   })
 
-/** What tells one file from another that has its name and perhaps its inode later. */
+/** A text that identifies the file, even if another one has its name and inode later; undefined if it is no socket. */
 const fileAt = (path: string): string | undefined => {
   try {
     const info = Fs.lstatSync(path, { bigint: true })
@@ -57,8 +59,8 @@ const fileAt = (path: string): string | undefined => {
 }
 
 /**
- * Takes the file away if it is the one found before. Another process may have done the same and bound a socket of its own
- * in the meantime: the file is moved aside first, and moved back if it is that one.
+ * Removes the file if it is the one found before. Another process may have done the same and bound a socket of its own
+ * in the meantime: the file is moved aside first, and back if it is that one.
  */
 const remove = (path: string, found: string): boolean => {
   const aside = `${path}.${process.pid}.stale`
@@ -76,7 +78,7 @@ const remove = (path: string, found: string): boolean => {
   }
 }
 
-/** Removes a socket on which nobody listens, and says whether it has. */
+/** Removes a socket on which nobody listens. Returns whether it did; never fails. */
 export const removeStale = (path: string): Effect.Effect<boolean> =>
   Effect.gen(function* () {
     const found = fileAt(path)

@@ -165,7 +165,7 @@ export const rotation = ({ build, refusesLateCalls, test }: Suite): void => {
         yield* Effect.gen(function* () {
           const { calls, client, soonOrFailed } = yield* under("client")
           yield* client.show(yield* DevCa.make())
-          const isSaid = () => log.lines.some(({ text }) => text.includes("stays, for with the new credentials"))
+          const isSaid = () => log.lines.some(({ text }) => text.includes("keeping the previous connection"))
           yield* soonOrFailed(Effect.sync(() => expect(isSaid()).toBe(true)))
           const from = calls.length
           yield* soonOrFailed(Effect.sync(() => expect(calls.length).toBeGreaterThan(from + 10)))
