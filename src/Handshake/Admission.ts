@@ -7,6 +7,10 @@ import * as Metric from "effect/Metric"
 import type { Boundary } from "../Transport/internal/boundary.js"
 import { clamp } from "../Transport/internal/timers.js"
 import * as TransportMetrics from "../Transport/TransportMetrics.js"
+import * as Places from "./internal/handshakePlaces.js"
+import * as Sources from "./internal/handshakeSources.js"
+
+export type { Place } from "./internal/handshakePlaces.js"
 
 /** Why a connection is closed before its peer was verified. */
 export type Reason =
@@ -41,20 +45,12 @@ export interface Limits {
   readonly refusalPenalty: Duration.Duration
 }
 
-/** A place among the handshakes in progress. */
-export interface Place {
-  /** The peer has sent something. */
-  readonly speak: () => void
-  /** Gives the place up, once. */
-  readonly leave: () => void
-}
-
 /** The admission of one listener. */
 export interface Admission {
   /** Whether a source has to wait in the penalty box. */
   readonly isBoxed: (source: string) => boolean
   /** Takes a place, for which another connection makes way if there is none. `close` ends this one when it has to. */
-  readonly enter: (source: string, close: (reason: Reason) => void) => Place
+  readonly enter: (source: string, close: (reason: Reason) => void) => Places.Place
   /**
    * The milliseconds until a handshake of the source may begin by the source's rate; undefined if that is more than
    * `patience`, or if so many sources are remembered that there is no room for this one.
@@ -72,53 +68,6 @@ export interface Admission {
 
 /** Peers without an address, such as those of a unix socket, which only the number of handshakes limits. */
 export const exempt = ""
-
-/** Sources that are remembered, at some 200 bytes. */
-const maxSources = 65_536
-
-/** Old sources that are checked for each new one when there is no room. */
-const maxLooks = 8
-
-const refusalPeriodMillis = 10_000
-
-/** A source that was in the box waits twice as long the next time, up to so many times the first. */
-const maxPenaltyFactor = 32
-
-/**
- * The bytes of a handshake with ordinary certificates, and how many more of them count as another refusal: a chain of
- * 62 RSA certificates with large exponents, which OpenSSL verifies for 0.4 s, has 83 KB.
- */
-const ordinaryBytes = 4 * 1024
-const bytesPerRefusal = 512
-
-/** The generic cell rate algorithm: `due` is when the admitted events are paid for. */
-interface Rate {
-  due: number
-}
-
-const reserve = (rate: Rate, perSecond: number, now: number, patience: number): number | undefined => {
-  const interval = 1000 / perSecond
-  const due = Math.max(rate.due, now) + interval
-  // The events of a whole second may come at once.
-  const delay = Math.max(0, due - now - Math.max(1000, interval))
-  if (!(delay <= patience)) {
-    return undefined
-  }
-  rate.due = due
-  return delay
-}
-
-interface Source extends Rate {
-  refusals: number
-  refusalsSince: number
-  boxedUntil: number
-  penalty: number
-}
-
-interface Pending {
-  readonly source: string
-  readonly close: (reason: Reason) => void
-}
 
 /** The groups of an IPv6 address, of which `::` stands for zeros. */
 const groupsOf = (text: string): ReadonlyArray<string> => {
@@ -155,152 +104,30 @@ export const sourceOf = (host: string | undefined): string => {
 
 /** The admission of a listener that has just begun. */
 export const make = (limits: Limits, boundary: Boundary, clock: () => number = () => performance.now()): Admission => {
-  const penaltyMillis = clamp(Duration.toMillis(limits.refusalPenalty))
-  const sources = new Map<string, Source>()
-  const total: Rate = { due: 0 }
-  /** Each from the oldest on: those that have sent nothing, and those that have. */
-  const silent = new Set<Pending>()
-  const speaking = new Set<Pending>()
-
-  const report = (reason: Reason, address: string) => {
-    Metric.tagged(TransportMetrics.handshakesRefused, "reason", reason).unsafeUpdate(1, [])
-    boundary.log(LogLevel.Warning, `refused ${reason}`, `closed ${address}: ${texts[reason]}`, { reason })
-  }
-
-  /** Whether a source can be forgotten. */
-  const isOver = (source: Source, now: number) =>
-    source.due <= now &&
-    source.refusalsSince + refusalPeriodMillis <= now &&
-    source.boxedUntil + maxPenaltyFactor * penaltyMillis <= now
-
-  /** Forgets the oldest sources that can be forgotten; the others become the newest. */
-  const makeRoom = (now: number) => {
-    for (let looks = 0; looks < maxLooks && sources.size >= maxSources; looks++) {
-      for (const [key, source] of sources) {
-        sources.delete(key)
-        if (!isOver(source, now)) {
-          sources.set(key, source)
-        }
-        break
-      }
-    }
-    return sources.size < maxSources
-  }
-
-  const remember = (key: string, now: number): Source | undefined => {
-    const known = sources.get(key)
-    if (known !== undefined || !makeRoom(now)) {
-      return known
-    }
-    const source: Source = {
-      due: 0,
-      refusals: 0,
-      refusalsSince: Number.NEGATIVE_INFINITY,
-      boxedUntil: Number.NEGATIVE_INFINITY,
-      penalty: 0
-    }
-    sources.set(key, source)
-    return source
-  }
-
-  const evict = (pending: Pending, reason: Reason) => {
-    silent.delete(pending)
-    speaking.delete(pending)
-    pending.close(reason)
-  }
-
-  /** The oldest of the source that has the most. */
-  const oldestOfMost = (): Pending | undefined => {
-    const counts = new Map<string, number>()
-    let most = exempt
-    for (const { source } of speaking) {
-      const count = (counts.get(source) ?? 0) + 1
-      counts.set(source, count)
-      if (count > (counts.get(most) ?? 0)) {
-        most = source
-      }
-    }
-    for (const pending of speaking) {
-      if (pending.source === most) {
-        return pending
-      }
-    }
-    return undefined
-  }
-
-  const oldestSilent = (): Pending | undefined => {
-    for (const pending of silent) {
-      return pending
-    }
-    return undefined
-  }
-
-  const box = (key: string, source: Source, now: number) => {
-    const most = maxPenaltyFactor * penaltyMillis
-    source.penalty = source.boxedUntil + most > now ? Math.min(2 * source.penalty, most) : penaltyMillis
-    source.boxedUntil = now + source.penalty
-    source.refusals = 0
-    for (const pending of [...silent, ...speaking]) {
-      if (pending.source === key) {
-        evict(pending, "PenaltyBox")
-      }
-    }
-  }
-
+  const places = Places.make<Reason>(limits.maxHandshakes, "TooManyHandshakes")
+  const sources = Sources.make(
+    {
+      maxRate: limits.maxHandshakeRate,
+      maxRefusals: limits.maxRefusals,
+      penaltyMillis: clamp(Duration.toMillis(limits.refusalPenalty))
+    },
+    clock
+  )
+  const total: Sources.Rate = { due: 0 }
   return {
-    isBoxed: (key) => (sources.get(key)?.boxedUntil ?? 0) > clock(),
-    enter: (source, close) => {
-      if (silent.size + speaking.size >= limits.maxHandshakes) {
-        const pending = oldestSilent() ?? oldestOfMost()
-        if (pending !== undefined) {
-          evict(pending, "TooManyHandshakes")
-        }
-      }
-      const pending: Pending = { source, close }
-      silent.add(pending)
-      return {
-        speak: () => {
-          if (silent.delete(pending)) {
-            speaking.add(pending)
-          }
-        },
-        leave: () => {
-          silent.delete(pending)
-          speaking.delete(pending)
-        }
-      }
-    },
-    delay: (key, patience) => {
-      if (key === exempt) {
-        return 0
-      }
-      const now = clock()
-      const source = remember(key, now)
-      return source === undefined ? undefined : reserve(source, limits.maxHandshakeRate, now, patience)
-    },
-    totalDelay: (patience) => reserve(total, limits.maxTotalHandshakeRate, clock(), patience),
-    succeeded: (key) => {
-      const source = sources.get(key)
-      if (source !== undefined) {
-        source.refusals = 0
-        source.boxedUntil = Number.NEGATIVE_INFINITY
-      }
-    },
+    isBoxed: sources.isBoxed,
+    enter: places.enter,
+    delay: (key, patience) => (key === exempt ? 0 : sources.delay(key, patience)),
+    totalDelay: (patience) => Sources.reserve(total, limits.maxTotalHandshakeRate, clock(), patience),
+    succeeded: sources.succeeded,
     refused: (key, bytes) => {
-      const now = clock()
-      const source = key === exempt ? undefined : remember(key, now)
-      if (source === undefined || source.boxedUntil > now) {
-        return
-      }
-      if (now - source.refusalsSince > refusalPeriodMillis) {
-        source.refusalsSince = now
-        source.refusals = 0
-      }
-      source.refusals += 1 + Math.max(0, bytes - ordinaryBytes) / bytesPerRefusal
-      if (source.refusals > limits.maxRefusals) {
-        box(key, source, now)
+      if (key !== exempt && sources.refused(key, bytes)) {
+        places.evict(key, "PenaltyBox")
       }
     },
-    report
+    report: (reason, address) => {
+      Metric.tagged(TransportMetrics.handshakesRefused, "reason", reason).unsafeUpdate(1, [])
+      boundary.log(LogLevel.Warning, `refused ${reason}`, `closed ${address}: ${texts[reason]}`, { reason })
+    }
   }
 }
