@@ -1,5 +1,5 @@
 /**
- * The options that transports share: those of all, and those of all that have a wire.
+ * The options that transports share: those of all transports, and those of all that have a wire.
  *
  * @since 0.1.0
  */
@@ -8,19 +8,20 @@ import * as Option from "effect/Option"
 import * as Metadata from "../Transport/Metadata.js"
 
 /**
- * The options of every transport. A duration may be `Infinity`; one that is negative or no number is a defect of the layer.
+ * The options of every transport. A duration may be `Infinity`; one that is negative or no number is a defect of the
+ * layer.
  *
  * @since 0.1.0
  * @category models
  */
 export interface TransportOptions {
-  /** The timeout of calls that name none. Default 30 seconds: a call without one can wait for ever. */
+  /** The timeout of calls without one of their own. Default 30 seconds: a call without a timeout can wait for ever. */
   readonly defaultTimeout?: Duration.DurationInput | undefined
   /**
-   * How long a call may take at a listener, whatever deadline its caller named: its handler is interrupted then, and the caller
-   * gets `DeadlineExceeded`. The deadline that a handler sees, and that its own calls inherit, is the earlier of both. Default
-   * 5 minutes for unary calls and no limit for streaming ones; a value is the limit of both. Without it calls that name no
-   * deadline could hold all places of a connection (`maxConcurrentStreams`) for ever.
+   * How long a call may take at a listener, whatever its caller's deadline: after that its handler is interrupted and
+   * the caller gets `DeadlineExceeded`. The deadline that a handler sees, and that its own calls inherit, is the
+   * earlier of both. Default 5 minutes for unary calls and no limit for streaming ones; a value is the limit of both.
+   * Without it calls without a deadline could use up the streams of a connection (`maxConcurrentStreams`) for ever.
    */
   readonly maxCallDuration?: Duration.DurationInput | undefined
   /** How long calls in flight may go on when a listener closes. Default 5 seconds. */
@@ -28,48 +29,50 @@ export interface TransportOptions {
   /** The largest message to send, in bytes. Default 4 MiB, as gRPC receives by default. */
   readonly maxSendMessageSize?: number | undefined
   /**
-   * The largest message to receive, in bytes. Default 4 MiB, as in gRPC: what one message may cost in memory. At most
-   * 4 GiB - 1 over TLS.
+   * The largest message to receive, in bytes. Default 4 MiB, as in gRPC: it bounds the memory that one message costs.
+   * At most 4 GiB - 1 over TLS.
    */
   readonly maxReceiveMessageSize?: number | undefined
   /**
-   * The most elements that a received message may hold: fields (known or not), numbers of packed lists and entries of maps,
-   * at any depth; `bytes` and `string` are one each, whatever their size. A call with more ends with `ResourceExhausted`
-   * before the message is decoded. Default 65,536: an element of two bytes costs up to 400 in memory and half a microsecond
-   * or more, so that this is what a message of 4 MiB may cost beyond its size. Raise it for a contract with longer lists.
+   * The most elements that a received message may hold: fields (known or not), numbers of packed lists and entries of
+   * maps, at any depth; `bytes` and `string` are one each, whatever their size. A call with more ends with
+   * `ResourceExhausted` before the message is decoded. Default 65,536: an element of two bytes costs up to 400 bytes of
+   * memory and half a microsecond or more, and this bounds the cost of a message beyond its size. Raise it for a
+   * contract with longer lists.
    */
   readonly maxMessageElements?: number | undefined
   /**
-   * The largest metadata of a call, in bytes as RFC 9113 section 6.5.2 counts them. Default 16 KiB. At most 1 MiB in memory
-   * and over QUIC, 60 KiB over gRPC, whose HTTP/2 takes 64 KiB of header fields, and 32 KiB over TLS, where it is in a frame.
+   * The largest metadata of a call, in bytes as RFC 9113 section 6.5.2 counts them. Default 16 KiB. At most 1 MiB in
+   * memory and over QUIC, 60 KiB over gRPC, whose HTTP/2 takes 64 KiB of header fields, and 32 KiB over TLS, where it
+   * is one frame.
    */
   readonly maxMetadataSize?: number | undefined
   /**
-   * Answers of one connection that its peer has not read, in bytes, above which a listener lets further ones wait with their
-   * handlers. Default 8 MiB.
+   * Bytes of responses that the peer of one connection has not read. Above it further responses wait, and their
+   * handlers with them. Default 8 MiB.
    */
   readonly maxUnsentBytes?: number | undefined
   /**
-   * Bytes that all connections of one listener make this process keep: messages that are unread, unfinished or unsent.
-   * Above it the connection that holds most is closed. Default 512 MiB.
+   * Bytes that all connections of one listener keep in memory: messages that are unread, unfinished or unsent. Above it
+   * the connection that keeps most is closed. Default 512 MiB.
    */
   readonly maxBufferedBytes?: number | undefined
   /**
-   * What a peer may send in a second on one connection that costs work and brings nothing, before it is cut off: calls that are
-   * denied, refused or cancelled, or whose deadline passes within 10 ms, and with TlsLive frames that say nothing too. Default
-   * 2,000: one costs a listener up to half a millisecond, and honest callers come to some hundreds.
+   * Useless work that a peer may cause in a second on one connection before the connection is closed: calls that are
+   * denied, refused or cancelled, or whose deadline passes within 10 ms, and with TlsLive frames without effect too.
+   * Default 2,000: one costs a listener up to half a millisecond, and honest callers come to some hundreds.
    */
   readonly maxUselessRate?: number | undefined
   /**
-   * Calls that a peer may have in flight on one connection; more wait, with QUIC some of them at the listener. Default 100.
-   * At most 2^29 - 1 over QUIC and 2^32 - 1 over gRPC and TLS.
+   * Calls that a peer may have in flight on one connection; further ones wait, with QUIC some of them at the listener.
+   * Default 100. At most 2^29 - 1 over QUIC and 2^32 - 1 over gRPC and TLS.
    */
   readonly maxConcurrentStreams?: number | undefined
 }
 
 /**
- * What listeners allow peers that have not proved who they are. A source is an IPv4 address or the /64 of an IPv6 address;
- * unix sockets have none, and only the number of handshakes limits them.
+ * The limits of listeners on peers that have not proved who they are. A source is an IPv4 address or the /64 of an IPv6
+ * address; peers of unix sockets have none, and only the number of handshakes limits them.
  *
  * @since 0.1.0
  * @category models
@@ -77,40 +80,43 @@ export interface TransportOptions {
 export interface HandshakeOptions {
   /**
    * How long a handshake with a listener may take, from the first byte or packet to the peer's first frame of HTTP/2,
-   * HTTP/3 or TlsLive. A peer that says nothing, or too slowly, is closed. Default 5 seconds, at most 24.8 days.
+   * HTTP/3 or TlsLive. The connection of a slower peer is closed. Default 5 seconds, at most 24.8 days.
    */
   readonly handshakeTimeout?: Duration.DurationInput | undefined
   /**
    * Connections of a listener at a time whose peers have not proved who they are. A further one takes the place of the
-   * oldest that has sent nothing (with QuicLive but one packet), or else of the oldest of the source that has the most.
-   * Default 1,024, twice what the system lets come at once; with QuicLive 200, because each has cost a signature.
+   * oldest that has sent nothing (with QuicLive only one packet), or else of the oldest of the source that has the
+   * most. Default 1,024, twice the system's backlog; with QuicLive 200, because each has cost a signature.
    */
   readonly maxHandshakes?: number | undefined
   /**
-   * Bytes that a client may send before its handshake is over. Default 128 KiB: a chain of many large certificates fits.
-   * TLS over TCP looks ten times a second, because OpenSSL takes no more than 100 KB of certificates but any padding
-   * (RFC 8446, section 5.4). QuicLive counts packets as 512 bytes at least, and so bounds what the engine keeps of CRYPTO
-   * frames (RFC 9000, section 7.5).
+   * Bytes that a client may send before its handshake is over. Default 128 KiB: a chain of many large certificates
+   * fits. With TLS over TCP they are counted ten times a second, because OpenSSL limits certificates to 100 KB but not
+   * padding (RFC 8446, section 5.4). QuicLive counts each packet as at least 512 bytes, which bounds the CRYPTO frames
+   * that the engine keeps (RFC 9000, section 7.5).
    */
   readonly maxHandshakeBytes?: number | undefined
   /**
-   * Handshakes that a source may begin in a second. Default 100: each costs a signature. What is allowed in a second may
-   * come at once. `GrpcLive` and `TlsLive` let further ones wait as long as `handshakeTimeout` allows, `QuicLive` does not
-   * answer them and their clients try again by themselves.
+   * Handshakes that a source may begin in a second. Default 100: each costs a signature. Those of a second may come at
+   * once. With `GrpcLive` and `TlsLive` further ones wait as long as `handshakeTimeout` allows; `QuicLive` does not
+   * answer them, and their clients try again by themselves.
    */
   readonly maxHandshakeRate?: number | undefined
-  /** The same for all sources of a listener. Default 500: more than half of what one core can do would leave no time for calls. */
+  /**
+   * The same for all sources of a listener. Default 500: more than half of what one core can do would leave no time for
+   * calls.
+   */
   readonly maxTotalHandshakeRate?: number | undefined
   /**
    * Handshakes of a source that are refused here within 10 seconds (an untrusted certificate, no authorization, no TLS)
-   * before it has to wait in the penalty box, where its connections are closed at once. Default 100, so that some tens of
-   * misconfigured peers behind one NAT don't keep out the others. A handshake counts for more the more bytes it took beyond
-   * 4 KiB: each 512 of them as another one. One that took more than `maxHandshakeBytes` is enough. A success clears the count.
+   * before it is put into the penalty box, where its connections are closed at once. Default 100, so that some tens of
+   * misconfigured peers behind one NAT don't keep out the others. Beyond 4 KiB each 512 bytes of a handshake count as
+   * another refusal. One handshake of more than `maxHandshakeBytes` is enough. A successful one clears the count.
    */
   readonly maxRefusals?: number | undefined
   /**
-   * How long a source waits in the penalty box; each time soon after another is twice as long, up to 32 times. Default
-   * 10 seconds, at most 24.8 days.
+   * How long a source stays in the penalty box. If it comes back soon it stays twice as long as the last time, up to 32
+   * times as long as the first. Default 10 seconds, at most 24.8 days.
    */
   readonly refusalPenalty?: Duration.DurationInput | undefined
 }
@@ -123,48 +129,50 @@ export interface HandshakeOptions {
  */
 export interface WireOptions extends TransportOptions, HandshakeOptions {
   /**
-   * How long a client may take to connect: name, TCP, TLS (or QUIC), and the peer's first frame. Default 5 seconds: a peer
-   * that accepts and then says nothing would hold a client for ever.
+   * How long a client may take to connect: name lookup, TCP, TLS (or QUIC), and the peer's first frame. Default 5
+   * seconds: without it a client would wait for ever for a peer that accepts and then says nothing.
    */
   readonly connectTimeout?: Duration.DurationInput | undefined
   /**
-   * How long a connection may be silent before it is asked whether it lives, by both ends. Default 30 seconds with TlsLive,
-   * 25 with QuicLive: NATs forget a flow of UDP after 30 (RFC 4787, section 4.3, has two minutes; RFC 9308, section 3.2,
-   * has what is seen).
+   * How long a connection may be silent before each side pings the other. Default 30 seconds with TlsLive, 25 with
+   * QuicLive: NATs forget a UDP flow after 30 (RFC 4787, section 4.3, demands two minutes; RFC 9308, section 3.2, tells
+   * what is seen).
    *
-   * With GrpcLive the pause between HTTP/2 PINGs, 5 minutes by default and at most 24.8 days: servers that follow gRPC take
-   * what comes more often for abuse, unless they are set to allow it. A dead peer is noticed sooner, after 40 seconds, by
-   * TCP keep-alive (30 seconds of silence, then a probe a second), by one PING when a call runs into its deadline, and by
-   * calls that only time out. A listener lets its clients ping every 10 seconds, or as often as it does itself; those that
-   * ping more often lose the connection (`too_many_pings`).
+   * With GrpcLive the interval of HTTP/2 PINGs, 5 minutes by default and at most 24.8 days: servers that follow gRPC
+   * take more frequent ones for abuse, unless they are configured to allow them. A dead peer is noticed sooner, after
+   * 40 seconds, by TCP keep-alive (30 seconds of silence, then a probe a second), by one PING when a call reaches its
+   * deadline, and by calls that only time out. A listener lets its clients ping every 10 seconds, or as often as it
+   * does itself; those that ping more often lose the connection (`too_many_pings`).
    *
    * Source: gRFC A8 (client), A9 (server).
    */
   readonly keepaliveTime?: Duration.DurationInput | undefined
   /**
-   * How long the answer to that may take before the connection is given up. Default 10 seconds; at most 24.8 days with
+   * How long the answer to a ping may take before the connection is closed. Default 10 seconds; at most 24.8 days with
    * GrpcLive.
    */
   readonly keepaliveTimeout?: Duration.DurationInput | undefined
   /**
-   * How long a message that has begun to come may take to end, not counting the time in which it has to wait for this end's
-   * reader. Its call fails with `DeadlineExceeded` then. GrpcLive has it at listeners alone, for messages of requests, and
-   * with a unary call for the request itself. Default 60 seconds.
+   * How long a message may take from its first to its last byte, not counting the time in which it waits for the reader
+   * on this side. After that its call fails with `DeadlineExceeded`. With GrpcLive it holds for requests at listeners
+   * only: each message of a stream, and a unary request as a whole. Default 60 seconds.
    */
   readonly messageTimeout?: Duration.DurationInput | undefined
   /**
-   * Unread messages of all calls of a connection together, in bytes with 128 more for each, and once more the same for
-   * messages that are not finished: a connection costs no more than twice this and one message, whatever its peer does.
-   * Default 8 MiB.
+   * Bytes of unread messages of all calls of a connection together, plus 128 for each message, and the same again for
+   * unfinished messages: whatever its peer does, a connection costs no more than twice this and one message. Default 8
+   * MiB.
    *
-   * - TlsLive: senders are held up. At most 4 GiB - 1.
-   * - GrpcLive: unread and unfinished messages count together, at listeners. Above it streams are read no further, but for
-   *   the oldest message, until others have ended. HTTP/2's own windows (64 KiB a call) come on top.
-   * - QuicLive: above it the latest calls that nobody reads are broken off with `ResourceExhausted`, and so is the call whose
-   *   unfinished message exceeds it, unless that is the only one. Peers of this library take it for no less than 8 MiB: they
-   *   begin messages of 32 KiB and more while those they have begun have no more than 4 MiB. What is still in packets counts
-   *   too where this is given. By default there may be as much of that as `maxConcurrentStreams` (100) calls can have in their
-   *   windows, 100 MiB: their senders are held up, whatever else there is, and calls whose readers are slow are not broken off.
+   * - TlsLive: senders have to wait. At most 4 GiB - 1.
+   * - GrpcLive: unread and unfinished messages count together, at listeners. Above it only the oldest message is read
+   *   further, until others have ended. HTTP/2's own windows (64 KiB a call) come on top.
+   * - QuicLive: above it the latest calls that nobody reads are cancelled with `ResourceExhausted`, and so is the call
+   *   whose unfinished message exceeds it, unless that is the only one. Peers of this library assume at least 8 MiB:
+   * they
+   *   begin messages of 32 KiB and more as long as those they have begun amount to 4 MiB at most. If the option is
+   * given,
+   *   bytes that are still in packets count too. By default there may be as many of those as fit into the windows of
+   *   `maxConcurrentStreams` (100) calls, 100 MiB: their senders have to wait, and slow readers cost no calls.
    */
   readonly connectionWindow?: number | undefined
   /**
@@ -173,29 +181,31 @@ export interface WireOptions extends TransportOptions, HandshakeOptions {
    */
   readonly maxConnections?: number | undefined
   /**
-   * How long a connection of a listener lives before its client is asked to make another, give or take a tenth; calls on it
-   * have `gracePeriod` to end then. `Infinity` is unlimited, which is the default but for QuicLive: 24 hours there, because
-   * what a connection makes quiche keep goes with it.
+   * How long a connection of a listener lives before its client is asked to make another, give or take a tenth; calls
+   * on it then have `gracePeriod` to end. `Infinity` is unlimited and the default, except for QuicLive: 24 hours there,
+   * because quiche frees some memory of a connection only at its end.
    *
-   * With GrpcLive, node:http2 takes no call once it has asked a client to leave: one that is on its way just then fails with
-   * `Unavailable`, `processed: "no"`, and has not run, as with `rehandshakeWithin`. `RetryPolicy` retries it.
+   * With GrpcLive, node:http2 accepts no call once it has asked a client to leave: a call that is on its way at that
+   * moment fails with `Unavailable`, `processed: "no"`, and has not run, as with `rehandshakeWithin`. `RetryPolicy`
+   * retries it.
    *
    * Source: gRFC A9.
    */
   readonly maxConnectionAge?: Duration.DurationInput | undefined
   /**
-   * The pause before the second attempt to connect; it grows by 1.6 with a jitter of 0.2. Default 1 second. While a call
-   * waits, attempts are no further apart than this, taken as 10 milliseconds at least and 1 second at most.
+   * The delay before the second attempt to connect; it grows by a factor of 1.6 with a jitter of 0.2. Default 1 second.
+   * While a call waits, attempts are no further apart than this, or than 1 second if this is more (10 milliseconds at
+   * least).
    */
   readonly initialReconnectBackoff?: Duration.DurationInput | undefined
-  /** The longest pause between attempts to connect. Default 120 seconds, as in gRPC's connection backoff. */
+  /** The longest delay between attempts to connect. Default 120 seconds, as in gRPC's connection backoff. */
   readonly maxReconnectBackoff?: Duration.DurationInput | undefined
   /**
-   * Replaces connections after a rotation of the credentials: a client makes a new one, a listener asks its clients for
-   * that, within the first half of this time, and within an hour at most, at a moment of its own. Calls that run on the old
-   * ones have this long to end. Off by default: connections live on with the certificates that they began with.
+   * Replaces connections after a rotation of the credentials: clients make new ones, and listeners ask their clients
+   * to, each at a random moment in the first half of this time, and within an hour. Calls on the old connections have
+   * this long to end. Off by default: connections keep the certificates that they began with.
    *
-   * With GrpcLive a call that is on its way just when a listener asks fails with `Unavailable`, `processed: "no"`, because
+   * With GrpcLive a call that is on its way when a listener asks fails with `Unavailable`, `processed: "no"`, because
    * Node's HTTP/2 refuses it; it has not run.
    */
   readonly rehandshakeWithin?: Duration.DurationInput | undefined
@@ -215,14 +225,17 @@ export interface StreamOptions {
    * 4 GiB - 1 over TLS.
    */
   readonly streamWindow?: number | undefined
-  /** Calls that a peer may open in a second before it is cut off. Default 200,000. */
+  /** Calls that a peer may open in a second before its connection is closed. Default 200,000. */
   readonly maxCallRate?: number | undefined
-  /** Calls that a peer may cancel in a second before it is cut off. Default 10,000. Compare CVE-2023-44487. */
+  /**
+   * Calls that a peer may cancel in a second before its connection is closed. Default 10,000. Compare CVE-2023-44487.
+   */
   readonly maxCancelRate?: number | undefined
 }
 
 /**
- * The duration of an option, which may be infinite. One that is negative or no number is a mistake in the program.
+ * The duration of an option, which may be infinite. Throws `RangeError` if it is negative or not a number: that is a
+ * mistake in the program.
  *
  * @since 0.1.0
  * @category constructors
@@ -239,7 +252,7 @@ export const duration = (name: string, input: Duration.DurationInput): Duration.
 }
 
 /**
- * The longest that calls may take at a listener, in milliseconds.
+ * How long calls may take at a listener, in milliseconds.
  *
  * @since 0.1.0
  * @category models
@@ -249,7 +262,7 @@ export interface CallDurations {
   readonly streaming: number
 }
 
-/** Where the option is not set, streams have no limit. */
+/** Without the option, streams have no limit. */
 const callDurations = (option: Duration.DurationInput | undefined): CallDurations => {
   if (option === undefined) {
     return { unary: 5 * 60_000, streaming: Number.POSITIVE_INFINITY }
@@ -259,7 +272,7 @@ const callDurations = (option: Duration.DurationInput | undefined): CallDuration
 }
 
 /**
- * The options with their defaults filled in.
+ * The options with their defaults filled in. Throws `RangeError` as `duration` does.
  *
  * @since 0.1.0
  * @category constructors
@@ -303,7 +316,7 @@ export interface WireDefaults {
 }
 
 /**
- * The options of a wire with their defaults filled in.
+ * The options of a wire with their defaults filled in. Throws `RangeError` as `duration` does.
  *
  * @since 0.1.0
  * @category constructors

@@ -11,8 +11,8 @@ export interface Place {
 /** The places of one listener, whose handshakes are closed for reasons `R`. */
 export interface HandshakePlaces<R> {
   /**
-   * Takes a place. If there is none, another handshake is closed: the oldest that has sent nothing, or else the oldest of
-   * the source that has the most.
+   * Takes a place. If there is none, another handshake is closed: the oldest that has sent nothing, or else the oldest
+   * of the source that has the most.
    */
   readonly enter: (source: string, close: (reason: R) => void) => Place
   /** Closes all handshakes of a source. */

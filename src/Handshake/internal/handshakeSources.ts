@@ -1,4 +1,6 @@
-/** What a listener remembers of the sources of handshakes: their rate, their refusals and their time in the penalty box. */
+/**
+ * What a listener remembers of the sources of handshakes: their rate, their refusals and their time in the penalty box.
+ */
 
 /** Sources that are remembered, at some 200 bytes. */
 const maxSources = 65_536
