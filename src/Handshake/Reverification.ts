@@ -14,9 +14,10 @@ import type { CredentialsService } from "../Credentials/Credentials.js"
 import type { Tls } from "../Credentials/internal/material.js"
 import type { Authorizer } from "../Transport/Authorizer.js"
 import * as Boundary from "../Transport/internal/boundary.js"
-import * as Turns from "../Transport/internal/eventLoop.js"
+import * as EventLoop from "../Transport/internal/eventLoop.js"
 import type { HandshakeFailed } from "../Transport/TransportError.js"
 import * as TransportMetrics from "../Transport/TransportMetrics.js"
+import * as ExpiryTimer from "./internal/expiryTimer.js"
 import { handshakeFailed } from "./internal/refusals.js"
 import type { Evidence } from "./internal/secureSocket.js"
 import * as PeerVerification from "./PeerVerification.js"
@@ -122,17 +123,14 @@ const isOld = ({ reason }: HandshakeFailed) => reason === "Expired" || reason ==
 /** How long calls in flight may still take then, so that a rotation costs none of the short ones. */
 const leavePeriodMillis = 500
 
-/** A timer doesn't notice that the wall clock was set, so it fires at least this often. */
-const maxTimerMillis = 60_000
-
-/** Follows the credentials until the scope closes. */
+/**
+ * Follows the credentials until the scope closes. A verification that throws closes the connection with `BadCertificate`.
+ */
 export const make = (credentials: CredentialsService): Effect.Effect<Reverification, never, Scope.Scope> =>
   Effect.gen(function* () {
     const boundary = yield* Boundary.make
     const run = yield* FiberSet.makeRuntime()
     const entries = new Set<Entry>()
-    let timer: NodeJS.Timeout | undefined
-    let next = Number.POSITIVE_INFINITY
 
     const reject = (entry: Entry, error: HandshakeFailed) => {
       const { open } = entry
@@ -165,7 +163,7 @@ export const make = (credentials: CredentialsService): Effect.Effect<Reverificat
         }
         entry.validUntil = yield* entry.open.verify(material)
         entry.material = material
-        arm(entry.validUntil)
+        timer.arm(entry.validUntil)
       }).pipe(
         Effect.catchAllDefect((defect) => {
           boundary.caught("callback", entry.open.peer, defect)
@@ -174,51 +172,26 @@ export const make = (credentials: CredentialsService): Effect.Effect<Reverificat
         Effect.catchAll((error) => Effect.sync(() => reject(entry, error)))
       )
 
-    const verifyAll = Effect.suspend(() =>
-      Effect.forEach([...entries], (entry) => Effect.zipRight(Turns.next, verify(entry)), { discard: true })
-    )
+    const verifyEach = (some: Iterable<Entry>) =>
+      Effect.forEach([...some], (entry) => Effect.zipRight(EventLoop.next, verify(entry)), { discard: true })
 
-    const arm = (at: number) => {
-      if (at < next || (timer === undefined && at < Number.POSITIVE_INFINITY)) {
-        next = Math.min(next, at)
-        clearTimeout(timer)
-        timer = setTimeout(onTimer, Math.min(Math.max(0, next - Date.now() + 1), maxTimerMillis)).unref()
-      }
-    }
-
-    const onTimer = () => {
-      timer = undefined
-      next = Number.POSITIVE_INFINITY
-      const now = Date.now()
-      const due: Array<Entry> = []
-      for (const entry of entries) {
-        if (entry.validUntil < now) {
-          due.push(entry)
-        } else {
-          next = Math.min(next, entry.validUntil)
-        }
-      }
-      if (next < Number.POSITIVE_INFINITY) {
-        arm(next)
-      }
-      if (due.length > 0) {
-        run(Effect.forEach(due, (entry) => Effect.zipRight(Turns.next, verify(entry)), { discard: true }))
-      }
-    }
+    const timer = ExpiryTimer.make(entries, (expired) => {
+      run(verifyEach(expired))
+    })
 
     yield* Effect.addFinalizer(() =>
       Effect.sync(() => {
-        clearTimeout(timer)
+        timer.stop()
         entries.clear()
       })
     )
-    yield* Effect.forkScoped(Stream.runForEach(credentials.changes, () => verifyAll))
+    yield* Effect.forkScoped(Stream.runForEach(credentials.changes, () => Effect.suspend(() => verifyEach(entries))))
 
     return {
       add: (open) => {
         const entry: Entry = { open, material: open.material, validUntil: open.validUntil, closing: undefined }
         entries.add(entry)
-        arm(entry.validUntil)
+        timer.arm(entry.validUntil)
         // The credentials may have changed since its handshake began.
         run(verify(entry))
         return () => {
