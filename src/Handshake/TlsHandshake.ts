@@ -20,7 +20,7 @@ import * as SecureSocket from "./internal/secureSocket.js"
 import * as PeerVerification from "./PeerVerification.js"
 import * as TlsAlert from "./TlsAlert.js"
 
-export type { Evidence, SecureSocket } from "./internal/secureSocket.js"
+export type { SecureSocket } from "./internal/secureSocket.js"
 
 /** The options of `connectSecure` and `connect`. */
 export interface ConnectOptions {
