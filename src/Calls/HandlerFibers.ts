@@ -1,18 +1,14 @@
 /** The fibers that run the handlers of one listener, and how they are interrupted when it drains. */
 import * as Cause from "effect/Cause"
-import * as Context from "effect/Context"
-import * as Deferred from "effect/Deferred"
+import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
-import * as FiberRef from "effect/FiberRef"
-import * as FiberRefs from "effect/FiberRefs"
 import { constVoid } from "effect/Function"
 import * as Option from "effect/Option"
-import * as Runtime from "effect/Runtime"
 import * as Scope from "effect/Scope"
+import * as Deferred from "../effect/Deferred.js"
+import * as Fiber from "../effect/Fiber.js"
 import { CurrentCall } from "../Transport/Call.js"
 import type { IncomingCall } from "../Transport/IncomingCall.js"
 import * as Count from "../Transport/internal/gauge.js"
@@ -81,7 +77,7 @@ const tell = <A>(
 }
 
 export const make: Effect.Effect<InFlight> = Effect.gen(function* () {
-  const runtime = yield* Effect.runtime()
+  const runner = yield* Fiber.makeRunner
   const draining = yield* Deferred.make<void>()
   const idle = yield* Deferred.make<void>()
   const fibers = new Set<Fiber.RuntimeFiber<unknown, unknown>>()
@@ -89,24 +85,20 @@ export const make: Effect.Effect<InFlight> = Effect.gen(function* () {
 
   const settle = () => {
     if (isDraining && fibers.size === 0) {
-      Deferred.unsafeDone(idle, Effect.void)
+      Deferred.doneUnsafe(idle, Effect.void)
     }
   }
 
-  // `runFork` by itself forks and compares all of the refs for each handler. From an array a `Map` is made several times as
-  // fast as from another one.
-  const refs = [...FiberRefs.forkAs(runtime.fiberRefs, FiberId.unsafeMake()).locals]
   const services = new WeakMap<Context.Context<never>, ReadonlyArray<readonly [string, unknown]>>()
   const servicesOf = (context: Context.Context<never>) => {
     const before = services.get(context)
     if (before !== undefined) {
       return before
     }
-    const entries = [...context.unsafeMap]
+    const entries = Fiber.servicesOf(context)
     services.set(context, entries)
     return entries
   }
-  const bare = Runtime.make({ ...runtime, fiberRefs: FiberRefs.empty() })
 
   const fork = <A>(
     handler: Effect.Effect<A, StatusError>,
@@ -115,14 +107,11 @@ export const make: Effect.Effect<InFlight> = Effect.gen(function* () {
     onExit: (exit: Exit.Exit<A, StatusError>) => void
   ): Fiber.RuntimeFiber<A, StatusError> => {
     const scope = CallScope.make()
-    const own = Context.unsafeMake(new Map(servicesOf(context)).set(CurrentCall.key, call).set(Scope.Scope.key, scope))
-    const fiber = Runtime.runFork(bare, handler, {
-      immediate: true,
-      updateRefs: (_, id) => FiberRefs.unsafeMake(new Map(refs).set(FiberRef.currentContext, [[id, own]]))
-    })
-    const ended = fiber.unsafePoll()
+    const own = new Map(servicesOf(context)).set(CurrentCall.key, call).set(Scope.Scope.key, scope)
+    const fiber = runner.fork(handler, own)
+    const ended = Fiber.pollUnsafe(fiber)
     // Most have, and a `Set` of short-lived entries is slow to live with (`IdTable`).
-    if (ended !== null && scope.made() === undefined) {
+    if (ended !== undefined && scope.made() === undefined) {
       tell(call, ended, onExit)
       return fiber
     }
@@ -139,7 +128,7 @@ export const make: Effect.Effect<InFlight> = Effect.gen(function* () {
       if (made === undefined) {
         return end(exit)
       }
-      Runtime.runCallback(runtime)(CallScope.close(made, exit, call), { onExit: (closed) => end(Exit.flatten(closed)) })
+      runner.runCallback(CallScope.close(made, exit, call), (closed) => end(Exit.flatten(closed)))
     })
     return fiber
   }
@@ -157,7 +146,7 @@ export const make: Effect.Effect<InFlight> = Effect.gen(function* () {
       if (drained._tag === "None") {
         yield* Effect.logWarning(`${fibers.size} calls were still running after the grace period and are interrupted`)
         for (const fiber of fibers) {
-          fiber.unsafeInterruptAsFork(FiberId.none)
+          Fiber.interruptUnsafe(fiber)
         }
         yield* waitIdle(cleanupPeriod)
       }

@@ -6,10 +6,9 @@ import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
 import type { CallDurations } from "../Connections/TransportOptions.js"
+import * as Fiber from "../effect/Fiber.js"
 import type { CallConnection } from "../Transport/Call.js"
 import * as IncomingCall from "../Transport/IncomingCall.js"
 import type { Boundary } from "../Transport/internal/boundary.js"
@@ -126,7 +125,7 @@ export const make = <S>(
     }
   }
 
-  const interrupt = ({ handler }: ServerStream<S>) => handler?.unsafeInterruptAsFork(FiberId.none)
+  const interrupt = ({ handler }: ServerStream<S>) => Fiber.interruptUnsafe(handler)
 
   const trailersOf = (error: StatusError, trailers: Metadata.Metadata) =>
     MetadataLimit.ofError(trailers, error.metadata, wire.maxMetadataSize(error))
@@ -236,7 +235,7 @@ export const make = <S>(
       }
     })
     // Most handlers have ended by now. To interrupt one that has would wake it up for nothing.
-    if (fiber.unsafePoll() === null) {
+    if (Fiber.pollUnsafe(fiber) === undefined) {
       call.handler = fiber
     }
   }
@@ -296,7 +295,7 @@ export const make = <S>(
         onStreamExit(call, exit)
       }
     })
-    if (fiber.unsafePoll() === null) {
+    if (Fiber.pollUnsafe(fiber) === undefined) {
       call.handler = fiber
     }
   }

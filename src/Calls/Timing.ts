@@ -2,8 +2,8 @@
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import * as Runtime from "effect/Runtime"
+import * as Fiber from "../effect/Fiber.js"
 import * as Time from "../Transport/internal/time.js"
 import * as Timers from "../Transport/internal/timers.js"
 
@@ -28,7 +28,7 @@ export const ofClock = (clock: Clock.Clock): Timing =>
             Effect.zipRight(clock.sleep(Duration.millis(millis)), Effect.sync(f))
           )
           return () => {
-            fiber.unsafeInterruptAsFork(Fiber.id(fiber))
+            Fiber.interruptUnsafe(fiber)
           }
         }
       }

@@ -1,6 +1,5 @@
 /** A TCP or unix socket listener that hands over connections once their peer is verified. */
 import * as Net from "node:net"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
@@ -10,6 +9,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type * as Credentials from "../Credentials/Credentials.js"
 import type { Tls } from "../Credentials/internal/material.js"
+import * as Deferred from "../effect/Deferred.js"
 import type { Authorizer } from "../Transport/Authorizer.js"
 import * as Authorization from "../Transport/internal/authorization.js"
 import * as Bind from "../Transport/internal/bind.js"
@@ -262,7 +262,7 @@ const makeAccept = ({ admission, arrivals, ready }: Context, sockets: Set<Net.So
 const shutDown = ({ arrivals, options, ready }: Context, server: Net.Server, sockets: ReadonlySet<Net.Socket>) =>
   Effect.gen(function* () {
     const closed = yield* Deferred.make<void>()
-    server.close(() => Deferred.unsafeDone(closed, Effect.void))
+    server.close(() => Deferred.doneUnsafe(closed, Effect.void))
     ready.close()
     arrivals.closeSilent()
     yield* options.drain(Deferred.await(closed))

@@ -3,16 +3,13 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as DefaultServices from "effect/DefaultServices"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import type * as Fiber from "effect/Fiber"
-import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
+import * as Fiber from "../effect/Fiber.js"
 import { CurrentCall } from "./Call.js"
 import type { Connection, OutgoingCall } from "./Connection.js"
 import type { Boundary } from "./internal/boundary.js"
@@ -165,10 +162,10 @@ const prepare = <A, E>(
 
 /** What is left of the deadline of the call being handled by this fiber. */
 const inherited = (fiber: Fiber.RuntimeFiber<unknown, unknown>): number => {
-  const current = Context.getOption(fiber.getFiberRef(FiberRef.currentContext), CurrentCall)
+  const current = Context.getOption(Fiber.contextOf(fiber), CurrentCall)
   return Option.isNone(current) || current.value.deadline === Number.POSITIVE_INFINITY
     ? Number.POSITIVE_INFINITY
-    : current.value.deadline - Time.now(Context.get(fiber.getFiberRef(DefaultServices.currentServices), Clock.Clock))
+    : current.value.deadline - Time.now(Fiber.clockOf(fiber))
 }
 
 const noOptions: CallOptions = {}

@@ -1,4 +1,5 @@
 /** Attempts to connect: how long apart they are, how many run beside each other, and which one wins. */
+
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -7,6 +8,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
+import * as Latch from "../../effect/Latch.js"
 
 /** How long to wait between attempts. */
 export interface Backoff {
@@ -103,7 +105,7 @@ export const make = <L, E>({ backoff, connect, endOf, onFailed, scope, wanted }:
   const untilConnected = (failures: number): Effect.Effect<L> =>
     Effect.gen(function* () {
       const running = new Set<Fiber.RuntimeFiber<unknown>>()
-      const over = Effect.unsafeMakeLatch()
+      const over = Latch.makeUnsafe()
       let failed = failures
       let winner: L | undefined
       const attempt = Effect.catchAllCause(

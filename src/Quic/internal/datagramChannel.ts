@@ -1,5 +1,4 @@
 /** The request that the datagrams of a connection belong to, at both of its ends. */
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Mailbox from "effect/Mailbox"
 import * as Metric from "effect/Metric"
@@ -10,6 +9,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as CallErrors from "../../Calls/CallErrors.js"
 import type * as Reconnected from "../../Connections/ReconnectingConnection.js"
+import * as Deferred from "../../effect/Deferred.js"
 import * as Fields from "../../protocol/http3/Http3Fields.js"
 import * as Frames from "../../protocol/http3/Http3Frames.js"
 import * as Http3Message from "../../protocol/http3/Http3Message.js"
@@ -265,7 +265,7 @@ export const connect = (
       Effect.gen(function* () {
         const ended = yield* Deferred.make<void>()
         const link = yield* linkOf(waitForReady)
-        yield* request(link, open, timeout, () => Deferred.unsafeDone(ended, Effect.void))
+        yield* request(link, open, timeout, () => Deferred.doneUnsafe(ended, Effect.void))
         return Deferred.await(ended)
       })
     const again: Effect.Effect<Effect.Effect<void>> = Effect.catchAll(attach(true), () => Effect.delay(again, pause))

@@ -2,11 +2,10 @@
 import { RequestError } from "@effect/platform/HttpClientError"
 import type { HttpClientRequest } from "@effect/platform/HttpClientRequest"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
 import { constVoid } from "effect/Function"
 import * as Runtime from "effect/Runtime"
 import * as Stream from "effect/Stream"
+import * as Fiber from "../../effect/Fiber.js"
 import { nameOf } from "../../protocol/http3/Http3Error.js"
 import * as Fields from "../../protocol/http3/Http3Fields.js"
 import * as Frames from "../../protocol/http3/Http3Frames.js"
@@ -108,7 +107,7 @@ const sendIn = (
       body.release()
       signal.removeEventListener("abort", cancel)
       if (sending !== undefined) {
-        sending.unsafeInterruptAsFork(FiberId.none)
+        Fiber.interruptUnsafe(sending)
       }
     }
 

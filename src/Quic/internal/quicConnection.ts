@@ -1,13 +1,12 @@
 /** An HTTP/3 connection of QuicLive with the calls of both ends on it. */
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as FiberId from "effect/FiberId"
 import { constVoid } from "effect/Function"
 import * as Deadlines from "../../Calls/Deadlines.js"
 import * as StreamQuota from "../../Calls/StreamQuota.js"
 import * as Idle from "../../Connections/Idle.js"
 import type { Account, MemoryBudget } from "../../Connections/MemoryBudget.js"
 import * as Progress from "../../Connections/Progress.js"
+import * as Deferred from "../../effect/Deferred.js"
 import { type Http3Code, onStream } from "../../protocol/http3/Http3Error.js"
 import type { RequestHead } from "../../protocol/http3/Http3Fields.js"
 import * as Http3Message from "../../protocol/http3/Http3Message.js"
@@ -91,11 +90,11 @@ export const make = (
   boundary: Boundary,
   budget?: MemoryBudget
 ): QuicConnection => {
-  const established = Deferred.unsafeMake<void, QuicEngine.Close>(FiberId.none)
-  const ready = Deferred.unsafeMake<void, QuicEngine.Close>(FiberId.none)
-  const lost = Deferred.unsafeMake<void>(FiberId.none)
-  const worn = Deferred.unsafeMake<void>(FiberId.none)
-  const ended = Deferred.unsafeMake<QuicEngine.Close>(FiberId.none)
+  const established = Deferred.makeUnsafe<void, QuicEngine.Close>()
+  const ready = Deferred.makeUnsafe<void, QuicEngine.Close>()
+  const lost = Deferred.makeUnsafe<void>()
+  const worn = Deferred.makeUnsafe<void>()
+  const ended = Deferred.makeUnsafe<QuicEngine.Close>()
   /** What the messages of the peer cost. */
   const kept = QuicReceiving.makeKept()
   /** What the listener knows of that. */
@@ -106,7 +105,7 @@ export const make = (
 
   const lose = () => {
     isLost = true
-    Deferred.unsafeDone(lost, Effect.void)
+    Deferred.doneUnsafe(lost, Effect.void)
   }
 
   const requests = Http3Message.requests<Request>(
@@ -148,10 +147,10 @@ export const make = (
       onThrown: (cause) => boundary.caught("engine", name, cause)
     },
     {
-      onEstablished: () => Deferred.unsafeDone(established, Effect.void),
+      onEstablished: () => Deferred.doneUnsafe(established, Effect.void),
       onReady: () => {
         isReady = true
-        Deferred.unsafeDone(ready, Effect.void)
+        Deferred.doneUnsafe(ready, Effect.void)
         closeWhenIdle()
       },
       onRequest: (id) => Http3Message.make(requests, { id, body: undefined }),
@@ -175,7 +174,7 @@ export const make = (
         closeWhenIdle()
       },
       onWorn: () => {
-        Deferred.unsafeDone(worn, Effect.void)
+        Deferred.doneUnsafe(worn, Effect.void)
         if (role === "client") {
           leave()
         }
@@ -192,9 +191,9 @@ export const make = (
       onClosed: (close) => {
         share?.close()
         lose()
-        Deferred.unsafeDone(established, Effect.fail(close))
-        Deferred.unsafeDone(ready, Effect.fail(close))
-        Deferred.unsafeDone(ended, Effect.succeed(close))
+        Deferred.doneUnsafe(established, Effect.fail(close))
+        Deferred.doneUnsafe(ready, Effect.fail(close))
+        Deferred.doneUnsafe(ended, Effect.succeed(close))
         accepted?.link.quota.advance()
         accepted?.link.deadlines.stop()
         idle.check()

@@ -1,10 +1,10 @@
 /** Delivers the responses of one call to their requests, so that a slow reader holds up only its own stream. */
+
 import type { FromServerEncoded } from "@effect/rpc/RpcMessage"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
 import * as FiberSet from "effect/FiberSet"
 import type * as Scope from "effect/Scope"
+import * as Fiber from "../../effect/Fiber.js"
 
 /** Passes responses on to their requests. */
 export interface Delivery {
@@ -27,7 +27,7 @@ export const make = (
 
     const start = (requestId: string, chunk: Effect.Effect<void>) => {
       const fiber = run(chunk, { immediate: true })
-      if (fiber.unsafePoll() === null) {
+      if (Fiber.pollUnsafe(fiber) === undefined) {
         chunks.set(requestId, fiber)
         fiber.addObserver(() => chunks.get(requestId) === fiber && chunks.delete(requestId))
       }
@@ -56,6 +56,6 @@ export const make = (
         // A server that waits for acks has one chunk of a stream under way.
         return before === undefined ? next : Effect.zipRight(Fiber.await(before), next)
       },
-      abandon: (requestId) => chunks.get(requestId)?.unsafeInterruptAsFork(FiberId.none)
+      abandon: (requestId) => Fiber.interruptUnsafe(chunks.get(requestId))
     }
   })

@@ -12,6 +12,7 @@ import * as Metric from "effect/Metric"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Latch from "../../effect/Latch.js"
 import * as Boundary from "../../Transport/internal/boundary.js"
 import { type ConnectError, DeadlineExceeded, Unavailable } from "../../Transport/TransportError.js"
 import * as TransportMetrics from "../../Transport/TransportMetrics.js"
@@ -66,7 +67,7 @@ export const make = <R>(
         let state: State = { _tag: "Opening" }
         /** The call that is there: it goes on for a while when it takes no further requests. */
         let current: (Session.Session & Delivery.Delivery) | undefined
-        const settled = Effect.unsafeMakeLatch()
+        const settled = Latch.makeUnsafe()
 
         const become = (next: State) => {
           state = next
@@ -97,7 +98,7 @@ export const make = <R>(
             (mailbox) => mailbox.shutdown
           )
           const delivery = yield* Delivery.make(writeResponse)
-          const greeted = Effect.unsafeMakeLatch()
+          const greeted = Latch.makeUnsafe()
           let isOver = false
 
           const onFrame = (response: FromServerEncoded) => {

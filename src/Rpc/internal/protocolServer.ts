@@ -6,13 +6,14 @@ import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
-import * as FiberRef from "effect/FiberRef"
 import * as LogLevel from "effect/LogLevel"
 import * as Mailbox from "effect/Mailbox"
 import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Fiber from "../../effect/Fiber.js"
+import * as Latch from "../../effect/Latch.js"
+import * as Semaphore from "../../effect/Semaphore.js"
 import { type Call, CurrentCall } from "../../Transport/Call.js"
 import * as Boundary from "../../Transport/internal/boundary.js"
 import type { Peer } from "../../Transport/Peer.js"
@@ -64,8 +65,8 @@ export const make = (
     const clients = new Map<number, Client>()
     const clientIds = new Set<number>()
     /** Open for as long as an `RpcServer` runs. */
-    const serving = Effect.unsafeMakeLatch()
-    const empty = Effect.unsafeMakeLatch()
+    const serving = Latch.makeUnsafe()
+    const empty = Latch.makeUnsafe()
     let lastId = 0
     let onRequest: (clientId: number, request: FromClientEncoded) => Effect.Effect<void> = () => Effect.void
 
@@ -206,7 +207,7 @@ export const make = (
             ),
             Effect.matchCauseEffect({ onFailure: (cause) => outbox.failCause(cause), onSuccess: () => outbox.end }),
             // Handlers inherit this context, and would find there what was provided to the listener.
-            Effect.locally(FiberRef.currentContext, Context.make(CurrentCall, call)),
+            (serve) => Fiber.withContextAlone(serve, Context.make(CurrentCall, call)),
             Effect.forkScoped
           )
           yield* Effect.forkScoped(Effect.zipRight(call.draining, drain))
@@ -244,7 +245,7 @@ export const make = (
       )
     })
 
-    const one = Effect.unsafeMakeSemaphore(1)
+    const one = Semaphore.makeUnsafe(1)
     const protocol = RpcServer.Protocol.of({
       run: (f) =>
         one.withPermits(1)(

@@ -1,15 +1,14 @@
 /** A connection of TlsLive: the state machine of docs/wire.md on a socket. */
 import type * as Net from "node:net"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as FiberId from "effect/FiberId"
 import * as LogLevel from "effect/LogLevel"
 import * as Deadlines from "../../Calls/Deadlines.js"
 import type * as ServerCalls from "../../Calls/ServerCalls.js"
 import * as Idle from "../../Connections/Idle.js"
 import type { MemoryBudget } from "../../Connections/MemoryBudget.js"
 import * as Progress from "../../Connections/Progress.js"
+import * as Deferred from "../../effect/Deferred.js"
 import type * as Wire from "../../protocol/wire/Wire.js"
 import { Violation } from "../../protocol/wire/Wire.js"
 import * as WireConnection from "../../protocol/wire/WireConnection.js"
@@ -102,10 +101,10 @@ export const make = (
   server: ServerCalls.Server,
   budget?: MemoryBudget
 ): TlsConnection => {
-  const ready = Deferred.unsafeMake<void, End>(FiberId.none)
-  const lost = Deferred.unsafeMake<void>(FiberId.none)
-  const ended = Deferred.unsafeMake<End>(FiberId.none)
-  const retired = Deferred.unsafeMake<void>(FiberId.none)
+  const ready = Deferred.makeUnsafe<void, End>()
+  const lost = Deferred.makeUnsafe<void>()
+  const ended = Deferred.makeUnsafe<End>()
+  const retired = Deferred.makeUnsafe<void>()
   /** Each chunk of a socket that emits data is this end's own. */
   const mayKeep = read === undefined
   let end: End | undefined
@@ -141,7 +140,7 @@ export const make = (
     },
     {
       onSettings: () => {
-        Deferred.unsafeDone(ready, Effect.void)
+        Deferred.doneUnsafe(ready, Effect.void)
       },
       onOpen: (id, open) => {
         link.progress.answered()
@@ -166,13 +165,13 @@ export const make = (
       onPong: (payload) => {
         pingSince = undefined
         if (payload === retiring) {
-          Deferred.unsafeDone(retired, Effect.void)
+          Deferred.doneUnsafe(retired, Effect.void)
         }
       },
       onGoaway: (goaway) => {
         isLost = true
         outgoing.onGoaway(goaway)
-        Deferred.unsafeDone(lost, Effect.void)
+        Deferred.doneUnsafe(lost, Effect.void)
         if (goaway.reason !== "Shutdown") {
           finish({ reason: goaway.reason, text: goaway.text, refusedBy: "remote" })
         }
@@ -333,9 +332,9 @@ export const make = (
       incoming.interrupt()
       outgoing.fail(`the connection ended: ${why.reason}${why.text === "" ? "" : `, ${why.text}`}`)
       link.deadlines.stop()
-      Deferred.unsafeDone(ready, Effect.fail(why))
-      Deferred.unsafeDone(lost, Effect.void)
-      Deferred.unsafeDone(ended, Effect.succeed(why))
+      Deferred.doneUnsafe(ready, Effect.fail(why))
+      Deferred.doneUnsafe(lost, Effect.void)
+      Deferred.doneUnsafe(ended, Effect.succeed(why))
       answered.check()
       idle.check()
       socket.destroySoon()
@@ -474,7 +473,7 @@ export const make = (
     leave: () => {
       isLost = true
       isLeaving = true
-      Deferred.unsafeDone(lost, Effect.void)
+      Deferred.doneUnsafe(lost, Effect.void)
       closeWhenIdle()
     },
     goaway: () => {

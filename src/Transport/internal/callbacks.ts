@@ -1,9 +1,8 @@
 /** The callbacks that a caller gives with a call: one that throws ends that call, and nothing else. */
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as FiberId from "effect/FiberId"
 import * as Stream from "effect/Stream"
+import * as Deferred from "../../effect/Deferred.js"
 import type { OutgoingCall } from "../Connection.js"
 import type * as Metadata from "../Metadata.js"
 import { Internal } from "../TransportError.js"
@@ -18,13 +17,13 @@ export const isObserved = ({ onHeaders, onTrailers }: OutgoingCall): boolean =>
   onHeaders !== undefined || onTrailers !== undefined
 
 const guard = (call: OutgoingCall, method: string, { boundary, peer }: Where) => {
-  const failed = Deferred.unsafeMake<never, Internal>(FiberId.none)
+  const failed = Deferred.makeUnsafe<never, Internal>()
   let thrown: Exit.Exit<never, Internal> | undefined
   const fail = (name: string, cause: unknown) => {
     boundary.caught("callback", peer, cause)
     if (thrown === undefined) {
       thrown = Exit.fail(new Internal({ message: `the callback ${name} threw`, method, peer, cause }))
-      Deferred.unsafeDone(failed, thrown)
+      Deferred.doneUnsafe(failed, thrown)
     }
   }
   const guarded = (name: "onHeaders" | "onTrailers") => {

@@ -1,13 +1,11 @@
 /** The time of calls, which a change of the system's clock does not move. */
-import * as Clock from "effect/Clock"
-import * as Context from "effect/Context"
-import * as DefaultServices from "effect/DefaultServices"
+import type * as Clock from "effect/Clock"
+import * as Fiber from "../../effect/Fiber.js"
 
-const live = Context.get(DefaultServices.liveServices, Clock.Clock)
 const origin = Date.now() - performance.now()
 
 /** Whether a clock is the system's. */
-export const isLive = (clock: Clock.Clock): boolean => clock === live
+export const isLive = (clock: Clock.Clock): boolean => clock === Fiber.liveClock
 
 /**
  * Milliseconds since the epoch by a clock that nobody sets: anchored to the system's once, when the process starts.

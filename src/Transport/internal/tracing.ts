@@ -1,19 +1,15 @@
 /** Spans of calls, and the trace context in their metadata. */
 import * as Context from "effect/Context"
-import * as DefaultServices from "effect/DefaultServices"
-import type * as Fiber from "effect/Fiber"
-import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
 import * as Tracer from "effect/Tracer"
+import * as Fiber from "../../effect/Fiber.js"
 import type { Call } from "../Call.js"
 import * as Metadata from "../Metadata.js"
 
-const native = Context.get(DefaultServices.liveServices, Tracer.Tracer)
-
 /** Spans cost more than a small call, so that none is made where nobody looks: no tracer installed, no span around. */
 export const isTraced = (fiber: Fiber.RuntimeFiber<unknown, unknown>): boolean =>
-  Context.get(fiber.getFiberRef(DefaultServices.currentServices), Tracer.Tracer) !== native ||
-  Option.isSome(Context.getOption(fiber.getFiberRef(FiberRef.currentContext), Tracer.ParentSpan))
+  Fiber.tracerOf(fiber) !== Fiber.liveTracer ||
+  Option.isSome(Context.getOption(Fiber.contextOf(fiber), Tracer.ParentSpan))
 
 const pattern = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})/
 

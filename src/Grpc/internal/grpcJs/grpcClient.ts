@@ -1,7 +1,6 @@
 /** The client side of GrpcLive: channels of grpc-js as connections, and the calls on them. */
 import type * as Net from "node:net"
 import * as Grpc from "@grpc/grpc-js"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
@@ -13,6 +12,7 @@ import * as Progress from "../../../Connections/Progress.js"
 import * as Reconnected from "../../../Connections/ReconnectingConnection.js"
 import type * as Credentials from "../../../Credentials/Credentials.js"
 import * as ServerName from "../../../Credentials/ServerName.js"
+import * as Deferred from "../../../effect/Deferred.js"
 import type { Reverification } from "../../../Handshake/Reverification.js"
 import type { Boundary } from "../../../Transport/internal/boundary.js"
 import * as Timers from "../../../Transport/internal/timers.js"
@@ -304,7 +304,7 @@ const connectOnce = (
 
     const endWhenIdle = () => {
       if (isLost && calls.size() === 0) {
-        Deferred.unsafeDone(ended, Effect.void)
+        Deferred.doneUnsafe(ended, Effect.void)
       }
     }
 
@@ -327,7 +327,7 @@ const connectOnce = (
       if (session !== undefined) {
         GrpcHttp2.pingWhileOpen(session)
       }
-      Deferred.unsafeDone(lost, Effect.void)
+      Deferred.doneUnsafe(lost, Effect.void)
       endWhenIdle()
     }
 

@@ -3,7 +3,6 @@ import type * as Net from "node:net"
 import * as Grpc from "@grpc/grpc-js"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as FiberId from "effect/FiberId"
 import * as FiberSet from "effect/FiberSet"
 import { constVoid } from "effect/Function"
 import type * as Scope from "effect/Scope"
@@ -11,6 +10,7 @@ import * as InFlight from "../../../Calls/HandlerFibers.js"
 import * as Renew from "../../../Connections/CredentialRotation.js"
 import * as MemoryBudget from "../../../Connections/MemoryBudget.js"
 import type * as Credentials from "../../../Credentials/Credentials.js"
+import * as Fiber from "../../../effect/Fiber.js"
 import type { Reverification } from "../../../Handshake/Reverification.js"
 import * as SecureListener from "../../../Handshake/SecureListener.js"
 import * as Age from "../../../Transport/internal/age.js"
@@ -161,7 +161,7 @@ export const listen = (
       injectors.set(socket, injector)
       const retiring = Duration.isFinite(settings.maxConnectionAge) ? run(retire(socket, injector)) : undefined
       socket.once("close", () => {
-        retiring?.unsafeInterruptAsFork(FiberId.none)
+        Fiber.interruptUnsafe(retiring)
         connection.stop()
         injectors.delete(socket)
         injector.close()
