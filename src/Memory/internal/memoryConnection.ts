@@ -1,6 +1,5 @@
 /** What clients of a target share: a connection to whatever listens there when a call is made. */
 import * as Effect from "effect/Effect"
-import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -9,7 +8,6 @@ import * as Deadlines from "../../Calls/Deadlines.js"
 import * as Timing from "../../Calls/Timing.js"
 import type { Pending } from "../../Connections/ReconnectingConnection.js"
 import type { OutgoingCall } from "../../Transport/Connection.js"
-import * as Authorization from "../../Transport/internal/authorization.js"
 import * as Count from "../../Transport/internal/gauge.js"
 import type { Where } from "../../Transport/internal/where.js"
 import * as Peer from "../../Transport/Peer.js"
@@ -24,24 +22,17 @@ const unavailable = (peer: string, where?: Where) =>
   new Unavailable({ message: `nothing listens on ${peer}`, processed: "no", peer, ...where })
 
 /** Nobody proves an identity here, so that a listener lets in everybody or nobody. */
-const enter = (
-  { authorize, server: { boundary } }: Listening,
-  peer: string,
-  where?: Where
-): Effect.Effect<void, HandshakeFailed> =>
-  Authorization.allows(boundary, authorize, Option.none(), "memory")
+const enter = ({ allows }: Listening, peer: string, where?: Where): Effect.Effect<void, HandshakeFailed> =>
+  allows(Option.none(), "memory")
     ? Effect.void
-    : Effect.zipRight(
-        Metric.increment(Metric.tagged(TransportMetrics.handshakesRefused, "reason", "NotAuthorized")),
-        Effect.fail(
-          new HandshakeFailed({
-            message: `${peer} refused the connection: NotAuthorized`,
-            reason: "NotAuthorized",
-            refusedBy: "remote",
-            peer,
-            ...where
-          })
-        )
+    : Effect.fail(
+        new HandshakeFailed({
+          message: `${peer} refused the connection: NotAuthorized`,
+          reason: "NotAuthorized",
+          refusedBy: "remote",
+          peer,
+          ...where
+        })
       )
 
 export const connect = (

@@ -14,7 +14,7 @@ import * as EventLoop from "../../Transport/internal/eventLoop.js"
 import * as Status from "../../Transport/internal/status.js"
 import * as Metadata from "../../Transport/Metadata.js"
 import type { StatusError } from "../../Transport/TransportError.js"
-import type { ListenerLink, Listening, Settings } from "./network.js"
+import type { Listening, Settings } from "./network.js"
 
 /** Messages that wait between the two sides of a call, in each direction, before the sender has to wait. */
 const window = 16
@@ -66,7 +66,7 @@ export const make = (
 
   const onThrown = (cause: unknown) => {
     boundary.caught("engine", peer, cause)
-    ofListener.end()
+    end()
   }
 
   // What a caller does must not run on its stack: a handler may call on.
@@ -257,22 +257,20 @@ export const make = (
     quota.advance()
   }
 
-  const ofListener: ListenerLink = {
-    goAway,
-    end: () => {
-      close()
-      forEachStream(({ call, server }) => {
-        if (server !== undefined) {
-          serverCalls.onReset(server)
-        }
-        clientCalls.onReset(call, CallErrors.shutDown(call.where))
-      })
-    }
+  const end = () => {
+    close()
+    forEachStream(({ call, server }) => {
+      if (server !== undefined) {
+        serverCalls.onReset(server)
+      }
+      clientCalls.onReset(call, CallErrors.shutDown(call.where))
+    })
   }
-  listening.links.add(ofListener)
+
+  const remove = listening.add({ goAway, end })
 
   const close = () => {
-    listening.links.delete(ofListener)
+    remove()
     onClosed()
     goAway()
   }

@@ -1,0 +1,105 @@
+/** A transport of what its wire knows: how to reach a target, and how to accept connections at an address. */
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+import type * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as ConnectionPool from "../Connections/ConnectionPool.js"
+import type { Pending } from "../Connections/ReconnectingConnection.js"
+import * as Authorizer from "../Transport/Authorizer.js"
+import * as Authorization from "../Transport/internal/authorization.js"
+import * as Boundary from "../Transport/internal/boundary.js"
+import * as Count from "../Transport/internal/gauge.js"
+import type * as Peer from "../Transport/Peer.js"
+import type { BindError } from "../Transport/TransportError.js"
+import * as TransportMetrics from "../Transport/TransportMetrics.js"
+import type { ListenOptions, TransportService } from "../Transport/TransportService.js"
+import * as HandlerFibers from "./HandlerFibers.js"
+import type * as ServerCalls from "./ServerCalls.js"
+
+/** What a wire needs of the listener that it accepts connections for. */
+export interface Listening {
+  /** For `ServerCalls`. */
+  readonly server: ServerCalls.Server
+  /** Whether a peer may connect. A refusal is counted; the wire tells the peer. */
+  readonly allows: (identity: Option.Option<Peer.Identity>, peer: string) => boolean
+  /** Adds a connection that is accepted. Returns what removes it once it has ended, which may be called twice. */
+  readonly add: (accepted: Accepted) => () => void
+}
+
+/** A connection as its listener knows it. */
+export interface Accepted {
+  /** Lets the calls in flight end, and begins no more. */
+  readonly goAway: () => void
+  /** Ends the connection, and the calls that are left, whatever their handlers do. */
+  readonly end: () => void
+}
+
+/** What makes a wire a transport. */
+export interface Wire {
+  /** The connection that all clients of a target share, until the last of them is gone. See `ReconnectingConnection`. */
+  readonly connect: (target: Peer.Target) => Effect.Effect<Pending, never, Scope.Scope>
+  /** Accepts connections until the scope closes. Those that are open then drain. */
+  readonly listen: (listening: Listening, options: ListenOptions) => Effect.Effect<Peer.Address, BindError, Scope.Scope>
+  /** The wire in a few words, for the log. */
+  readonly description: string
+}
+
+interface Settings {
+  readonly defaultTimeout: Duration.DurationInput
+  readonly gracePeriod: Duration.DurationInput
+}
+
+export const make = (
+  { defaultTimeout, gracePeriod }: Settings,
+  wire: Wire
+): Effect.Effect<TransportService, never, Scope.Scope> =>
+  Effect.map(ConnectionPool.make(wire.connect), (connect) => ({
+    connect,
+    listen: (routes, options) =>
+      Effect.gen(function* () {
+        const inFlight = yield* HandlerFibers.make
+        const boundary = yield* Boundary.make
+        const clock = yield* Effect.clock
+        const authorize = options.authorize ?? Authorizer.any
+        const connections = new Set<Accepted>()
+        const forEach = (f: (accepted: Accepted) => void) =>
+          Effect.sync(() => {
+            for (const accepted of [...connections]) {
+              f(accepted)
+            }
+          })
+        // The wire accepts no more by then: what is acquired last is released first.
+        yield* Effect.addFinalizer(() =>
+          Effect.gen(function* () {
+            yield* forEach(({ goAway }) => goAway())
+            yield* inFlight.drain(options.gracePeriod ?? gracePeriod)
+            yield* forEach(({ end }) => end())
+          })
+        )
+        return yield* wire.listen(
+          {
+            server: { routes, inFlight, clock, boundary },
+            allows: (identity, peer) => {
+              const isAllowed = Authorization.allows(boundary, authorize, identity, peer)
+              if (!isAllowed) {
+                Metric.tagged(TransportMetrics.handshakesRefused, "reason", "NotAuthorized").unsafeUpdate(1, [])
+              }
+              return isAllowed
+            },
+            add: (accepted) => {
+              connections.add(accepted)
+              Count.add(TransportMetrics.connectionsAccepted, 1)
+              return () => {
+                if (connections.delete(accepted)) {
+                  Count.add(TransportMetrics.connectionsAccepted, -1)
+                }
+              }
+            }
+          },
+          options
+        )
+      }),
+    defaultTimeout,
+    description: Effect.succeed(wire.description)
+  }))
