@@ -1,5 +1,5 @@
 /** A transport of what its wire knows: how to reach a target, and how to accept connections at an address. */
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import type * as Option from "effect/Option"
@@ -31,6 +31,11 @@ export interface Listening {
 export interface Accepted {
   /** Lets the calls in flight end, and begins no more. */
   readonly goAway: () => void
+  /**
+   * Completes when the connection has ended, for a peer that ends it when it has heard that this end goes away: until then it
+   * may open calls, and is told that they were not taken. Default: at once.
+   */
+  readonly left?: Effect.Effect<void>
   /** Ends the connection, and the calls that are left, whatever their handlers do. */
   readonly end: () => void
 }
@@ -38,12 +43,15 @@ export interface Accepted {
 /** What makes a wire a transport. */
 export interface Wire {
   /** The connection that all clients of a target share, until the last of them is gone. See `ReconnectingConnection`. */
-  readonly connect: (target: Peer.Target) => Effect.Effect<Pending, never, Scope.Scope>
+  readonly connect: (target: Peer.Target, boundary: Boundary.Boundary) => Effect.Effect<Pending, never, Scope.Scope>
   /** Accepts connections until the scope closes. Those that are open then drain. */
   readonly listen: (listening: Listening, options: ListenOptions) => Effect.Effect<Peer.Address, BindError, Scope.Scope>
   /** The wire in a few words, for the log. */
   readonly description: string
 }
+
+/** How long peers may take to leave once nothing is answered any more. */
+const leavePeriod = Duration.seconds(1)
 
 interface Settings {
   readonly defaultTimeout: Duration.DurationInput
@@ -54,9 +62,10 @@ export const make = (
   { defaultTimeout, gracePeriod }: Settings,
   wire: Wire
 ): Effect.Effect<TransportService, never, Scope.Scope> =>
-  Effect.map(ConnectionPool.make(wire.connect), (connect) => ({
-    connect,
-    listen: (routes, options) =>
+  Effect.gen(function* () {
+    const boundary = yield* Boundary.make
+    const connect = yield* ConnectionPool.make((target) => wire.connect(target, boundary))
+    const listen: TransportService["listen"] = (routes, options) =>
       Effect.gen(function* () {
         const inFlight = yield* HandlerFibers.make
         const boundary = yield* Boundary.make
@@ -74,6 +83,11 @@ export const make = (
           Effect.gen(function* () {
             yield* forEach(({ goAway }) => goAway())
             yield* inFlight.drain(options.gracePeriod ?? gracePeriod)
+            const left = Array.from(connections, (accepted) => accepted.left ?? Effect.void)
+            yield* Effect.timeoutOption(
+              Effect.interruptible(Effect.all(left, { concurrency: "unbounded", discard: true })),
+              leavePeriod
+            )
             yield* forEach(({ end }) => end())
           })
         )
@@ -99,7 +113,6 @@ export const make = (
           },
           options
         )
-      }),
-    defaultTimeout,
-    description: Effect.succeed(wire.description)
-  }))
+      })
+    return { connect, listen, defaultTimeout, description: Effect.succeed(wire.description) }
+  })

@@ -1,8 +1,8 @@
-/** Imports every module of the installed package, and other packages that are given. */
+/** Imports every module of the installed package, but the one for tests under Vitest, and other packages that are given. */
 import { createRequire } from "node:module"
 
 const { exports, name } = createRequire(import.meta.url)("effect-transport/package.json")
-const modules = Object.keys(exports).filter((key) => !key.endsWith(".json"))
+const modules = Object.keys(exports).filter((key) => !key.endsWith(".json") && key !== "./testing")
 for (const key of modules) {
   await import(name + key.slice(1))
 }

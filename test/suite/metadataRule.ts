@@ -3,7 +3,7 @@ import { describe, expect } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { Metadata, NotFound, Transport } from "effect-transport"
 import { EchoService } from "./fixtures/echo.js"
-import { keysOf, observedEcho } from "./fixtures/metadata.js"
+import { keysOf, observedEcho, unchecked } from "./fixtures/metadata.js"
 import { captureSpans } from "./fixtures/observe.js"
 import type { Suite } from "./harness.js"
 
@@ -119,7 +119,7 @@ export const metadataRule = ({ test }: Suite): void => {
         for (const act of [
           (call: Transport.Call) => call.setHeaders(input),
           (call: Transport.Call) => call.setTrailers(input),
-          () => new NotFound({ message: "no", metadata: Metadata.unsafeFromEntries([[name, sampleOf(name)]]) })
+          () => new NotFound({ message: "no", metadata: unchecked([[name, sampleOf(name)]]) })
         ]) {
           const error = yield* Effect.flip((i % 3 === 0 ? stream : unary)(act))
           expect([name, error._tag]).toEqual([name, "Internal"])
@@ -214,7 +214,7 @@ export const metadataRule = ({ test }: Suite): void => {
         forged([[{ toString: () => "x-v" }, "a"]]),
         forged(undefined),
         forged(throwing),
-        Metadata.unsafeFromEntries([["grpc-status", "0"]]),
+        unchecked([["grpc-status", "0"]]),
         { "x-v": 5 },
         { "x-v": [["a"]] },
         [["x-v"]],
