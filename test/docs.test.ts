@@ -14,3 +14,17 @@ for (const [page, file, says] of [
     expect(stdout).toContain(says)
   })
 }
+
+it("the wire of docs/guide/your-own-wire.md is the example, piece by piece, in under 150 lines, and carries calls", async () => {
+  const example = await readFile("examples/worker-wire/WorkerWire.ts", "utf8")
+  const page = await readFile("docs/guide/your-own-wire.md", "utf8")
+  const [pieces = ""] = page.split("\n## The tests\n")
+  expect([...pieces.matchAll(/```ts\n(.*?)```\n/gs)].map(([, piece]) => piece).join("\n")).toBe(example)
+  expect(example.split("\n").length).toBeLessThan(150)
+  const test = await readFile("test/examples/workerWire.test.ts", "utf8")
+  expect(page).toContain(`\`\`\`ts\n${test.replace("../../examples/worker-wire/", "./")}\`\`\``)
+  const run = promisify(execFile)("node_modules/.bin/tsx", ["examples/worker-wire/main.ts"], { timeout: 30_000 })
+  expect((await run).stdout).toMatch(
+    /slot 7 was verified by thread \d+: true(.|\n)*1000 of a batch were verified by thread/
+  )
+})
