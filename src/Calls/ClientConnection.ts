@@ -1,13 +1,13 @@
 /** The calling side of one connection of a wire that moves whole messages: its calls, and when it is ready, lost and over. */
-import * as Deferred from "effect/Deferred"
+
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as FiberId from "effect/FiberId"
 import { constVoid } from "effect/Function"
 import type * as Scope from "effect/Scope"
 import * as Progress from "../Connections/Progress.js"
 import type { Backoff } from "../Connections/Reconnect.js"
 import * as ReconnectingConnection from "../Connections/ReconnectingConnection.js"
+import * as Deferred from "../effect/Deferred.js"
 import type { Entries } from "../protocol/Entries.js"
 import type { Boundary } from "../Transport/internal/boundary.js"
 import { HandshakeFailed, type HandshakeReason, Unavailable } from "../Transport/TransportError.js"
@@ -72,9 +72,9 @@ export interface ClientConnection extends ReconnectingConnection.Live {
 }
 
 export const make = ({ boundary, peer, settings, wire }: Options): ClientConnection => {
-  const ready = Deferred.unsafeMake<void, Failure>(FiberId.none)
-  const lost = Deferred.unsafeMake<void>(FiberId.none)
-  const ended = Deferred.unsafeMake<void>(FiberId.none)
+  const ready = Deferred.makeUnsafe<void, Failure>()
+  const lost = Deferred.makeUnsafe<void>()
+  const ended = Deferred.makeUnsafe<void>()
   const open = new Map<number, ClientCall<MessageStream.MessageStream>>()
   const limits = WireLimits.make(settings)
   const progress = Progress.make()
@@ -138,7 +138,7 @@ export const make = ({ boundary, peer, settings, wire }: Options): ClientConnect
     isLost = true
     quota.advance()
     closeWhenIdle()
-    Deferred.unsafeDone(lost, Effect.void)
+    Deferred.doneUnsafe(lost, Effect.void)
   }
 
   const withCall = (id: number, f: (call: ClientCall<MessageStream.MessageStream>) => void) => {
@@ -154,11 +154,11 @@ export const make = ({ boundary, peer, settings, wire }: Options): ClientConnect
     connection: calls.connection,
     onReady: (peerLimits) => {
       limits.set(peerLimits)
-      Deferred.unsafeDone(ready, Effect.void)
+      Deferred.doneUnsafe(ready, Effect.void)
     },
     onRefused: (reason) => {
       const message = `${peer} refused the connection: ${reason}`
-      Deferred.unsafeDone(ready, Effect.fail(new HandshakeFailed({ message, reason, refusedBy: "remote", peer })))
+      Deferred.doneUnsafe(ready, Effect.fail(new HandshakeFailed({ message, reason, refusedBy: "remote", peer })))
     },
     onGoAway: leave,
     onEnd: () => {
@@ -169,9 +169,9 @@ export const make = ({ boundary, peer, settings, wire }: Options): ClientConnect
       quota.advance()
       deadlines.stop()
       const message = `${peer} can't be reached`
-      Deferred.unsafeDone(ready, Effect.fail(new Unavailable({ message, peer, processed: "no" })))
-      Deferred.unsafeDone(lost, Effect.void)
-      Deferred.unsafeDone(ended, Effect.void)
+      Deferred.doneUnsafe(ready, Effect.fail(new Unavailable({ message, peer, processed: "no" })))
+      Deferred.doneUnsafe(lost, Effect.void)
+      Deferred.doneUnsafe(ended, Effect.void)
     },
     onHeaders: (id, headers) => withCall(id, (call) => calls.onHeaders(call, WireFields.responseMetadata(headers))),
     onMessage: (id, bytes) =>

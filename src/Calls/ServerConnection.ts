@@ -1,8 +1,8 @@
 /** The serving side of one connection of a wire that moves whole messages: the calls on it, and how it drains. */
-import * as Deferred from "effect/Deferred"
+
 import * as Effect from "effect/Effect"
-import * as FiberId from "effect/FiberId"
 import { constFalse, constVoid } from "effect/Function"
+import * as Deferred from "../effect/Deferred.js"
 import type { Entries } from "../protocol/Entries.js"
 import type { Metadata } from "../Transport/Metadata.js"
 import type { Peer } from "../Transport/Peer.js"
@@ -67,7 +67,7 @@ type Call = ServerCalls.ServerStream<MessageStream.MessageStream>
 export const make = ({ listening: { add, allows, server }, peer, settings, wire }: Options): ServerConnection => {
   const open = new Map<number, Call>()
   const limits = WireLimits.make(settings)
-  const ended = Deferred.unsafeMake<void>(FiberId.none)
+  const ended = Deferred.makeUnsafe<void>()
   let isDraining = false
 
   const onThrown = (cause: unknown) => {
@@ -156,7 +156,7 @@ export const make = ({ listening: { add, allows, server }, peer, settings, wire 
       for (const call of [...open.values()]) {
         calls.onReset(call)
       }
-      Deferred.unsafeDone(ended, Effect.void)
+      Deferred.doneUnsafe(ended, Effect.void)
     }
   }
 }
