@@ -1,6 +1,6 @@
 /**
- * The port to QUIC: what a transport needs of an engine, whatever library is behind it. Connections tell what happens by
- * callbacks, from within one turn of the event loop, and nothing here waits.
+ * The port to QUIC: what a transport needs of an engine, whatever library is behind it. A connection reports by callbacks, from
+ * within one turn of the event loop, and nothing here waits.
  */
 
 import type { Admission } from "../../Handshake/Admission.js"
@@ -11,7 +11,7 @@ export interface HostPort {
   readonly port: number
 }
 
-/** Hears of what was thrown behind a door, which has ended a connection, or a packet, and nothing else. */
+/** Called with what was thrown behind a door. It has ended a connection, or the reading of a packet, and nothing else. */
 export type OnThrown = (door: "packet" | "timer" | "engine", remote: HostPort, cause: unknown) => void
 
 /** Certificates, as PEM. */
@@ -20,8 +20,8 @@ export interface TlsSettings {
   readonly ca: ReadonlyArray<string>
   readonly certificate: { readonly chain: string; readonly key: string } | undefined
   /**
-   * Whether the engine verifies the peer's chain, and the name at a client. Without, it only sees to it that the peer has
-   * the key of its certificate, if it shows one: whose it is is then for the caller to decide.
+   * Whether the engine verifies the peer's chain, and at a client the name. Without it, the engine only makes sure that the
+   * peer has the key of the certificate it presents, if any; the caller decides whose certificate that is.
    */
   readonly verifyChain: boolean
   /** Whether a listener asks for a certificate. */
@@ -34,8 +34,8 @@ export interface ConnectionSettings {
   /** The largest UDP payload to send. */
   readonly maxUdpPayload: number
   /**
-   * Unread bytes of all streams together, above which streams are broken off (`Events.onOverflow`). No flow control
-   * holds the peer back before, and the engine may only know an upper bound.
+   * Unread bytes of all streams together, above which streams are to be reset (`Events.onOverflow`). No flow control
+   * stops the peer before that, and the engine may only know an upper bound.
    */
   readonly connectionWindow: number
   /** Unread bytes that the peer may send on one stream. */
@@ -45,17 +45,17 @@ export interface ConnectionSettings {
   readonly maxUniStreams: number
   /** Datagrams that wait, in each direction; 0 for none at all. */
   readonly maxDatagrams: number
-  /** How long the peer may be silent before it is asked whether it lives, and how long the answer may take then. */
+  /** How long the peer may be silent before it gets a ping, and how long the answer to that may take. */
   readonly keepaliveTime: number
   readonly keepaliveTimeout: number
   readonly handshakeTimeout: number
   /** Bytes that the peer may send before the handshake is over, in no more than one packet for each 512 of them. */
   readonly maxHandshakeBytes: number
-  /** Packets that the peer may send in a second before it is cut off. */
+  /** Packets that the peer may send in a second; with more the connection is closed. */
   readonly maxPacketRate: number
-  /** Packets without content in a second, beyond what use allows for, before the peer is cut off. */
+  /** Packets without content in a second, beyond what use allows for; with more the connection is closed. */
   readonly maxIdlePacketRate: number
-  /** Bytes of such packets, above which `onWorn` is called after a second; at four times as many the peer is cut off. */
+  /** Bytes of such packets, above which `onWorn` is called after a second; at four times as many the connection is closed. */
   readonly maxIdleBytes: number
 }
 
@@ -73,12 +73,12 @@ export interface ListenOptions {
   readonly local: HostPort
   /** Further addresses, to be bound to the same port. */
   readonly otherHosts?: ReadonlyArray<string> | undefined
-  /** What the next connection uses. */
+  /** Asked for each new connection. */
   readonly tls: () => TlsSettings
   readonly settings: ConnectionSettings
   /** Connections at a time whose handshake is over; further ones are refused. */
   readonly maxConnections: number
-  /** Which handshakes may begin, and go on. */
+  /** Which handshakes may begin and go on. */
   readonly admission: Admission
   /** Bytes of all handshakes in progress; above it the one that has the most is given up. */
   readonly maxTotalHandshakeBytes: number
@@ -104,45 +104,45 @@ export type Close =
       readonly code: number
       readonly text: string
     }
-  /** Nothing came any more, nobody listens there, or whoever does knows nothing of the connection. */
+  /** The peer is silent, nobody listens there, or the one who does has no such connection. */
   | {
       readonly _tag: "Lost"
       readonly why: "Silent" | "Unreachable" | "Reset" | "HandshakeTimeout"
       readonly cause?: Error
     }
 
-/** What a connection tells. */
+/** Callbacks for the owner of a connection. */
 export interface Events {
   /**
    * The handshake is over on this side. A client does not know yet whether the server accepted it. Nothing that the peer
-   * sends is told before `accept`.
+   * sends is reported before `accept`.
    */
   readonly onEstablished: () => void
-  /** The peer has acknowledged what was sent behind the handshake, which it can't read before it accepts this end. */
+  /** The peer has acknowledged what was sent behind the handshake, which it can read only once it has accepted this end. */
   readonly onConfirmed: () => void
-  /** The peer has opened a stream; gives what hears of it. */
+  /** The peer has opened a stream; returns the callbacks for it. */
   readonly onStream: (id: number) => StreamEvents
-  /** A view, to be copied by who keeps it. */
+  /** A view, to be copied if it is kept. */
   readonly onDatagram: (datagram: Buffer) => void
   /** Bytes that were read and are kept all the same: they count as unread too. Default none. */
   readonly kept?: (() => number) | undefined
-  /** What came has been told, and what there is room for has been sent: `unread` and `unsent` may have changed. */
+  /** What came has been reported, and what there is room for has been sent: `unread` and `unsent` may have changed. */
   readonly onTurn?: (() => void) | undefined
-  /** More is unread than may be, some of it on this stream, which has to be broken off. */
+  /** More is unread than may be, some of it on this stream, which has to be reset. */
   readonly onOverflow: (id: number) => void
-  /** So much came that was no content that this connection should be replaced. Called once. */
+  /** So much came without content that this connection should be replaced. Called once. */
   readonly onWorn?: (() => void) | undefined
   /** The peer allows further streams, after `mayOpenBidi` said no. */
   readonly onStreamsAvailable: () => void
-  /** The last that is heard. */
+  /** The last callback. */
   readonly onClosed: (close: Close) => void
 }
 
-/** What a stream tells. With its id, so that one may hear of many. */
+/** Callbacks for a stream. They get its id, so that one set may serve many streams. */
 export interface StreamEvents {
-  /** There is something to read. Said again after everything that comes for as long as something is left. */
+  /** There is something to read. Called again after everything that comes, for as long as something is left. */
   readonly onReadable: (id: number) => void
-  /** All that was written has been handed on, after `write` gave false. */
+  /** All that was written has been handed on, after `write` returned false. */
   readonly onDrain: (id: number) => void
   /** The peer reads no more (STOP_SENDING). The code is 0 where the engine has forgotten it. */
   readonly onStopped: (code: number, id: number) => void
@@ -152,15 +152,15 @@ export interface StreamEvents {
 export type Read =
   /** A view that is valid until the next read of any stream. */
   | { readonly _tag: "Bytes"; readonly bytes: Buffer; readonly fin: boolean }
-  /** The peer has broken off (RESET_STREAM). */
+  /** The peer has reset the stream (RESET_STREAM). */
   | { readonly _tag: "Reset"; readonly code: number }
 
 export interface Connection {
   readonly remote: HostPort
   readonly isEstablished: () => boolean
-  /** The peer is who it should be, for all that the engine could not know: hears what it says from now on. */
+  /** The owner accepts the peer: what it sends is reported from now on. */
   readonly accept: () => void
-  /** DER, the leaf first; empty where the peer has shown none. */
+  /** DER, the leaf first; empty where the peer presented none. */
   readonly peerCertificates: () => ReadonlyArray<Buffer>
   /** Whether the peer allows another bidirectional stream. */
   readonly mayOpenBidi: () => boolean
@@ -168,19 +168,19 @@ export interface Connection {
   readonly openBidi: (events: StreamEvents) => number
   readonly openUni: (events: StreamEvents) => number
   /**
-   * Writes, and keeps what can't be sent yet; false says that something waits, and that `onDrain` comes. The end of a stream
-   * has to come with bytes: alone it can be lost for ever.
+   * Writes, and keeps what can't be sent yet; returns false if something waits, and `onDrain` follows then. The end of a stream
+   * has to come with bytes, because alone it can be lost for ever.
    */
   readonly write: (id: number, bytes: Buffer, fin: boolean) => boolean
   /** Reads no more than so many bytes; without a number what there is room for. */
-  readonly read: (id: number, most?: number) => Read | undefined
+  readonly read: (id: number, maxBytes?: number) => Read | undefined
   /** Bytes of all streams that have come and were not read, or more: an upper bound. */
   readonly unread: () => number
   /** Bytes of all streams that were written and can't be sent yet. */
   readonly unsent: () => number
-  /** Breaks off this side of a stream, behind what there is room to send. */
+  /** Resets this side of a stream, behind what there is room to send. */
   readonly reset: (id: number, code: number) => void
-  /** Asks the peer to break off its side of a stream. */
+  /** Asks the peer to reset its side of a stream (STOP_SENDING). */
   readonly stop: (id: number, code: number) => void
   /** Whether to look for STOP_SENDING on a stream to which nothing is being written. */
   readonly watch: (id: number, isWatched: boolean) => void
@@ -190,7 +190,7 @@ export interface Connection {
   readonly sendDatagram: (datagram: Buffer) => boolean
   /** Undefined where the peer takes none. */
   readonly maxDatagramSize: () => number | undefined
-  /** Asks the peer whether it lives, where nothing has come from it for so many milliseconds. */
+  /** Sends a ping if nothing has come from the peer for so many milliseconds. */
   readonly probe: (silence: number) => void
   /** Whether all that was written has arrived. */
   readonly isFlushed: () => boolean
@@ -210,7 +210,7 @@ export interface Listener {
 export interface QuicEngine {
   /** Throws where the engine can't use a certificate or its key. */
   readonly check: (tls: TlsSettings, settings: ConnectionSettings) => void
-  /** A connection on a socket of its own, which lives as long. */
+  /** A connection on a socket of its own, which is closed with it. */
   readonly connect: (options: ConnectOptions, events: (connection: Connection) => Events) => Connection
   /** Rejects with the error of the system. */
   readonly listen: (options: ListenOptions) => Promise<Listener>

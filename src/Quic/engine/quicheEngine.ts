@@ -29,7 +29,7 @@ const resetSize = 42
 /** Ids of handshakes that were refused, for as long as they could come again. */
 const maxRefused = 65_536
 
-/** Retries and resets that go out in a second, whoever asks for them: whoever forges addresses gets no more of them. */
+/** Retries and resets that go out in a second to all together, so that forged addresses get no more of them. */
 const maxStatelessRate = 20_000
 
 const version1 = 1
@@ -38,11 +38,11 @@ const version1 = 1
 const noError = 0x0
 const connectionRefused = 0x2
 
-/** What a client is told that finds no place, or has to make way. */
+/** The reason for a client for which there is no room, or which has to make room. */
 const tooMany = "too many connections"
 
-/** Counts events by key and second. */
-const makeRate = (most: number) => {
+/** Limits events of each key to so many in a second. */
+const makeRate = (limit: number) => {
   let since = 0
   const counts = new Map<string, number>()
   return (key: "version" | "retry" | "reset"): boolean => {
@@ -53,7 +53,7 @@ const makeRate = (most: number) => {
     }
     const count = (counts.get(key) ?? 0) + 1
     counts.set(key, count)
-    return count <= most
+    return count <= limit
   }
 }
 
@@ -76,7 +76,7 @@ const connect = (
   let refused: NodeJS.Timeout | undefined
   // The packets of one socket come all from one address: which one of its own it uses is of no interest to quiche.
   const paths = { local: { host: remote.host, port: 1 }, remote }
-  const driven = QuicheConnection.make({
+  const driver = QuicheConnection.make({
     quiche,
     state: Quiche.connect(quiche, serverName, paths, tls, settings),
     paths,
@@ -94,22 +94,22 @@ const connect = (
     remote,
     (ready) => {
       socket = ready
-      driven.start()
+      driver.start()
     },
     (packet) => {
       clearTimeout(refused)
       refused = undefined
-      driven.receive(packet)
+      driver.receive(packet)
     },
     (cause) => {
-      // Anybody could send the ICMP message behind this. Who lives proves it before this is believed.
+      // Anyone could send the ICMP message behind this: a peer that is there has time to prove it.
       refused ??= setTimeout(
-        () => driven.lose({ _tag: "Lost", why: "Unreachable", cause }),
-        driven.connection.isEstablished() ? unreachablePeriod : 0
+        () => driver.lose({ _tag: "Lost", why: "Unreachable", cause }),
+        driver.connection.isEstablished() ? unreachablePeriod : 0
       )
     }
   )
-  return driven.connection
+  return driver.connection
 }
 
 /** How long a peer from whose address a refusal came may be silent. */
@@ -123,7 +123,7 @@ interface Handshake {
 
 /** A connection of a listener, which stays on the socket that it began on. */
 interface Accepted {
-  readonly driven: QuicheConnection.Driven
+  readonly driver: QuicheConnection.Driver
   readonly socket: UdpSocket.UdpSocket
 }
 
@@ -151,7 +151,7 @@ const listen = async (
 
   const reply = (bytes: Buffer, to: HostPort, socket: UdpSocket.UdpSocket) => socket.send(bytes, 0, bytes.length, to)
 
-  /** Tells a peer that its connection is not known here any more. Shorter than what it answers, so that two ends can't go on. */
+  /** Tells a peer that its connection is not known here any more. Shorter than what it answers, so that two ends can't loop. */
   const reset = (packet: Buffer, from: HostPort, socket: UdpSocket.UdpSocket) => {
     if (packet.length >= minResettable && mayAnswer("reset")) {
       const bytes = randomBytes(resetSize)
@@ -233,7 +233,7 @@ const listen = async (
     }
   }
 
-  /** Counts what comes before the end of a handshake, and makes room where that is too much for all of them. */
+  /** Counts what comes before the end of a handshake, and gives up the largest where that is too much for all. */
   const countHandshake = (key: string, size: number) => {
     const handshake = handshakes.get(key)
     if (handshake === undefined) {
@@ -245,21 +245,21 @@ const listen = async (
     handshake.bytes += size
     handshakeBytes += size
     if (handshakeBytes > options.maxTotalHandshakeBytes) {
-      let [most, bytes] = [key, 0]
+      let [largest, bytes] = [key, 0]
       for (const [each, handshake] of handshakes) {
         if (handshake.bytes > bytes) {
-          ;[most, bytes] = [each, handshake.bytes]
+          ;[largest, bytes] = [each, handshake.bytes]
         }
       }
-      endHandshake(most)
-      connections.get(most)?.driven.refuse()
+      endHandshake(largest)
+      connections.get(largest)?.driver.refuse()
     }
   }
 
   const begin = (packet: Buffer, from: HostPort, id: Buffer, original: Buffer, socket: UdpSocket.UdpSocket) => {
     const key = id.toString("latin1")
     const paths = { local: socket.local(), remote: from }
-    const driven = QuicheConnection.make({
+    const driver = QuicheConnection.make({
       quiche,
       state: Quiche.accept(
         quiche,
@@ -301,15 +301,15 @@ const listen = async (
         endHandshake(key)
       }
     })
-    connections.set(key, { driven, socket })
+    connections.set(key, { driver, socket })
     const place = admission.enter(Admission.sourceOf(from.host), (reason) => {
       admission.report(reason, Peer.formatAddress(from))
       endHandshake(key)
-      driven.connection.close(false, connectionRefused, tooMany)
+      driver.connection.close(false, connectionRefused, tooMany)
     })
     handshakes.set(key, { place, bytes: 0 })
     countHandshake(key, packet.length)
-    driven.receive(packet)
+    driver.receive(packet)
   }
 
   const onPacket = (packet: Buffer, from: HostPort, socket: UdpSocket.UdpSocket) => {
@@ -324,13 +324,13 @@ const listen = async (
     const key = keyOf(packet)
     const known = key === undefined ? undefined : connections.get(key)
     if (known !== undefined) {
-      const { host, port } = known.driven.connection.remote
+      const { host, port } = known.driver.connection.remote
       // A connection stays where it began: moving is what several of quiche's known holes are about.
       if (port === from.port && host === from.host && socket === known.socket) {
         if (handshakes.size > 0 && key !== undefined) {
           countHandshake(key, packet.length)
         }
-        known.driven.receive(packet)
+        known.driver.receive(packet)
       }
       return
     }
@@ -342,9 +342,9 @@ const listen = async (
   }
 
   const onGone = (socket: UdpSocket.UdpSocket) => {
-    for (const { driven, socket: its } of [...connections.values()]) {
+    for (const { driver, socket: its } of [...connections.values()]) {
       if (its === socket) {
-        driven.lose({ _tag: "Lost", why: "Unreachable", cause: new Error("the address of this end is no more") })
+        driver.lose({ _tag: "Lost", why: "Unreachable", cause: new Error("the address of this end is no more") })
       }
     }
   }
@@ -361,9 +361,9 @@ const listen = async (
       isRefusing = true
     },
     close: () => {
-      for (const { driven } of [...connections.values()]) {
-        driven.connection.close(false, noError, "")
-        driven.lose({ _tag: "Lost", why: "Silent" })
+      for (const { driver } of [...connections.values()]) {
+        driver.connection.close(false, noError, "")
+        driver.lose({ _tag: "Lost", why: "Silent" })
       }
       return sockets.close()
     }

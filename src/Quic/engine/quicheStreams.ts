@@ -1,23 +1,25 @@
-/** The streams of one connection on quiche's state machine: what comes, what waits for room, and who is stopped. */
+/** The streams of one connection on quiche's state machine: opening, reading, writing, and resets in both directions. */
 import * as IdTable from "../../protocol/IdTable.js"
+import * as PeerStreams from "./peerStreams.js"
 import type { Connection, ConnectionSettings, Read, StreamEvents } from "./QuicEngine.js"
 import type { Quiche, State } from "./quiche.js"
 import * as StreamError from "./streamError.js"
+import * as SendQueue from "./streamSendQueue.js"
 
 export interface Options {
   readonly quiche: Quiche
   readonly state: State
   readonly role: "client" | "server"
   readonly isClosed: () => boolean
-  /** Has what follows sent at the end of this turn of the event loop. */
+  /** Sends what follows at the end of this turn of the event loop. */
   readonly schedule: () => void
   /** Sends what there is at once. */
   readonly send: () => void
-  /** Hears how many bytes were read. */
+  /** Bytes were read. */
   readonly onRead: (size: number) => void
-  /** Hears how many bytes the engine has taken to send. */
+  /** The engine has taken bytes to send. */
   readonly onWritten: (size: number) => void
-  /** A stream that this end opened is over before its end has come. */
+  /** A stream that this end opened was given up before its end came. */
   readonly onAbandoned: () => void
   readonly onStream: (id: number) => StreamEvents
   readonly onOverflow: (id: number) => void
@@ -29,13 +31,13 @@ export interface Streams {
     Connection,
     "mayOpenBidi" | "openBidi" | "openUni" | "write" | "read" | "unsent" | "reset" | "stop" | "watch" | "release"
   >
-  /** Tells of all that is readable. */
+  /** Calls `onReadable` of every stream that has something to read. */
   readonly readAll: () => void
-  /** The most that can be unread of the streams that have something to read. */
+  /** How much can be unread at the most: a window for each stream that has something to read. */
   readonly maxUnread: (streamWindow: number) => number
-  /** Has streams that nobody reads broken off, the latest first, until no more is unread than may be; gives how much that is. */
+  /** Calls `onOverflow` of streams, the latest first, until no more is unread than may be; returns how much that is. */
   readonly relieve: (unread: number, windows: Pick<ConnectionSettings, "connectionWindow" | "streamWindow">) => number
-  /** Tells who was stopped and that streams may be opened, and hands on what waits for room. */
+  /** Tells which streams were stopped and that more may be opened, and sends what waits for room. */
   readonly advance: () => void
   /** Whether something waits for room. */
   readonly isBlocked: () => boolean
@@ -43,54 +45,22 @@ export interface Streams {
   readonly clear: () => void
 }
 
-interface Stream {
-  readonly id: number
+interface Stream extends SendQueue.SendStream {
   readonly events: StreamEvents
-  /** What was written and quiche has no room for, and whether the end comes behind it. */
-  readonly pending: Array<Buffer>
-  pendingSize: number
-  fin: boolean
   isReleased: boolean
 }
 
 /** What is read from a stream, one read at a time. */
 const readBuffer = Buffer.allocUnsafeSlow(128 * 1024)
 
-/** Not `readBuffer`, which whoever gives a stream up may be reading. */
-const discarded = Buffer.allocUnsafeSlow(64 * 1024)
+/** Not `readBuffer`, which a caller that gives a stream up may be reading. */
+const discardBuffer = Buffer.allocUnsafeSlow(64 * 1024)
 
-/** A stream with no more waiting than this goes before those with more. */
-const small = 16 * 1024
-/** Those take turns with portions of this size. */
-const portion = 64 * 1024
-
-const none = Buffer.alloc(0)
-
+/** The code of a stop that the engine has forgotten. */
 const unknownCode = 0
 
-/** Streams of the peer that have come, from the first of their kind on. They can come out of order. */
-const makeSeen = (first: number) => {
-  let next = first
-  const gaps = new Set<number>()
-  return {
-    /** The one that comes next where none is out of order. */
-    next: () => next,
-    /** Tells the first time that it is asked for a stream from any other. */
-    isNew: (id: number): boolean => {
-      if (id < next) {
-        return gaps.delete(id)
-      }
-      for (let gap = next; gap < id; gap += 4) {
-        gaps.add(gap)
-      }
-      next = id + 4
-      return true
-    }
-  }
-}
-
-/** With no more streams than this each is asked whether it is readable. */
-const mostAsked = 32
+/** With no more streams than this, each is asked whether it is readable, because `readable()` costs more. */
+const maxPolledStreams = 32
 
 export const make = ({
   isClosed,
@@ -107,65 +77,15 @@ export const make = ({
   state
 }: Options): Streams => {
   const streams = IdTable.make<Stream>()
-  /** Streams with something pending, in the order of their turns. */
-  const blocked = new Set<number>()
   const watched = new Set<number>()
-  const seen = role === "client" ? { bidi: makeSeen(1), uni: makeSeen(3) } : { bidi: makeSeen(0), uni: makeSeen(2) }
+  const peerBit = role === "client" ? 1 : 0
+  const peerBidi = PeerStreams.make(peerBit)
+  const peerUni = PeerStreams.make(peerBit + 2)
   let nextBidi = role === "client" ? 0 : 1
   let nextUni = role === "client" ? 2 : 3
-  /** Streams that may be opened, of those that the peer was known to allow; and whether more are waited for. */
+  /** Streams that may be opened, of those that the peer was known to allow; and whether the owner waits for more. */
   let bidiLeft = 0
   let wantsStream = false
-  /** What all streams have pending. */
-  let unsent = 0
-
-  const dropPending = (stream: Stream) => {
-    unsent -= stream.pendingSize
-    stream.pending.length = 0
-    stream.pendingSize = 0
-    stream.fin = false
-  }
-
-  /** Hands on what a stream has pending, as far as there is room; gives whether something is left. */
-  const push = (stream: Stream, most: number): boolean => {
-    const { id, pending } = stream
-    try {
-      for (let left = most; ; ) {
-        const [bytes = none] = pending
-        const chunk = bytes.length > left ? bytes.subarray(0, left) : bytes
-        const isLast = stream.fin && pending.length <= 1 && chunk.length === bytes.length
-        if (chunk.length === 0 && !isLast) {
-          return pending.length > 0
-        }
-        const taken = state.streamSend(id, chunk, isLast)
-        if (taken === null) {
-          // There is no room, or quiche has forgotten the stream; then this throws.
-          state.streamCapacity(id)
-          return true
-        }
-        onWritten(taken)
-        left -= taken
-        stream.pendingSize -= taken
-        unsent -= taken
-        if (taken < bytes.length) {
-          pending[0] = bytes.subarray(taken)
-          if (taken < chunk.length || left === 0) {
-            return true
-          }
-        } else {
-          pending.shift()
-          if (isLast) {
-            stream.fin = false
-            return false
-          }
-        }
-      }
-    } catch (error) {
-      dropPending(stream)
-      onBroken(stream, error)
-      return false
-    }
-  }
 
   const onBroken = (stream: Stream, error: unknown) => {
     const parsed = StreamError.parse(error)
@@ -176,8 +96,7 @@ export const make = ({
     }
   }
 
-  const settle = (stream: Stream) => {
-    blocked.delete(stream.id)
+  const onDrained = (stream: Stream) => {
     if (stream.isReleased) {
       forget(stream.id)
     } else {
@@ -185,44 +104,17 @@ export const make = ({
     }
   }
 
-  const pushBlocked = () => {
-    if (blocked.size === 0) {
-      return
-    }
-    for (const id of [...blocked]) {
-      const stream = streams.get(id)
-      if (stream !== undefined && stream.pendingSize <= small && !push(stream, small)) {
-        settle(stream)
-      }
-    }
-    for (const id of [...blocked]) {
-      const stream = streams.get(id)
-      if (isClosed()) {
-        return
-      }
-      if (stream === undefined || !blocked.has(id)) {
-        continue
-      }
-      const before = stream.pendingSize
-      if (!push(stream, portion)) {
-        settle(stream)
-      } else if (stream.pendingSize < before) {
-        // It has had its turn.
-        blocked.delete(id)
-        blocked.add(id)
-      }
-    }
-  }
+  const queue = SendQueue.make<Stream>({ state, onWritten, onDrained, onBroken })
 
   const forget = (id: number) => {
     streams.remove(id)
     watched.delete(id)
   }
 
-  const lookForStopped = () => {
+  const checkStopped = () => {
     for (const id of watched) {
       const stream = streams.get(id)
-      if (stream !== undefined && !blocked.has(id)) {
+      if (stream !== undefined && !SendQueue.isBlocked(queue, stream)) {
         try {
           state.streamCapacity(id)
         } catch (error) {
@@ -232,12 +124,12 @@ export const make = ({
     }
   }
 
-  const isPeers = (id: number) => (id & 1) === (role === "client" ? 1 : 0)
+  const isPeers = (id: number) => (id & 1) === peerBit
 
   const readStream = (id: number) => {
     let stream = streams.get(id)
     if (stream === undefined) {
-      if (!isPeers(id) || !((id & 2) === 0 ? seen.bidi : seen.uni).isNew(id)) {
+      if (!isPeers(id) || !PeerStreams.isNew((id & 2) === 0 ? peerBidi : peerUni, id)) {
         return
       }
       stream = register(id, onStream(id))
@@ -247,7 +139,7 @@ export const make = ({
     }
   }
 
-  /** Reads those that are known to be there: the open ones, and those of the peer that come next. */
+  /** Asks the streams that are known: the open ones, and those of the peer that come next. */
   const readExpected = () => {
     for (const id of streams.ids()) {
       if (isClosed()) {
@@ -257,21 +149,21 @@ export const make = ({
         readStream(id)
       }
     }
-    for (const { next } of [seen.bidi, seen.uni]) {
-      while (!isClosed() && state.streamReadable(next())) {
-        readStream(next())
+    for (const opened of [peerBidi, peerUni]) {
+      while (!isClosed() && state.streamReadable(opened.next)) {
+        readStream(opened.next)
       }
     }
   }
 
   const readAll = () => {
-    if (streams.size() <= mostAsked) {
+    if (streams.size() <= maxPolledStreams) {
       readExpected()
       if (isClosed() || !state.isReadable()) {
         return
       }
     }
-    // A function for each of the iterator's methods, which the garbage collector takes for long-lived.
+    // Its iterator allocates a function for each method, and the garbage collector takes those for long-lived.
     for (const id of state.readable()) {
       readStream(id)
       if (isClosed()) {
@@ -297,7 +189,7 @@ export const make = ({
   }
 
   const register = (id: number, events: StreamEvents): Stream => {
-    const stream: Stream = { id, events, pending: [], pendingSize: 0, fin: false, isReleased: false }
+    const stream: Stream = { id, events, pending: [], pendingBytes: 0, fin: false, isReleased: false }
     streams.add(id, stream)
     return stream
   }
@@ -318,12 +210,12 @@ export const make = ({
     schedule()
   }
 
-  const read = (id: number, most = readBuffer.length): Read | undefined => {
+  const read = (id: number, maxBytes = readBuffer.length): Read | undefined => {
     if (isClosed()) {
       return undefined
     }
     try {
-      const got = state.streamRecv(id, most < readBuffer.length ? readBuffer.subarray(0, most) : readBuffer)
+      const got = state.streamRecv(id, maxBytes < readBuffer.length ? readBuffer.subarray(0, maxBytes) : readBuffer)
       if (got === null) {
         return undefined
       }
@@ -346,10 +238,10 @@ export const make = ({
     }
   }
 
-  /** What has come of a stream that is given up is not to be taken for what came for nothing. */
+  /** Reads what has come of a stream that is given up, so that it does not count as traffic without content. */
   const discard = (id: number) => {
     try {
-      for (let got = state.streamRecv(id, discarded); got !== null; got = state.streamRecv(id, discarded)) {
+      for (let got = state.streamRecv(id, discardBuffer); got !== null; got = state.streamRecv(id, discardBuffer)) {
         onRead(got[0])
         if (got[1]) {
           return
@@ -388,30 +280,16 @@ export const make = ({
           return true
         }
         schedule()
-        if (bytes.length > 0) {
-          stream.pending.push(bytes)
-          stream.pendingSize += bytes.length
-          unsent += bytes.length
-        }
-        stream.fin ||= fin
-        if (blocked.has(id)) {
-          return false
-        }
-        if (push(stream, portion)) {
-          blocked.add(id)
-          return false
-        }
-        return true
+        return SendQueue.write(queue, stream, bytes, fin)
       },
       read,
-      unsent: () => unsent,
+      unsent: () => queue.unsent,
       reset: (id, code) => {
         const stream = streams.get(id)
         if (stream !== undefined && !isClosed()) {
-          // A reset takes back what has not left yet.
+          // A reset would take back what was written and has not left yet.
           send()
-          dropPending(stream)
-          blocked.delete(id)
+          SendQueue.drop(queue, stream)
           shutdown(id, Shutdown.Write, code)
         }
       },
@@ -433,7 +311,7 @@ export const make = ({
         if (stream !== undefined && !stream.isReleased) {
           stream.isReleased = true
           watched.delete(id)
-          if (!blocked.has(id)) {
+          if (!SendQueue.isBlocked(queue, stream)) {
             forget(id)
           }
         }
@@ -444,21 +322,20 @@ export const make = ({
     relieve,
     advance: () => {
       if (watched.size > 0) {
-        lookForStopped()
+        checkStopped()
       }
       if (!isClosed() && wantsStream && state.peerStreamsLeftBidi() > 0) {
         wantsStream = false
         onStreamsAvailable()
       }
       if (!isClosed()) {
-        pushBlocked()
+        SendQueue.advance(queue)
       }
     },
-    isBlocked: () => blocked.size > 0,
+    isBlocked: () => queue.blocked.size > 0,
     clear: () => {
       streams.clear()
-      unsent = 0
-      blocked.clear()
+      SendQueue.clear(queue)
       watched.clear()
     }
   }
