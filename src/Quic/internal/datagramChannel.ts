@@ -64,12 +64,12 @@ export const make = (peer: Peer, { maxDatagramBytes, maxDatagrams }: Capacity): 
     let bytes = 0
     const dropped = { sending: 0, receiving: 0 }
     const maxSize = Effect.suspend(() => {
-      const most = request?.session.maxDatagramSize(request.id)
-      return most === undefined
+      const size = request?.session.maxDatagramSize(request.id)
+      return size === undefined
         ? Effect.fail(
             new Unavailable({ message: "there is no connection for datagrams", peer: peer.address, processed: "no" })
           )
-        : Effect.succeed(most)
+        : Effect.succeed(size)
     })
     return {
       attach: (next) => {
@@ -103,12 +103,10 @@ export const make = (peer: Peer, { maxDatagramBytes, maxDatagrams }: Capacity): 
         }),
         dropped: Effect.sync(() => ({ ...dropped })),
         send: (bytes) =>
-          Effect.flatMap(maxSize, (most) => {
-            if (bytes.length > most) {
-              const message = `the datagram has ${bytes.length} bytes, more than the ${most} that fit`
-              return Effect.fail(
-                new DatagramTooLarge({ message, peer: peer.address, size: bytes.length, maxSize: most })
-              )
+          Effect.flatMap(maxSize, (maxSize) => {
+            if (bytes.length > maxSize) {
+              const message = `the datagram has ${bytes.length} bytes, more than the ${maxSize} that fit`
+              return Effect.fail(new DatagramTooLarge({ message, peer: peer.address, size: bytes.length, maxSize }))
             }
             if (request?.session.sendDatagram(request.id, bytes) !== true) {
               dropped.sending += 1
@@ -246,10 +244,10 @@ export const makeChannels: Effect.Effect<Channels> = Effect.gen(function* () {
   }
 })
 
-/** How long to wait before a channel is opened again that the peer has ended. */
-const pause = "1 second"
+/** How long to wait before reopening a channel that the peer has ended. */
+const reopenDelay = "1 second"
 
-/** A channel on a connection that is made again when it is lost. */
+/** A channel on a connection that is replaced when it is lost. */
 export const connect = (
   connection: Effect.Effect<Reconnected.Reconnected<{ readonly link: Link } & Reconnected.Live>>,
   capacity: Capacity,
@@ -268,10 +266,12 @@ export const connect = (
         yield* request(link, open, timeout, () => Deferred.doneUnsafe(ended, Effect.void))
         return Deferred.await(ended)
       })
-    const again: Effect.Effect<Effect.Effect<void>> = Effect.catchAll(attach(true), () => Effect.delay(again, pause))
+    const reopen: Effect.Effect<Effect.Effect<void>> = Effect.catchAll(attach(true), () =>
+      Effect.delay(reopen, reopenDelay)
+    )
     const first = yield* attach(false)
     yield* Effect.forkScoped(
-      Effect.iterate(first, { while: () => true, body: (ended) => Effect.zipRight(ended, again) })
+      Effect.iterate(first, { while: () => true, body: (ended) => Effect.zipRight(ended, reopen) })
     )
     return open.channel
   })

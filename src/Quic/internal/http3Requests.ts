@@ -4,11 +4,11 @@ import { codes, type Http3Code, Http3Violation, onStream } from "../../protocol/
 import * as IdTable from "../../protocol/IdTable.js"
 import type { Connection, StreamEvents } from "../engine/QuicEngine.js"
 
-/** What hears of request streams, each with what it was opened or taken for. */
+/** Callbacks for request streams. They get the owner that a stream was opened or taken with. */
 export interface RequestEvents<Owner> {
   /** Takes what comes, the end with `fin`; a view. Throws a `Http3Violation` where that breaks the rules. */
   readonly onBytes: (bytes: Buffer, fin: boolean, owner: Owner) => void
-  /** The peer has broken off what it sends. */
+  /** The peer has reset what it sends. */
   readonly onReset: (code: number, owner: Owner) => void
   /** The peer does not read on. */
   readonly onStopped: (code: number, owner: Owner) => void
@@ -31,37 +31,37 @@ export interface Options {
   readonly onTaken: (id: number) => void
   /** No request is open any more. */
   readonly onIdle: () => void
-  /** Whether the peer may break off another request; if not, the connection is over. */
-  readonly mayBreakOff: () => boolean
+  /** Counts a request that the peer resets or stops. Returns false if that is one too many and the connection is over. */
+  readonly mayReset: () => boolean
   /** What came breaks the rules for all of the connection. */
   readonly onViolation: (violation: Http3Violation) => void
   /** Something else was thrown, which has ended one request. */
   readonly onThrown: (cause: unknown) => void
 }
 
-/** What is said of a stream that is over has no effect. */
+/** Operations on a stream that is over have no effect. */
 export interface Http3Requests {
-  /** What hears of the streams. */
+  /** The callbacks for the engine. */
   readonly events: StreamEvents
   readonly add: <Owner>(id: number, events: RequestEvents<Owner>, owner: Owner) => void
   /** The peer has opened a stream. */
   readonly arrive: (id: number) => void
-  /** Rejects those that the peer has opened and that have not been taken. */
+  /** Rejects the requests of the peer that have not been taken. */
   readonly rejectWaiting: () => void
-  /** Writes; `sent` is called when there is room for more, and never where this direction is over. */
+  /** Writes; `sent` is called when there is room for more, and never once this direction is over. */
   readonly write: (id: number, bytes: Buffer, fin: boolean, sent?: () => void) => void
   /** Reads no more until it is resumed, so that the peer has to wait. */
   readonly pause: (id: number) => void
   readonly resume: (id: number) => void
   /** Wants nothing more from the peer. */
   readonly stop: (id: number, code: Http3Code) => void
-  /** Breaks both directions off. */
+  /** Resets both directions. */
   readonly cancel: (id: number, code: Http3Code) => void
-  /** Breaks a stream off because too much is unread. */
+  /** Resets a stream because too much is unread. */
   readonly onOverflow: (id: number) => void
-  /** Tells of a datagram; for a stream that is over, or has not come yet, it is dropped (RFC 9297, section 2.1). */
+  /** A datagram has come. It is dropped if its stream is over or has not come yet (RFC 9297, section 2.1). */
   readonly onDatagram: (id: number, payload: Buffer) => void
-  /** Those that are open. */
+  /** The number of open requests. */
   readonly size: () => number
   /** The connection has ended. */
   readonly lose: (why: string) => void
@@ -75,13 +75,13 @@ interface Request {
   isPaused: boolean
   isRead: boolean
   isWritten: boolean
-  /** Who waits for room. */
+  /** Callbacks that wait for room. */
   sent: ReadonlyArray<() => void>
 }
 
 const noWaiting: Request["sent"] = []
 
-/** Breaks off a request that was not taken: nothing of it was processed (RFC 9114, section 4.1.1). */
+/** Resets a request that was not taken: nothing of it was processed (RFC 9114, section 4.1.1). */
 export const reject = (quic: Connection, id: number): void => {
   quic.reset(id, codes.H3_REQUEST_REJECTED)
   quic.stop(id, codes.H3_REQUEST_REJECTED)
@@ -90,11 +90,11 @@ export const reject = (quic: Connection, id: number): void => {
 
 export const make = (
   quic: Connection,
-  { maxTaken, mayBreakOff, onIdle, onTaken, onThrown, onViolation, readBytes }: Options
+  { maxTaken, mayReset, onIdle, onTaken, onThrown, onViolation, readBytes }: Options
 ): Http3Requests => {
   const requests = IdTable.make<Request>()
   /** Requests of the peer that wait until others are over. */
-  const held: Array<number> = []
+  const waiting: Array<number> = []
 
   const add = <Owner>(id: number, events: RequestEvents<Owner>, owner: Owner) => {
     requests.add(id, {
@@ -110,7 +110,7 @@ export const make = (
   }
 
   const readLater = (id: number) => {
-    // What is being read stands in a buffer that is used for all streams.
+    // The buffer that is being read is the one of all streams.
     queueMicrotask(() => read(id))
   }
 
@@ -118,7 +118,7 @@ export const make = (
     if (isRead && isWritten && requests.remove(id) !== undefined) {
       quic.release(id)
       events.onSettled?.(owner)
-      const next = held.shift()
+      const next = waiting.shift()
       if (next !== undefined) {
         quic.watch(next, false)
         onTaken(next)
@@ -129,14 +129,14 @@ export const make = (
     }
   }
 
-  /** Ends one request for what was thrown where its events are told. */
+  /** Ends one request for what one of its callbacks threw. */
   const fail = (request: Request, cause: unknown) => {
     onThrown(cause)
     try {
       cancel(request.id, "H3_INTERNAL_ERROR")
       request.events.onViolation(new Http3Violation("stream", "H3_INTERNAL_ERROR", "internal error"), request.owner)
-    } catch (again) {
-      onThrown(again)
+    } catch (second) {
+      onThrown(second)
     }
   }
 
@@ -161,7 +161,7 @@ export const make = (
       }
       if (got._tag === "Reset") {
         request.isRead = true
-        if (mayBreakOff()) {
+        if (mayReset()) {
           events.onReset(got.code, owner)
         }
         return settle(request)
@@ -188,10 +188,10 @@ export const make = (
   const wake = (id: number) => {
     const request = requests.get(id)
     if (request !== undefined) {
-      const waiting = request.sent
+      const callbacks = request.sent
       request.sent = noWaiting
       try {
-        for (const each of waiting) {
+        for (const each of callbacks) {
           each()
         }
       } catch (cause) {
@@ -203,16 +203,16 @@ export const make = (
   const onStopped = (code: number, id: number) => {
     const request = requests.get(id)
     if (request === undefined) {
-      const at = held.indexOf(id)
-      if (at >= 0 && mayBreakOff()) {
-        held.splice(at, 1)
+      const at = waiting.indexOf(id)
+      if (at >= 0 && mayReset()) {
+        waiting.splice(at, 1)
         quic.stop(id, codes.H3_REQUEST_CANCELLED)
         quic.release(id)
       }
     } else if (!request.isWritten) {
       request.isWritten = true
       try {
-        if (mayBreakOff()) {
+        if (mayReset()) {
           request.events.onStopped(code, request.owner)
         }
         settle(request)
@@ -224,9 +224,9 @@ export const make = (
 
   const onOverflow = (id: number) => {
     const request = requests.get(id)
-    const at = request === undefined ? held.indexOf(id) : -1
+    const at = request === undefined ? waiting.indexOf(id) : -1
     if (at >= 0) {
-      held.splice(at, 1)
+      waiting.splice(at, 1)
       reject(quic, id)
     } else if (request !== undefined) {
       cancel(id, "H3_EXCESSIVE_LOAD")
@@ -277,13 +277,13 @@ export const make = (
       if (requests.size() < maxTaken) {
         onTaken(id)
       } else {
-        held.push(id)
+        waiting.push(id)
         // The engine knows the stream when this is over.
         queueMicrotask(() => quic.watch(id, true))
       }
     },
     rejectWaiting: () => {
-      for (const id of held.splice(0)) {
+      for (const id of waiting.splice(0)) {
         reject(quic, id)
       }
     },
@@ -312,11 +312,11 @@ export const make = (
         onThrown(cause)
       }
     },
-    size: () => requests.size() + held.length,
+    size: () => requests.size() + waiting.length,
     lose: (why) => {
       const open = requests.entries()
       requests.clear()
-      held.length = 0
+      waiting.length = 0
       for (const [, { events, owner }] of open) {
         try {
           events.onLost(why, owner)

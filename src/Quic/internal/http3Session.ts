@@ -1,4 +1,4 @@
-/** HTTP/3 on a live QUIC connection: its control streams, and what belongs to all of its requests. */
+/** HTTP/3 on a live QUIC connection: its control streams, and what all of its requests share. */
 import { constVoid } from "effect/Function"
 import * as Http3Connection from "../../protocol/http3/Http3Connection.js"
 import * as Http3Datagram from "../../protocol/http3/Http3Datagram.js"
@@ -7,19 +7,19 @@ import * as Rate from "../../protocol/Rate.js"
 import type { Close, Connection, Events, StreamEvents } from "../engine/QuicEngine.js"
 import * as Http3Requests from "./http3Requests.js"
 
-/** What the owner of a session hears. */
+/** Callbacks for the owner of a session. */
 export interface Handlers<Owner> {
   /** The peer has accepted this end. */
   readonly onReady: () => void
   /** The handshake is over on this side. */
   readonly onEstablished: () => void
-  /** A request of the peer; gives what it is taken for. */
+  /** A request of the peer; returns its owner. */
   readonly onRequest: (id: number) => Owner
-  /** What hears of the peer's requests. */
+  /** Callbacks for the peer's requests. */
   readonly requests: Http3Requests.RequestEvents<Owner>
   /** The peer takes no more requests: those on streams from `id` on were not processed. */
   readonly onGoaway: (id: number) => void
-  /** The connection should be replaced: too much has come on it that was no content. */
+  /** The connection should be replaced: too much has come on it without content. */
   readonly onWorn: () => void
   /** A further request may be opened. */
   readonly onAvailable: () => void
@@ -27,7 +27,7 @@ export interface Handlers<Owner> {
   readonly onIdle: () => void
   /** Bytes that were read and are kept. */
   readonly kept: () => number
-  /** What came has been told, and what there is room for has been sent. */
+  /** What came has been reported, and what there is room for has been sent. */
   readonly onTurn: () => void
   readonly onClosed: (close: Close) => void
 }
@@ -40,12 +40,12 @@ export interface Options {
   readonly maxRequests: number
   /** How much of a request to read at a time; undefined for all that there is room for. */
   readonly readBytes: () => number | undefined
-  /** Requests that the peer may begin, and break off, in a second before it is cut off. */
+  /** Requests that the peer may begin, and reset, in a second before the connection is closed. */
   readonly maxRequestRate: number
   readonly maxResetRate: number
   /** What the peer may send in a second that brings nothing. */
   readonly maxUselessRate: number
-  /** Hears of what was thrown that is no violation, and has ended a request or the connection. */
+  /** Called with what was thrown and is no violation; it has ended a request or the connection. */
   readonly onThrown: (cause: unknown) => void
 }
 
@@ -53,24 +53,24 @@ export interface Options {
 export interface Http3Session
   extends Pick<Http3Requests.Http3Requests, "write" | "pause" | "resume" | "stop" | "cancel" | "size"> {
   readonly quic: Connection
-  /** Counts what cost work and brought nothing, and closes the connection where it is too much. */
+  /** Counts what cost work and brought nothing, and closes the connection if it is too much. */
   readonly useless: () => void
   /** Opens the control streams. */
   readonly begin: () => void
-  /** Whether the peer takes another request now; if not, `onAvailable` comes. */
+  /** Whether the peer takes another request now; if not, `onAvailable` follows. */
   readonly mayOpen: () => boolean
-  /** Opens a request, which counts when something is written to it; gives the id of its stream. */
+  /** Opens a request, which counts once something is written to it; returns the id of its stream. */
   readonly open: <Owner>(events: Http3Requests.RequestEvents<Owner>, owner: Owner) => number
-  /** Sends a datagram of a request; false where it was dropped. */
+  /** Sends a datagram of a request; returns false if it was dropped. */
   readonly sendDatagram: (id: number, payload: Uint8Array) => boolean
-  /** The largest payload of a datagram; undefined where the peer takes none. */
+  /** The largest payload of a datagram; undefined if the peer takes none. */
   readonly maxDatagramSize: (id: number) => number | undefined
   readonly peerSettings: () => Http3Connection.Settings | undefined
-  /** Says that no request is processed that has not come yet; or, with a notice, only that the peer shall begin no more. */
+  /** Tells the peer that requests which have not come yet are not processed; with a notice, only to begin no more. */
   readonly goaway: (isNotice: boolean) => void
   readonly isClosed: () => boolean
   readonly close: (code: Http3Code, text: string) => void
-  /** What the engine tells goes here. */
+  /** The callbacks for the engine. */
   readonly events: Events
 }
 
@@ -93,7 +93,7 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
   let isConfirmed = false
   let isReady = false
 
-  const lookForReady = () => {
+  const checkReady = () => {
     if (!isReady && isConfirmed && http3.peerSettings() !== undefined) {
       isReady = true
       handlers.onReady()
@@ -103,7 +103,7 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
   const http3 = Http3Connection.make(
     options.role,
     { maxFieldSectionSize: options.maxFieldSectionSize, datagrams: options.datagrams },
-    { onSettings: lookForReady, onGoaway: handlers.onGoaway, onUseless: () => useless() }
+    { onSettings: checkReady, onGoaway: handlers.onGoaway, onUseless: () => useless() }
   )
 
   const close = (code: Http3Code, text: string) => quic.close(true, codes[code], text)
@@ -127,12 +127,12 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
     }
   }
 
-  /** Counts what the peer breaks off, and closes the connection where it is too much. */
-  const mayBreakOff = (): boolean => {
+  /** Counts what the peer resets, and closes the connection if it is too much. */
+  const mayReset = (): boolean => {
     const now = performance.now()
     const isOver = isResetRateOver(now) || isUselessRateOver(now)
     if (isOver) {
-      close("H3_EXCESSIVE_LOAD", "too many requests broken off")
+      close("H3_EXCESSIVE_LOAD", "too many requests reset")
     }
     return !isOver
   }
@@ -142,7 +142,7 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
     readBytes: options.readBytes,
     onTaken: (id) => requests.add(id, handlers.requests, handlers.onRequest(id)),
     onIdle: handlers.onIdle,
-    mayBreakOff,
+    mayReset,
     onViolation: ({ code, text }) => close(code, text),
     onThrown: options.onThrown
   })
@@ -215,8 +215,8 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
     sendDatagram: (id, payload) =>
       !isClosed && http3.peerSettings() !== undefined && quic.sendDatagram(Http3Datagram.encode(id, payload)),
     maxDatagramSize: (id) => {
-      const most = http3.peerSettings()?.datagrams === false ? undefined : quic.maxDatagramSize()
-      return most === undefined ? undefined : most - Http3Datagram.overhead(id)
+      const maxSize = http3.peerSettings()?.datagrams === false ? undefined : quic.maxDatagramSize()
+      return maxSize === undefined ? undefined : maxSize - Http3Datagram.overhead(id)
     },
     peerSettings: http3.peerSettings,
     goaway: (isNotice) => {
@@ -232,10 +232,10 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
     close,
     events: {
       onEstablished: handlers.onEstablished,
-      // A server may say its settings before it has looked at the client's certificate (quic-go does).
+      // A server may send its settings before it has looked at the client's certificate (quic-go does).
       onConfirmed: () => {
         isConfirmed = true
-        lookForReady()
+        checkReady()
       },
       onStream: (id) => (isUni(id) ? onUni(id) : onRequest(id)),
       onDatagram: (datagram) =>

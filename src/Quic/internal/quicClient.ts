@@ -138,8 +138,8 @@ const connectTo = (
     const { established, quic } = connecting
     const fail = (close: QuicEngine.Close) => refusal(close, quic)
     yield* Effect.mapError(established, fail)
-    const shown = { material, chain: quic.peerCertificates(), peer, nameWanted }
-    const { identity, validUntil } = yield* Effect.tapError(PeerVerification.ofServer(shown), (error) =>
+    const presented = { material, chain: quic.peerCertificates(), peer, nameWanted }
+    const { identity, validUntil } = yield* Effect.tapError(PeerVerification.ofServer(presented), (error) =>
       Effect.sync(() => reject(quic, error))
     )
     const accepted = connecting.accept({ address: peer, identity: Option.some(identity) })
@@ -150,7 +150,7 @@ const connectTo = (
       })
     )
     yield* Effect.mapError(accepted.ready, fail)
-    const open = Reverification.server({ ...shown, validUntil }, peer, nameWanted, {
+    const open = Reverification.server({ ...presented, validUntil }, peer, nameWanted, {
       leave: accepted.leave,
       close: (error) => reject(quic, error)
     })

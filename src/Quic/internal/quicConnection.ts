@@ -44,10 +44,10 @@ export interface QuicConnection {
   readonly quic: QuicEngine.Connection
   /** Completes when the handshake is over on this side; fails with the end of the connection. */
   readonly established: Effect.Effect<void, QuicEngine.Close>
-  /** The peer is who it should be: hears what it says, and speaks. */
+  /** The peer is accepted: what it sends is read, and calls may begin. */
   readonly accept: (peer: Peer) => Accepted
   readonly ended: Effect.Effect<QuicEngine.Close>
-  /** What the engine tells goes here. */
+  /** The callbacks for the engine. */
   readonly events: QuicEngine.Events
 }
 
@@ -56,23 +56,23 @@ export interface Accepted {
   readonly link: Link
   /** The calls that this end opens. */
   readonly connection: Connection
-  /** What the handlers of the other end's calls know it by. */
+  /** The connection as the handlers of the peer's calls see it. */
   readonly callConnection: CallConnection
-  /** Completes when the other end has accepted this one; fails with the end of the connection. */
+  /** Completes when the peer has accepted this end; fails with the end of the connection. */
   readonly ready: Effect.Effect<void, QuicEngine.Close>
-  /** Completes when the other end takes no more calls. */
+  /** Completes when the peer takes no more calls. */
   readonly lost: Effect.Effect<void>
   readonly isLost: () => boolean
-  /** Completes when this end's calls only time out, each time that this is seen anew. */
+  /** Completes when this end's calls do nothing but time out; may be awaited again. */
   readonly stalled: Effect.Effect<void>
-  /** Completes when so much has come that was no content that this connection should be replaced. */
+  /** Completes when so much has come without content that this connection should be replaced. */
   readonly worn: Effect.Effect<void>
   /** Whether a call has been answered here. */
   readonly hasServed: () => boolean
   /** Begins no more calls, and closes when those in flight have ended. */
   readonly leave: () => void
   readonly ended: Effect.Effect<QuicEngine.Close>
-  /** Takes no more calls, or only asks the other end to begin none, and lets those in flight end. */
+  /** Takes no more calls, or with a notice only asks the peer to begin none, and lets those in flight end. */
   readonly goaway: (isNotice: boolean) => void
   /** Completes when no calls are in flight and no bytes under way, and when the connection ends. */
   readonly idle: Effect.Effect<void>

@@ -6,16 +6,16 @@ import type { Settings } from "../QuicOptions.js"
 import type { Http3Session } from "./http3Session.js"
 import type { Inbound, Kept } from "./quicReceiving.js"
 
-/** Larger messages are sent from where they lie. */
-const copied = 4096
+/** Larger messages are sent without a copy. */
+const maxCopiedBytes = 4096
 
 /** Bytes of messages that wait for a reader before the peer has to wait. */
-const maxWaiting = 64 * 1024
+const maxUnreadBytes = 64 * 1024
 
 /** Whether a message is written whole. */
-export const isSmall = (message: Uint8Array): boolean => message.length <= copied
+export const isSmall = (message: Uint8Array): boolean => message.length <= maxCopiedBytes
 
-/** Writes a DATA frame with a message; gives the message where it has to be sent behind what was written. */
+/** Writes a DATA frame with a message; returns the message if it is to be sent behind what was written, without a copy. */
 export const write = (writer: Varint.Writer, message: Uint8Array): Buffer | undefined => {
   const size = GrpcMessage.prefixSize + message.length
   const isCopied = isSmall(message)
@@ -29,24 +29,24 @@ export const write = (writer: Varint.Writer, message: Uint8Array): Buffer | unde
   return Buffer.from(message.buffer, message.byteOffset, message.length)
 }
 
-/** What of a connection the messages that nobody has read need. */
+/** The parts of a connection that unread messages need. */
 interface Context {
   readonly kept: Kept
   readonly session: Http3Session
   readonly settings: Pick<Settings, "connectionWindow">
 }
 
-/** Stops the peer where so much waits for a reader that it should. */
+/** Reads no more of a call if too much waits for its reader, so that the peer has to wait. */
 export const pauseIfFull = ({ kept, session, settings }: Context, inbound: Inbound, id: number): void => {
-  if (inbound.unread > maxWaiting || kept.unread > settings.connectionWindow) {
+  if (inbound.unread > maxUnreadBytes || kept.unread > settings.connectionWindow) {
     inbound.isPaused = true
     session.pause(id)
   }
 }
 
-/** Lets the peer go on where there is room again. */
+/** Reads on if there is room again. */
 export const resumeIfRoom = ({ kept, session, settings }: Context, inbound: Inbound, id: number): void => {
-  const isRoom = inbound.unread <= maxWaiting && kept.unread <= settings.connectionWindow
+  const isRoom = inbound.unread <= maxUnreadBytes && kept.unread <= settings.connectionWindow
   // A reader that waits for more is given some, whatever others leave unread.
   if (inbound.isPaused && (isRoom || inbound.unread === 0)) {
     inbound.isPaused = false

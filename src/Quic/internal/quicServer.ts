@@ -146,7 +146,7 @@ export const listen = (
     const attend = ({ accept, ended, established, quic }: QuicConnection.QuicConnection, used: Tls) => {
       const address = Peer.formatAddress(quic.remote)
       const source = Admission.sourceOf(quic.remote.host)
-      const shown = () => ({ material: used, chain: quic.peerCertificates(), peer: address })
+      const presented = () => ({ material: used, chain: quic.peerCertificates(), peer: address })
       const refusedByEngine = (close: QuicEngine.Close) => {
         const alert = QuicClient.alertOf(close)
         if (close._tag === "Closed" && close.by === "local" && close.text === QuicEngine.tooMuch) {
@@ -167,14 +167,14 @@ export const listen = (
               address,
               source,
               close.by === "local"
-                ? PeerVerification.refusedHere(shown(), alert)
+                ? PeerVerification.refusedHere(presented(), alert)
                 : PeerVerification.refusedThere(used, address, alert, close.text)
             )
       }
       const talk = Effect.gen(function* () {
         yield* established
-        const presented = shown()
-        const verified = yield* verify(presented)
+        const chain = presented()
+        const verified = yield* verify(chain)
         admission.succeeded(source)
         const accepted = accept({ address, identity: Option.map(verified, ({ identity }) => identity) })
         const ending: Reverification.Ending = {
@@ -183,7 +183,7 @@ export const listen = (
         }
         const open = Option.match(verified, {
           onNone: () => Reverification.unknownClient(used, address, authorize, ending),
-          onSome: ({ validUntil }) => Reverification.client({ ...presented, validUntil }, address, authorize, ending)
+          onSome: ({ validUntil }) => Reverification.client({ ...chain, validUntil }, address, authorize, ending)
         })
         connections.add(accepted)
         yield* Effect.ensuring(

@@ -20,6 +20,7 @@ import {
 } from "../../Transport/TransportError.js"
 import type { Settings } from "../TlsOptions.js"
 import * as TlsConnection from "./tlsConnection.js"
+import type { End } from "./tlsState.js"
 
 type Failure = Unavailable | HandshakeFailed
 
@@ -27,7 +28,7 @@ const isReason = (text: string): text is HandshakeReason => HandshakeReason.lite
 
 /** What the end of a connection means that the other end never accepted. */
 const refusal = (
-  { reason, text }: TlsConnection.End,
+  { reason, text }: End,
   secured: TlsHandshake.SecureSocket,
   hasCertificate: boolean,
   peer: string
