@@ -8,6 +8,8 @@ export default mergeConfig(
     test: {
       include: ["test/long/**/*.long.ts"],
       fileParallelism: false,
+      // A process for each file: some measure what theirs has in use.
+      poolOptions: { forks: { isolate: true, minForks: 1, maxForks: 1 } },
       passWithNoTests: true,
       testTimeout: 300_000,
       hookTimeout: 60_000

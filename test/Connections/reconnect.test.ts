@@ -18,7 +18,7 @@ import { limits, makeEnd } from "../protocol/wire/wireSupport.js"
 import { settings as quicSettings, quiet, silent } from "../Quic/quicSupport.js"
 import { rawMaterial } from "../suite/fixtures/certificates.js"
 import { EchoService } from "../suite/fixtures/echo.js"
-import { eventually, leavesNothing, within } from "../suite/fixtures/expect.js"
+import { eventually, fileLeavesNothing, within } from "../suite/fixtures/expect.js"
 import { captureLog } from "../suite/fixtures/observe.js"
 
 const ca = await Effect.runPromise(DevCa.make())
@@ -163,13 +163,15 @@ const quic: Wired = {
     })
 }
 
+fileLeavesNothing()
+
 for (const { layer, name, serve } of [grpc, tls, quic]) {
   const on = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     Effect.flatMap(Layer.build(layer), (context) => Effect.provide(effect, context))
 
-  describe(name, () => {
+  describe.concurrent(name, () => {
     it.live("asks a server less and less often that ends each connection at once, and keeps none of them", () =>
-      leavesNothing(
+      Effect.scoped(
         Effect.gen(function* () {
           const { layer: logged, lines } = yield* captureLog
           const server = yield* serve("goaway")
@@ -189,7 +191,7 @@ for (const { layer, name, serve } of [grpc, tls, quic]) {
     it.live(
       "fails the calls of such a server, and hurries by no more than one attempt a second for those that wait",
       () =>
-        leavesNothing(
+        Effect.scoped(
           Effect.gen(function* () {
             const server = yield* serve("goaway")
             const client = yield* on(Transport.client(EchoService, server.target))
@@ -206,7 +208,7 @@ for (const { layer, name, serve } of [grpc, tls, quic]) {
     it.live(
       "replaces a connection on which calls only time out, whatever its pings say, and more and more seldom",
       () =>
-        leavesNothing(
+        Effect.scoped(
           Effect.gen(function* () {
             const server = yield* serve("deaf")
             const client = yield* on(Transport.client(EchoService, server.target))
@@ -227,7 +229,7 @@ for (const { layer, name, serve } of [grpc, tls, quic]) {
     )
 
     it.live("lets the calls end that run on a connection which is replaced", () =>
-      leavesNothing(
+      Effect.scoped(
         Effect.gen(function* () {
           const server = yield* serve("deaf")
           const client = yield* on(Transport.client(EchoService, server.target))
