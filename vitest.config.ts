@@ -30,6 +30,8 @@ export default defineConfig({
         maxForks: workers
       }
     },
+    // What a test that passes has logged says nothing.
+    silent: "passed-only",
     sequence: { sequencer: SuitesFirst },
     // Only what hangs takes that long.
     testTimeout: 60_000
