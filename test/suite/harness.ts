@@ -5,7 +5,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type { YieldWrap } from "effect/Utils"
 import type { Transport, TransportOptions } from "effect-transport"
-import { leavesNothing } from "./fixtures/expect.js"
+import { leavesNothing, testTimeout } from "./fixtures/expect.js"
 
 /** The transport under test, and what it may do without. */
 export interface TransportSuiteOptions<E> {
@@ -46,8 +46,10 @@ export const make = <E>({ fewResponseFields, layer, unixSockets = true }: Transp
 
   return {
     test: (title, body, mode = true) =>
-      (mode === "fails" ? it.live.fails : it.live.runIf(mode))(title, () =>
-        leavesNothing(Effect.flatMap(build(), (context) => Effect.provide(Effect.gen(body), context)))
+      (mode === "fails" ? it.live.fails : it.live.runIf(mode))(
+        title,
+        () => leavesNothing(Effect.flatMap(build(), (context) => Effect.provide(Effect.gen(body), context))),
+        testTimeout
       ),
     withOptions: (options) => (effect) => Effect.flatMap(build(options), (context) => Effect.provide(effect, context)),
     unixSockets,

@@ -7,7 +7,7 @@ import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Service, Transport, type TransportError, TransportMetrics } from "effect-transport"
-import { within } from "../fixtures/expect.js"
+import { testTimeout, within } from "../fixtures/expect.js"
 import { captureLog } from "../fixtures/observe.js"
 import { method } from "../fixtures/text.js"
 
@@ -122,14 +122,17 @@ export const make = <E>({ doors = [], layer }: BoundarySuiteOptions<E>) => {
       log: Effect.Effect.Success<typeof captureLog>
     ) => Effect.Effect<void, unknown, Transport.Transport | Scope.Scope>
   ) =>
-    it.scopedLive(title, () =>
-      Effect.gen(function* () {
-        yield* noneUncaught
-        const log = yield* captureLog
-        const scope = yield* Effect.scope
-        const context = yield* Effect.provide(Layer.buildWithMemoMap(layer(), memoMap, scope), log.layer)
-        yield* within(Effect.provide(Effect.provide(body(log), context), log.layer), "15 seconds")
-      })
+    it.scopedLive(
+      title,
+      () =>
+        Effect.gen(function* () {
+          yield* noneUncaught
+          const log = yield* captureLog
+          const scope = yield* Effect.scope
+          const context = yield* Effect.provide(Layer.buildWithMemoMap(layer(), memoMap, scope), log.layer)
+          yield* within(Effect.provide(Effect.provide(body(log), context), log.layer), "15 seconds")
+        }),
+      testTimeout
     )
 
   const serveGood = () => Transport.listen([Transport.handlers(Good, good)])

@@ -8,7 +8,7 @@ import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import { Credentials, Transport } from "effect-transport"
 import { EchoService, echo } from "../fixtures/echo.js"
-import { eventually, leavesNothing, within } from "../fixtures/expect.js"
+import { eventually, leavesNothing, testTimeout, within } from "../fixtures/expect.js"
 import { proxy } from "../fixtures/proxy.js"
 import type { RotationOptions, Suite } from "./harness.js"
 
@@ -46,7 +46,7 @@ export const connectionAge = ({ layer, refusesLateCalls, tcp, test }: Suite): vo
 
     let calls = 0
     const callOf = ({ echo }: Transport.Client<typeof EchoService>) =>
-      Effect.suspend(() => echo({ message: String(calls++) }, { timeout: "5 seconds" }))
+      Effect.suspend(() => echo({ message: String(calls++) }, { timeout: "25 seconds" }))
 
     test(
       "are replaced without a failed call, and calls that go on have the grace period",
@@ -61,7 +61,7 @@ export const connectionAge = ({ layer, refusesLateCalls, tcp, test }: Suite): vo
         // A call that is refused as late says that it has not run, which must be true.
         const call = Effect.suspend(() => {
           const message = String(calls++)
-          const once = echoes.echo({ message }, { timeout: "5 seconds" })
+          const once = echoes.echo({ message }, { timeout: "25 seconds" })
           return Effect.retry(once, {
             while: (error) =>
               refusesLateCalls !== undefined &&
@@ -109,7 +109,7 @@ export const connectionAge = ({ layer, refusesLateCalls, tcp, test }: Suite): vo
           const connected = performance.now()
           yield* Effect.sleep("200 millis")
           const message = `just before ${turns}`
-          const call = yield* Effect.fork(Effect.either(echoes.echo({ message }, { timeout: "5 seconds" })))
+          const call = yield* Effect.fork(Effect.either(echoes.echo({ message }, { timeout: "25 seconds" })))
           for (let turn = 0; turn < turns; turn += 1) {
             yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
           }
@@ -133,7 +133,7 @@ export const connectionAge = ({ layer, refusesLateCalls, tcp, test }: Suite): vo
         yield* line.hold("down")
         yield* Effect.sleep("1200 millis")
         const message = "crossing"
-        const call = yield* Effect.fork(Effect.either(echoes.echo({ message }, { timeout: "5 seconds" })))
+        const call = yield* Effect.fork(Effect.either(echoes.echo({ message }, { timeout: "25 seconds" })))
         // Time enough to reach the listener.
         yield* Effect.sleep("100 millis")
         yield* line.release
@@ -147,7 +147,7 @@ export const connectionAge = ({ layer, refusesLateCalls, tcp, test }: Suite): vo
         Effect.sync(() => expect(result).toMatchObject({ right: { message: "crossing" } }))
       )
       if (refusesLateCalls !== undefined) {
-        it.live.fails(`${title} (${refusesLateCalls})`, () => leavesNothing(body))
+        it.live.fails(`${title} (${refusesLateCalls})`, () => leavesNothing(body), testTimeout)
         test(
           "refuse a call that crosses the word of that as one that has not run",
           Effect.map(crossing, (crossed) =>

@@ -44,7 +44,7 @@ export const corruption = ({ build, fixed, pki, tcp, test }: Suite): void => {
               kind === "unary" ? client.echo({ message: "wait" }) : Stream.runDrain(client.echoServerStream({}))
             const fiber = yield* Effect.fork(Effect.flip(call))
             yield* within(Deferred.await(started), "5 seconds")
-            const other = Effect.either(client.echo({ message: "other" }, { timeout: "5 seconds" }))
+            const other = Effect.either(client.echo({ message: "other" }, { timeout: "25 seconds" }))
             if (way === "cut") {
               yield* line.cut
             } else {
@@ -56,7 +56,7 @@ export const corruption = ({ build, fixed, pki, tcp, test }: Suite): void => {
               processed: "unknown"
             })
             const again = Effect.retry(
-              client.echo({ message: "again" }, { timeout: "5 seconds", waitForReady: true }),
+              client.echo({ message: "again" }, { timeout: "25 seconds", waitForReady: true }),
               {
                 times: 100,
                 while: (error) => error._tag === "Unavailable" && error.processed === "no"

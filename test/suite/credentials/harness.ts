@@ -9,7 +9,7 @@ import type * as Scope from "effect/Scope"
 import { Credentials, HandshakeFailed, type HandshakeReason, Transport, TransportMetrics } from "effect-transport"
 import { authority } from "../fixtures/certificates.js"
 import { EchoService, echo } from "../fixtures/echo.js"
-import { eventually, leavesNothing, soon } from "../fixtures/expect.js"
+import { eventually, leavesNothing, soon, testTimeout } from "../fixtures/expect.js"
 import { captureLog, type Line } from "../fixtures/observe.js"
 import type { Side } from "./sides.js"
 
@@ -95,7 +95,7 @@ export const make = <E>(options: CredentialsSuiteOptions<E>) => {
       }
     })
 
-  const test = (title: string, body: Effect.Effect<void, unknown, Scope.Scope>, timeout = 20_000) =>
+  const test = (title: string, body: Effect.Effect<void, unknown, Scope.Scope>, timeout = testTimeout) =>
     it.live(title, () => leavesNothing(body), timeout)
 
   const agree = (title: string, server: Side, client: Side) =>

@@ -66,7 +66,7 @@ export const openConnections = ({ build, fixed, pki, test }: Suite): void => {
           Effect.flip(Stream.runForEach(echoes.echoServerStream({}), () => Deferred.succeed(begun, undefined)))
         )
         yield* soon(Deferred.await(begun))
-        const call = echoes.echo({ message: "again" }, { timeout: "5 seconds" })
+        const call = echoes.echo({ message: "again" }, { timeout: "25 seconds" })
         const goesOn = Effect.gen(function* () {
           expect((yield* call).message).toBe("again")
           expect(stream.unsafePoll()).toBe(null)

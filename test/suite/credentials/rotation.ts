@@ -41,7 +41,7 @@ export const rotation = ({ build, refusesLateCalls, test }: Suite): void => {
           )
         const counts = { old: 0, fresh: 0 }
         const call = (echoes: Transport.Client<typeof EchoService>, kind: keyof typeof counts) =>
-          Effect.map(echoes.echo({ message: kind }, { timeout: "5 seconds" }), ({ message }) => {
+          Effect.map(echoes.echo({ message: kind }, { timeout: "25 seconds" }), ({ message }) => {
             expect(message).toBe(kind)
             counts[kind] += 1
           })
@@ -116,7 +116,7 @@ export const rotation = ({ build, refusesLateCalls, test }: Suite): void => {
         const { target } = yield* Effect.provide(Transport.listen([handlers]), yield* layer(server, "listener"))
         const echoes = yield* Effect.provide(Transport.client(EchoService, target), yield* layer(client, "client"))
         // A call that is refused as late has been seen by nobody.
-        const call = Effect.retry(echoes.echo({ message: "a" }, { timeout: "5 seconds" }), {
+        const call = Effect.retry(echoes.echo({ message: "a" }, { timeout: "25 seconds" }), {
           while: (error) => refusesLateCalls !== undefined && error._tag === "Unavailable" && error.processed === "no"
         })
         const load = yield* Effect.forkScoped(
