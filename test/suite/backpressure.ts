@@ -186,9 +186,8 @@ export const backpressure = ({ test, withOptions }: Suite): void => {
         test(title, function* () {
           let most = yield* Deferred.make<void>()
           const { client } = yield* serveEcho(unread(Effect.suspend(() => Deferred.succeed(most, undefined))))
-          // As much as any connection may have unread, and half of that again. More that is given up before any of it was read
-          // is what QUIC takes for packets without content, and ends the connection for.
-          for (let n = 0; n < 16; n++) {
+          // As much as any connection may have unread, and half of that again.
+          for (let n = 0; n < 24; n++) {
             most = yield* Deferred.make<void>()
             // What stands still before that, as with the small windows of HTTP/2, has sent all it can by then.
             yield* Effect.exit(Effect.timeoutOption(call(client, most), "150 millis"))

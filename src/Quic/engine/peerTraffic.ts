@@ -13,6 +13,8 @@ export interface PeerTraffic {
   unreadToCheck: number
   /** Packets since the bound was last improved. */
   uncheckedPackets: number
+  /** Bytes that are missing from what is unread because the peer has reset their stream: they are content. */
+  resetBytes: number
   /** What came and was no content, less what use allows for. */
   idleBytes: number
   idlePackets: number
@@ -34,6 +36,12 @@ const minPacketCost = 64
 const idlePacketsPerUse = 2
 const bytesPerIdlePacket = 512
 const idleBytesPerByteRead = 3
+
+/**
+ * What quiche may have dropped of a stream that the peer reset, for each byte that was read of it: only the peer knows how much
+ * that was. 128 KiB have been read for a handler that takes nothing when the window of 1 MiB is full.
+ */
+const unreadPerByteRead = 8
 
 /** After so much it is time to look how much of it was content: to ask quiche costs a small call some microseconds. */
 const uncheckedBytes = 16 * 1024
@@ -59,6 +67,7 @@ export const make = (settings: ConnectionSettings, now: number): PeerTraffic => 
   unread: 0,
   unreadToCheck: settings.streamWindow,
   uncheckedPackets: 0,
+  resetBytes: 0,
   idleBytes: 0,
   idlePackets: 0,
   wornSince: undefined,
@@ -112,6 +121,12 @@ export const onAbandoned = (traffic: PeerTraffic): void => {
   traffic.idleBytes = Math.max(-maxAbandonedBytes, traffic.idleBytes - traffic.settings.streamWindow)
 }
 
+/** The peer has reset a stream of which so much was read: what else came of it can't be read any more. */
+export const onPeerReset = (traffic: PeerTraffic, readBytes: number): void => {
+  const dropped = Math.min(traffic.settings.streamWindow, unreadPerByteRead * readBytes)
+  traffic.resetBytes = Math.min(traffic.unread, traffic.resetBytes + dropped)
+}
+
 /** Whether so much came since the last check that it is time for the next. */
 export const isCheckDue = (traffic: PeerTraffic): boolean =>
   traffic.unread > uncheckedBytes || traffic.uncheckedPackets >= maxUncheckedPackets
@@ -127,14 +142,16 @@ export const setUnread = (traffic: PeerTraffic, unread: number): void => {
 }
 
 /**
- * Not more than `maxUnread` can be unread: what came beyond that was no content. Returns "Idle" where that was too much, and
- * "Worn", once, where the connection should be replaced.
+ * Not more than `maxUnread` can be unread: what came beyond that, and was not reset, was no content. Returns "Idle" where that
+ * was too much, and "Worn", once, where the connection should be replaced.
  */
 export const check = (traffic: PeerTraffic, maxUnread: number, now: number): "Idle" | "Worn" | undefined => {
   const { settings } = traffic
-  const bytes = traffic.unread - maxUnread
-  if (bytes > 0) {
+  const missing = traffic.unread - maxUnread
+  if (missing > 0) {
+    const bytes = Math.max(0, missing - traffic.resetBytes)
     traffic.unread = maxUnread
+    traffic.resetBytes = Math.min(maxUnread, traffic.resetBytes - (missing - bytes))
     traffic.idleBytes += bytes
     traffic.idlePackets += Math.min(traffic.uncheckedPackets, bytes / minPacketCost)
   }

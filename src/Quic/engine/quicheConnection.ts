@@ -293,6 +293,7 @@ export const make = (options: Options): Driver => {
       onRead: (size) => PeerTraffic.onRead(traffic, size),
       onWritten: (size) => PeerTraffic.onWritten(traffic, size),
       onAbandoned: () => PeerTraffic.onAbandoned(traffic),
+      onPeerReset: (readBytes) => PeerTraffic.onPeerReset(traffic, readBytes),
       onStream: (id) => self.events.onStream(id),
       onOverflow: (id) => self.events.onOverflow(id),
       onStreamsAvailable: () => self.events.onStreamsAvailable()

@@ -21,6 +21,8 @@ export interface Options {
   readonly onWritten: (size: number) => void
   /** A stream that this end opened was given up before its end came. */
   readonly onAbandoned: () => void
+  /** The peer has reset a stream that it opened, of which so many bytes were read. */
+  readonly onPeerReset: (readBytes: number) => void
   readonly onStream: (id: number) => StreamEvents
   readonly onOverflow: (id: number) => void
   readonly onStreamsAvailable: () => void
@@ -47,6 +49,7 @@ export interface Streams {
 
 interface Stream extends SendQueue.SendStream {
   readonly events: StreamEvents
+  readBytes: number
   isReleased: boolean
 }
 
@@ -66,6 +69,7 @@ export const make = ({
   isClosed,
   onAbandoned,
   onOverflow,
+  onPeerReset,
   onRead,
   onStream,
   onStreamsAvailable,
@@ -189,7 +193,7 @@ export const make = ({
   }
 
   const register = (id: number, events: StreamEvents): Stream => {
-    const stream: Stream = { id, events, pending: [], pendingBytes: 0, fin: false, isReleased: false }
+    const stream: Stream = { id, events, pending: [], pendingBytes: 0, fin: false, readBytes: 0, isReleased: false }
     streams.add(id, stream)
     return stream
   }
@@ -210,6 +214,23 @@ export const make = ({
     schedule()
   }
 
+  const countRead = (id: number, size: number) => {
+    const stream = streams.get(id)
+    if (stream !== undefined) {
+      stream.readBytes += size
+    }
+    onRead(size)
+  }
+
+  /** A stream has ended before it was read to its end. */
+  const onGivenUp = (id: number, isReset: boolean) => {
+    if (!isPeers(id)) {
+      onAbandoned()
+    } else if (isReset) {
+      onPeerReset(streams.get(id)?.readBytes ?? 0)
+    }
+  }
+
   const read = (id: number, maxBytes = readBuffer.length): Read | undefined => {
     if (isClosed()) {
       return undefined
@@ -220,37 +241,32 @@ export const make = ({
         return undefined
       }
       schedule()
-      onRead(got[0])
+      countRead(id, got[0])
       return { _tag: "Bytes", bytes: readBuffer.subarray(0, got[0]), fin: got[1] }
     } catch (error) {
       const parsed = StreamError.parse(error)
       if (parsed._tag !== "Reset") {
         return undefined
       }
-      abandon(id)
+      onGivenUp(id, true)
       return parsed
-    }
-  }
-
-  const abandon = (id: number) => {
-    if (!isPeers(id)) {
-      onAbandoned()
     }
   }
 
   /** Reads what has come of a stream that is given up, so that it does not count as traffic without content. */
   const discard = (id: number) => {
+    let isReset = false
     try {
       for (let got = state.streamRecv(id, discardBuffer); got !== null; got = state.streamRecv(id, discardBuffer)) {
-        onRead(got[0])
+        countRead(id, got[0])
         if (got[1]) {
           return
         }
       }
-    } catch {
-      // It was reset.
+    } catch (error) {
+      isReset = StreamError.parse(error)._tag === "Reset"
     }
-    abandon(id)
+    onGivenUp(id, isReset)
   }
 
   return {

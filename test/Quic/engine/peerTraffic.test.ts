@@ -125,4 +125,41 @@ describe("what is no content", () => {
     }
     expect(traffic.idleBytes).toBe(-64 * 1024 * 1024)
   })
+
+  it("what was not read of a stream that the peer has reset is content, as are its packets", () => {
+    const traffic = make({ maxIdlePacketRate: 10 })
+    for (let now = 0; now < 10_000; now += 100) {
+      send(traffic, 90, 1064, now)
+      PeerTraffic.onRead(traffic, 10_000)
+      PeerTraffic.onPeerReset(traffic, 10_000)
+      expect(PeerTraffic.check(traffic, 0, now)).toBe(undefined)
+    }
+    expect([traffic.idleBytes, traffic.resetBytes]).toEqual([0, 0])
+  })
+
+  it("but not more than eight bytes for each that was read of it, than its window, and than what is unread", () => {
+    const cutOff = (readBytes: number, each: number) => {
+      const traffic = make({ maxIdlePacketRate: 1_000_000, maxPacketRate: 1_000_000 })
+      let sent = 0
+      while (PeerTraffic.check(traffic, 0, 0) !== "Idle" && sent < 12_000_000) {
+        send(traffic, each / 1000, 1064)
+        sent += each
+        PeerTraffic.onRead(traffic, readBytes)
+        PeerTraffic.onPeerReset(traffic, readBytes)
+      }
+      return sent
+    }
+    expect(cutOff(0, 10_000)).toBeLessThan(420_000)
+    expect(cutOff(100, 10_000)).toBeLessThan(500_000)
+    expect(cutOff(1000, 13_000)).toBeLessThan(6_000_000)
+    expect(cutOff(1000, 12_000)).toBe(12_000_000)
+    const traffic = make()
+    send(traffic, 10, 1064)
+    PeerTraffic.onPeerReset(traffic, 1_000_000)
+    expect(traffic.resetBytes).toBe(10_000)
+    const other = make({ streamWindow: 8000 })
+    send(other, 10, 1064)
+    PeerTraffic.onPeerReset(other, 1_000_000)
+    expect(other.resetBytes).toBe(8000)
+  })
 })
