@@ -1,5 +1,5 @@
 /**
- * The Huffman code of RFC 7541 appendix B, which QPACK uses for strings.
+ * The Huffman code of RFC 7541 appendix B, which HPACK and QPACK use for strings.
  */
 
 /** Bits of the code of each byte, and of the end of string. The code is canonical: the lengths say all. */
@@ -129,8 +129,8 @@ export const write = (buffer: Buffer, start: number, text: string): number => {
 
 let scratch = Buffer.allocUnsafeSlow(4096)
 
-/** The string that was encoded as these bytes; undefined where they are no such string. */
-export const read = (bytes: Uint8Array, start: number, end: number): string | undefined => {
+/** Decodes into `scratch` and returns how many bytes there are; undefined where nothing is encoded like that. */
+const decode = (bytes: Uint8Array, start: number, end: number): number | undefined => {
   if ((end - start) * 2 > scratch.length) {
     scratch = Buffer.allocUnsafeSlow((end - start) * 2)
   }
@@ -152,5 +152,14 @@ export const read = (bytes: Uint8Array, start: number, end: number): string | un
     }
     state = low & 0xff
   }
-  return accepts[state] === 1 ? out.toString("latin1", 0, size) : undefined
+  return accepts[state] === 1 ? size : undefined
 }
+
+/** The string that was encoded as these bytes; undefined where they are no such string. */
+export const read = (bytes: Uint8Array, start: number, end: number): string | undefined => {
+  const size = decode(bytes, start, end)
+  return size === undefined ? undefined : scratch.toString("latin1", 0, size)
+}
+
+/** The length of that string, which is not made. */
+export const measure = decode

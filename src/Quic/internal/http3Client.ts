@@ -6,8 +6,9 @@ import { constVoid } from "effect/Function"
 import * as Runtime from "effect/Runtime"
 import * as Stream from "effect/Stream"
 import * as Fiber from "../../effect/Fiber.js"
+import * as Fields from "../../protocol/Fields.js"
 import { nameOf } from "../../protocol/http3/Http3Error.js"
-import * as Fields from "../../protocol/http3/Http3Fields.js"
+import * as Http3Fields from "../../protocol/http3/Http3Fields.js"
 import * as Frames from "../../protocol/http3/Http3Frames.js"
 import * as Http3Message from "../../protocol/http3/Http3Message.js"
 import * as Varint from "../../protocol/quic/Varint.js"
@@ -111,7 +112,7 @@ const sendIn = (
       }
     }
 
-    const onHead = ({ fields, status }: Fields.ResponseHead) => {
+    const onHead = ({ fields, status }: Http3Fields.ResponseHead) => {
       const isEmpty = withoutContent.has(status) || request.method === "HEAD"
       try {
         const headers = WebBody.headersOf(fields)
@@ -169,7 +170,7 @@ const sendIn = (
       stream = opened
       Frames.writeHeaders(
         writer,
-        Fields.requestSection({ method: request.method, scheme: "https", authority: url.host, path, fields })
+        Http3Fields.requestSection({ method: request.method, scheme: "https", authority: url.host, path, fields })
       )
       if (content instanceof Uint8Array) {
         Frames.writeData(writer, content)

@@ -1,12 +1,8 @@
 /**
  * What may stand in header and trailer sections: RFC 9110 section 5 and RFC 9114 sections 4.2 and 4.3.
  */
+import { type Field, type Fields, isName, isValue } from "../Fields.js"
 import { onStream } from "./Http3Error.js"
-
-/** A header or trailer field. Its characters stand for bytes, as in latin1. */
-export type Field = readonly [name: string, value: string]
-
-export type Fields = ReadonlyArray<Field>
 
 export interface RequestHead {
   readonly method: string
@@ -23,41 +19,6 @@ export interface ResponseHead {
   readonly status: number
   readonly fields: Fields
   readonly contentLength: number | undefined
-}
-
-/** The size of a section as RFC 9114 section 4.2.2 counts it: name, value and 32 bytes for each field. */
-export const sectionSize = (fields: Fields): number => {
-  let size = 0
-  for (const [name, value] of fields) {
-    size += 32 + name.length + value.length
-  }
-  return size
-}
-
-const nameCharacters = new Uint8Array(256)
-for (const character of "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz") {
-  nameCharacters[character.charCodeAt(0)] = 1
-}
-
-/** A field name as HTTP/3 sends it: a token without upper case. */
-export const isName = (name: string): boolean => {
-  for (let i = 0; i < name.length; i++) {
-    if (nameCharacters[name.charCodeAt(i)] !== 1) {
-      return false
-    }
-  }
-  return name.length > 0
-}
-
-/** A field value: no control characters but the tab, and none beyond one byte. */
-export const isValue = (value: string): boolean => {
-  for (let i = 0; i < value.length; i++) {
-    const code = value.charCodeAt(i)
-    if ((code < 0x20 && code !== 0x09) || code === 0x7f || code > 0xff) {
-      return false
-    }
-  }
-  return true
 }
 
 /** Fields of HTTP/1 connections, which HTTP/3 has no use for: RFC 9114 section 4.2. */

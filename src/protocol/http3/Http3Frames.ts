@@ -2,9 +2,9 @@
  * The frames of HTTP/3 as bytes: RFC 9114 section 7.
  */
 
+import type { Fields } from "../Fields.js"
 import * as Varint from "../quic/Varint.js"
 import { onConnection } from "./Http3Error.js"
-import type { Fields } from "./Http3Fields.js"
 import * as Qpack from "./Qpack.js"
 
 export const Type = {

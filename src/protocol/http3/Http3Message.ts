@@ -2,8 +2,10 @@
  * The receiving half of a request stream: bytes in, checked against RFC 9114 section 4, one message out. It buffers
  * nothing but an unfinished HEADERS frame, so that whoever does not read the stream holds up its sender.
  */
+import type { Fields } from "../Fields.js"
+import type { HeadCache } from "../HeadCache.js"
 import { type Http3Code, onConnection, onStream } from "./Http3Error.js"
-import * as Fields from "./Http3Fields.js"
+import * as Http3Fields from "./Http3Fields.js"
 import * as Frames from "./Http3Frames.js"
 import { Type } from "./Http3Frames.js"
 import type * as Sections from "./Http3Sections.js"
@@ -14,16 +16,16 @@ export interface Events<Head, Owner> {
   readonly onHead: (head: Head, owner: Owner) => void
   /** A view of what was received: it must be copied by who keeps it. */
   readonly onData: (chunk: Buffer, owner: Owner) => void
-  readonly onTrailers: (trailers: Fields.Fields, owner: Owner) => void
+  readonly onTrailers: (trailers: Fields, owner: Owner) => void
   /** The message is whole. */
   readonly onEnd: (owner: Owner) => void
   /** A frame that brings nothing. The first of a message is not told: it may be its end. */
   readonly onUseless?: ((owner: Owner) => void) | undefined
 }
 
-export interface ResponseEvents<Owner> extends Events<Fields.ResponseHead, Owner> {
+export interface ResponseEvents<Owner> extends Events<Http3Fields.ResponseHead, Owner> {
   /** A response before the response: 100, 102, 103. */
-  readonly onInformational: (head: Fields.ResponseHead, owner: Owner) => void
+  readonly onInformational: (head: Http3Fields.ResponseHead, owner: Owner) => void
 }
 
 export interface Options {
@@ -62,8 +64,8 @@ export interface Message<Owner> {
 
 /** What differs between requests and responses. */
 interface Differences<Head, Owner> {
-  readonly sections: Sections.Sections<Head> | undefined
-  readonly read: (section: Fields.Fields) => Head
+  readonly sections: HeadCache<Head> | undefined
+  readonly read: (section: Fields) => Head
   /** Takes a header section and gives the content-length, or "informational" where the head is still to come. */
   readonly onHead: (head: Head, owner: Owner) => number | undefined | "informational"
   readonly incomplete: Http3Code
@@ -77,8 +79,8 @@ const readSection = <A>(
   start: number,
   end: number,
   maxSize: number,
-  sections: Sections.Sections<A> | undefined,
-  check: (fields: Fields.Fields) => A
+  sections: HeadCache<A> | undefined,
+  check: (fields: Fields) => A
 ): A => {
   const before = sections?.find(bytes, start, end)
   if (before !== undefined) {
@@ -147,7 +149,7 @@ const makeKind = <Head, Owner>(
     onWhole: (_, bytes, start, end, message) => {
       if (message.phase === "content") {
         message.phase = "done"
-        const trailers = readSection(bytes, start, end, maxFieldSectionSize, known?.trailers, Fields.readTrailers)
+        const trailers = readSection(bytes, start, end, maxFieldSectionSize, known?.trailers, Http3Fields.readTrailers)
         return events.onTrailers(trailers, message.owner)
       }
       const result = onHead(readSection(bytes, start, end, maxFieldSectionSize, sections, read), message.owner)
@@ -159,13 +161,13 @@ const makeKind = <Head, Owner>(
   }
 }
 
-export const requests = <Owner>(events: Events<Fields.RequestHead, Owner>, options: Options): Kind<Owner> =>
+export const requests = <Owner>(events: Events<Http3Fields.RequestHead, Owner>, options: Options): Kind<Owner> =>
   makeKind(
     {
       incomplete: "H3_REQUEST_INCOMPLETE",
       pushed: "H3_FRAME_UNEXPECTED",
       sections: options.known?.requests,
-      read: Fields.readRequestHead,
+      read: Http3Fields.readRequestHead,
       onHead: (head, owner) => {
         events.onHead(head, owner)
         return head.contentLength
@@ -181,7 +183,7 @@ export const responses = <Owner>(events: ResponseEvents<Owner>, options: Respons
       incomplete: "H3_MESSAGE_ERROR",
       pushed: "H3_ID_ERROR",
       sections: options.known?.responses,
-      read: Fields.readResponseHead,
+      read: Http3Fields.readResponseHead,
       onHead: (head, owner) => {
         if (head.status < 200) {
           events.onInformational(head, owner)

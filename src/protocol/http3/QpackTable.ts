@@ -1,5 +1,5 @@
 /** The static table of RFC 9204 appendix A, in its order. */
-import type { Fields } from "./Http3Fields.js"
+import type { Fields } from "../Fields.js"
 
 export const qpackTable: Fields = [
   [":authority", ""],

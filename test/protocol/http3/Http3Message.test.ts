@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as FastCheck from "effect/FastCheck"
-import type { Field } from "../../../src/protocol/http3/Http3Fields.js"
-import * as Fields from "../../../src/protocol/http3/Http3Fields.js"
+import * as Fields from "../../../src/protocol/Fields.js"
+import * as Http3Fields from "../../../src/protocol/http3/Http3Fields.js"
 import * as Frames from "../../../src/protocol/http3/Http3Frames.js"
 import { Type } from "../../../src/protocol/http3/Http3Frames.js"
 import * as Qpack from "../../../src/protocol/http3/Qpack.js"
@@ -26,7 +26,7 @@ import {
 const whole = [Number.POSITIVE_INFINITY]
 const request = (...parts: ReadonlyArray<Buffer>) => outcome(hearRequest(), Buffer.concat(parts), whole)
 const response = (...parts: ReadonlyArray<Buffer>) => outcome(hearResponse(), Buffer.concat(parts), whole)
-const ok: Field = [":status", "200"]
+const ok: Fields.Field = [":status", "200"]
 
 /** A frame of a type that is kept free so that ends learn to skip what they don't know: RFC 9114 section 7.2.8. */
 const grease = (n: number, size: number) => frame(0x1f * n + 0x21, new Uint8Array(size))
@@ -79,7 +79,7 @@ describe("messages", () => {
   })
 
   it("content-length is kept to, but by what has no content", () => {
-    const of = (length: string): Field => ["content-length", length]
+    const of = (length: string): Fields.Field => ["content-length", length]
     expect(request(headers(...post(of("3"))), data(1, 2), data(3)).at(-1)).toBe("end")
     expect(request(headers(...post(of("3"), of("3"))), data(1, 2, 3)).at(-1)).toBe("end")
     expect(request(headers(...post(of("3"))), data(1, 2), headers()).at(-1)).toBe("stream H3_MESSAGE_ERROR")
@@ -121,15 +121,15 @@ describe("messages", () => {
   it("what is written of a head is what is heard of it", () => {
     const log = makeLog()
     const head = { method: "PUT", scheme: "https", authority: "a", path: "/p?q", fields: [["x", "y"] as const] }
-    log.add(request(headers(...Fields.requestSection(head)))[0] ?? "")
-    log.add(response(headers(...Fields.responseSection({ status: 404, fields: head.fields })))[0] ?? "")
+    log.add(request(headers(...Http3Fields.requestSection(head)))[0] ?? "")
+    log.add(response(headers(...Http3Fields.responseSection({ status: 404, fields: head.fields })))[0] ?? "")
     expect(log.lines).toEqual(["request PUT https a /p?q undefined x=y", "response 404 undefined x=y"])
   })
 })
 
 describe("a message that breaks the rules ends its stream", () => {
   const without = (name: string) => get.filter((field) => field[0] !== name)
-  const malformed: ReadonlyArray<readonly [string, ReadonlyArray<Field>]> = [
+  const malformed: ReadonlyArray<readonly [string, ReadonlyArray<Fields.Field>]> = [
     ["no fields", []],
     ["no method", without(":method")],
     ["an empty method", [[":method", ""], ...without(":method")]],
@@ -172,7 +172,7 @@ describe("a message that breaks the rules ends its stream", () => {
     })
   }
 
-  const responses: ReadonlyArray<readonly [string, ReadonlyArray<Field>]> = [
+  const responses: ReadonlyArray<readonly [string, ReadonlyArray<Fields.Field>]> = [
     ["a response without a status", [["x", "y"]]],
     ["a status of two digits", [[":status", "20"]]],
     ["a status that is no number", [[":status", "2x0"]]],

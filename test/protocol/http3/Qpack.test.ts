@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as FastCheck from "effect/FastCheck"
-import { type Field, type Fields, sectionSize } from "../../../src/protocol/http3/Http3Fields.js"
+import { type Field, type Fields, sectionSize } from "../../../src/protocol/Fields.js"
 import * as Qpack from "../../../src/protocol/http3/Qpack.js"
 import { qpackTable } from "../../../src/protocol/http3/QpackTable.js"
 import { arbitraryField, codeOf, violationOf } from "./http3Support.js"

@@ -1,5 +1,5 @@
+import type { Field } from "../../../src/protocol/Fields.js"
 import * as Http3Datagram from "../../../src/protocol/http3/Http3Datagram.js"
-import type { Field } from "../../../src/protocol/http3/Http3Fields.js"
 import { Type } from "../../../src/protocol/http3/Http3Frames.js"
 import * as Qpack from "../../../src/protocol/http3/Qpack.js"
 import {

@@ -1,7 +1,7 @@
 import * as FastCheck from "effect/FastCheck"
+import type { Field, Fields } from "../../../src/protocol/Fields.js"
 import * as Http3Connection from "../../../src/protocol/http3/Http3Connection.js"
 import { type Http3Code, Http3Violation } from "../../../src/protocol/http3/Http3Error.js"
-import type { Field, Fields } from "../../../src/protocol/http3/Http3Fields.js"
 import * as Frames from "../../../src/protocol/http3/Http3Frames.js"
 import * as Http3Message from "../../../src/protocol/http3/Http3Message.js"
 import { qpackTable } from "../../../src/protocol/http3/QpackTable.js"
