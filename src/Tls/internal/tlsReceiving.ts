@@ -1,5 +1,5 @@
 /** What the peer sends, read as far as it begins no more calls in one turn of the event loop than others can bear. */
-import * as Liveness from "./tlsLiveness.js"
+import * as Liveness from "../../Connections/Liveness.js"
 import * as State from "./tlsState.js"
 
 export interface Receiving {

@@ -2,6 +2,7 @@
 import type * as Net from "node:net"
 import * as Effect from "effect/Effect"
 import type { Idle } from "../../Connections/Idle.js"
+import type { Liveness } from "../../Connections/Liveness.js"
 import type { Account } from "../../Connections/MemoryBudget.js"
 import * as Deferred from "../../effect/Deferred.js"
 import type * as Wire from "../../protocol/wire/Wire.js"
@@ -10,7 +11,6 @@ import type { WireConnection } from "../../protocol/wire/WireConnection.js"
 import type { Boundary, Door } from "../../Transport/internal/boundary.js"
 import type { Incoming } from "./tlsIncoming.js"
 import type { Link } from "./tlsLink.js"
-import type { Liveness } from "./tlsLiveness.js"
 import type { Outgoing } from "./tlsOutgoing.js"
 
 /** Why a connection ended. */

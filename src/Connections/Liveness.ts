@@ -1,5 +1,5 @@
 /** Whether the peer of a connection is there: frames that do not end, and pings to a peer that is silent. In milliseconds. */
-import * as Timers from "../../Transport/internal/timers.js"
+import * as Timers from "../Transport/internal/timers.js"
 
 export interface Liveness {
   readonly keepaliveTime: number

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
-import * as Liveness from "../../src/Tls/internal/tlsLiveness.js"
+import * as Liveness from "../../src/Connections/Liveness.js"
 
 const times = { keepaliveTime: 30_000, keepaliveTimeout: 10_000, frameTimeout: 5000 }
 
