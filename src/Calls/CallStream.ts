@@ -2,11 +2,16 @@
  * The seam between the call engine and a wire: what a wire does for calls, and what it tells of them. A wire opens streams,
  * moves messages and tells of their end; what a call is stands in `ClientCalls` and `ServerCalls`.
  */
+import type * as Fiber from "../effect/Fiber.js"
 import type { OutgoingCall } from "../Transport/Connection.js"
+import type { IncomingCall } from "../Transport/IncomingCall.js"
 import type { Where } from "../Transport/internal/where.js"
 import type * as Metadata from "../Transport/Metadata.js"
+import type * as Route from "../Transport/Route.js"
 import type { StatusError } from "../Transport/TransportError.js"
 import type { Deadline } from "./Deadlines.js"
+import type { InFlight } from "./HandlerFibers.js"
+import type { Inbox } from "./Inbox.js"
 
 // Both sides
 
@@ -54,6 +59,29 @@ export interface ServerWire<S> {
   readonly useless: () => void
   /** Ends the connection for what was thrown on it. */
   readonly onThrown: (cause: unknown) => void
+}
+
+/** A call that was accepted. The wire keeps it with its stream, and changes nothing in it. */
+export interface ServerStream<S> {
+  readonly stream: S
+  readonly route: Route.Route
+  readonly inFlight: InFlight
+  readonly incoming: IncomingCall
+  readonly where: Where
+  /** Milliseconds that the caller allows, and that it has. */
+  readonly wanted: number
+  readonly timeout: number
+  /** Where the requests of a call that streams go. */
+  inbox: Inbox<Received, unknown, StatusError> | undefined
+  /** The request of one that does not, and what it costs. */
+  request: Uint8Array | undefined
+  cost: number
+  costOnConnection: number
+  handler: Fiber.RuntimeFiber<unknown, unknown> | undefined
+  deadline: Deadline | undefined
+  /** What answers it when there is room. */
+  answer: (() => void) | undefined
+  isOver: boolean
 }
 
 // The calling side. No closures are made for a call: once enough of them have survived, V8 allocates such functions in the

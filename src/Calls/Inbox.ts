@@ -28,6 +28,19 @@ export interface Options<Raw, A, E> {
   readonly maxTaken?: number
 }
 
+/** `onTaken` of the messages of a call: releases what they cost. */
+export const releasing =
+  (release: (cost: number, costOnConnection: number) => void) =>
+  (taken: ReadonlyArray<{ readonly cost: number; readonly costOnConnection: number }>): void => {
+    let cost = 0
+    let costOnConnection = 0
+    for (const received of taken) {
+      cost += received.cost
+      costOnConnection += received.costOnConnection
+    }
+    release(cost, costOnConnection)
+  }
+
 export const make = <Raw, A, E>({
   decode,
   maxTaken = 256,
