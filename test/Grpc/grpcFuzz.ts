@@ -10,6 +10,7 @@ import * as GrpcRefusal from "../../src/Grpc/internal/grpcJs/GrpcRefusal.js"
 import * as GrpcStatus from "../../src/Grpc/internal/grpcJs/GrpcStatus.js"
 import { StatusSchema } from "../../src/gen/google/rpc/status_pb.js"
 import * as Entries from "../../src/protocol/Entries.js"
+import type { Field, Fields } from "../../src/protocol/Fields.js"
 import * as GrpcFields from "../../src/protocol/grpc/GrpcFields.js"
 import * as GrpcMessage from "../../src/protocol/grpc/GrpcMessage.js"
 import * as GrpcTimeout from "../../src/protocol/grpc/GrpcTimeout.js"
@@ -91,9 +92,9 @@ export const fuzz = (runs: number, seed: number, onRun: (run: number) => void): 
     return metadata
   }
 
-  const fields = (): GrpcFields.Fields =>
+  const fields = (): Fields =>
     Array.from({ length: below(6) }, () =>
-      oneOf<GrpcFields.Field>(
+      oneOf<Field>(
         ["grpc-status", mutatedText(String(below(20)))],
         ["grpc-message", mutatedText(oneOf("a%20b", "%", "%E4%BD%A0%ZZ", "%25%3F"))],
         ["grpc-status-details-bin", mutatedText(details().toString("base64"))],

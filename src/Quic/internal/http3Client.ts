@@ -7,8 +7,8 @@ import * as Runtime from "effect/Runtime"
 import * as Stream from "effect/Stream"
 import * as Fiber from "../../effect/Fiber.js"
 import * as Fields from "../../protocol/Fields.js"
+import * as HttpFields from "../../protocol/http/HttpFields.js"
 import { nameOf } from "../../protocol/http3/Http3Error.js"
-import * as Http3Fields from "../../protocol/http3/Http3Fields.js"
 import * as Frames from "../../protocol/http3/Http3Frames.js"
 import * as Http3Message from "../../protocol/http3/Http3Message.js"
 import * as Varint from "../../protocol/quic/Varint.js"
@@ -112,7 +112,7 @@ const sendIn = (
       }
     }
 
-    const onHead = ({ fields, status }: Http3Fields.ResponseHead) => {
+    const onHead = ({ fields, status }: HttpFields.ResponseHead) => {
       const isEmpty = withoutContent.has(status) || request.method === "HEAD"
       try {
         const headers = WebBody.headersOf(fields)
@@ -170,7 +170,7 @@ const sendIn = (
       stream = opened
       Frames.writeHeaders(
         writer,
-        Http3Fields.requestSection({ method: request.method, scheme: "https", authority: url.host, path, fields })
+        HttpFields.requestSection({ method: request.method, scheme: "https", authority: url.host, path, fields })
       )
       if (content instanceof Uint8Array) {
         Frames.writeData(writer, content)

@@ -1,7 +1,7 @@
 /** Requests that are no calls, answered by a web handler. */
 import { constVoid } from "effect/Function"
 import * as GrpcFields from "../../protocol/grpc/GrpcFields.js"
-import * as Fields from "../../protocol/http3/Http3Fields.js"
+import * as Fields from "../../protocol/http/HttpFields.js"
 import * as Frames from "../../protocol/http3/Http3Frames.js"
 import * as Varint from "../../protocol/quic/Varint.js"
 import type { Body } from "./quicIncoming.js"

@@ -5,6 +5,7 @@ import type { ClientCall } from "../../Calls/CallStream.js"
 import * as ClientCalls from "../../Calls/ClientCalls.js"
 import * as MetadataLimit from "../../Calls/MetadataLimit.js"
 import * as Addresses from "../../Connections/Addresses.js"
+import type { Field, Fields } from "../../protocol/Fields.js"
 import * as GrpcEncoding from "../../protocol/grpc/GrpcEncoding.js"
 import * as GrpcFields from "../../protocol/grpc/GrpcFields.js"
 import * as GrpcMessage from "../../protocol/grpc/GrpcMessage.js"
@@ -47,7 +48,7 @@ interface ClientStream {
   readonly messages: QuicReceiving.Inbound
   id: number
   hasContent: boolean
-  trailers: GrpcFields.Fields | undefined
+  trailers: Fields | undefined
 }
 
 /** What the peer means by resetting a stream. Source: gRFC G2, "HTTP/3 to gRPC status". */
@@ -94,7 +95,7 @@ export const make = (link: Link): Outgoing => {
     if (last?.timeout === timeout) {
       return last.lines
     }
-    const fields: Array<GrpcFields.Field> = [
+    const fields: Array<Field> = [
       [":method", "POST"],
       [":scheme", "https"],
       [":authority", Addresses.authorityOf(link.name)],

@@ -1,4 +1,6 @@
 /** Errors as the status fields of gRPC, and back: the same for all wires that carry them in header fields. */
+
+import type { Fields } from "../../protocol/Fields.js"
 import * as GrpcEncoding from "../../protocol/grpc/GrpcEncoding.js"
 import * as GrpcFields from "../../protocol/grpc/GrpcFields.js"
 import * as ErrorDetails from "../ErrorDetails.js"
@@ -8,7 +10,7 @@ import { escapeText } from "./boundary.js"
 import type { Where } from "./where.js"
 
 /** The trailers of an error, with the metadata that goes with it. */
-export const fromError = (error: StatusError, metadata: Metadata.Metadata): GrpcFields.Fields => {
+export const fromError = (error: StatusError, metadata: Metadata.Metadata): Fields => {
   const { code, message } = error
   return GrpcFields.fromStatus({ code, message, details: ErrorDetails.encodeToSend(error) }, metadata.entries)
 }
@@ -27,11 +29,7 @@ export const toStatusError = (
   })
 
 /** The error that trailers tell, with their metadata; undefined where they say OK. */
-export const toError = (
-  fields: GrpcFields.Fields,
-  metadata: Metadata.Metadata,
-  where: Where
-): StatusError | undefined => {
+export const toError = (fields: Fields, metadata: Metadata.Metadata, where: Where): StatusError | undefined => {
   const status = GrpcFields.toStatus(fields)
   return status === undefined
     ? undefined
@@ -39,7 +37,7 @@ export const toError = (
 }
 
 /** The error of an answer whose head is none of gRPC. */
-export const checkHead = (status: number, fields: GrpcFields.Fields, where: Where): StatusError | undefined => {
+export const checkHead = (status: number, fields: Fields, where: Where): StatusError | undefined => {
   const wrong = GrpcFields.checkHead(status, fields)
   return wrong === undefined ? undefined : toStatusError(wrong, Metadata.empty, where)
 }

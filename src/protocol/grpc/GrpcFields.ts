@@ -5,12 +5,8 @@
  */
 import { isUtf8 } from "node:buffer"
 import * as Entries from "../Entries.js"
+import type { Field, Fields } from "../Fields.js"
 import * as Text from "../Text.js"
-
-/** A header or trailer field. */
-export type Field = readonly [name: string, value: string]
-
-export type Fields = ReadonlyArray<Field>
 
 export const contentType = "application/grpc"
 

@@ -4,8 +4,8 @@
  */
 import type { Fields } from "../Fields.js"
 import type { HeadCache } from "../HeadCache.js"
+import * as HttpFields from "../http/HttpFields.js"
 import { type Http3Code, onConnection, onStream } from "./Http3Error.js"
-import * as Http3Fields from "./Http3Fields.js"
 import * as Frames from "./Http3Frames.js"
 import { Type } from "./Http3Frames.js"
 import type * as Sections from "./Http3Sections.js"
@@ -23,9 +23,9 @@ export interface Events<Head, Owner> {
   readonly onUseless?: ((owner: Owner) => void) | undefined
 }
 
-export interface ResponseEvents<Owner> extends Events<Http3Fields.ResponseHead, Owner> {
+export interface ResponseEvents<Owner> extends Events<HttpFields.ResponseHead, Owner> {
   /** A response before the response: 100, 102, 103. */
-  readonly onInformational: (head: Http3Fields.ResponseHead, owner: Owner) => void
+  readonly onInformational: (head: HttpFields.ResponseHead, owner: Owner) => void
 }
 
 export interface Options {
@@ -73,6 +73,14 @@ interface Differences<Head, Owner> {
   readonly pushed: Http3Code
 }
 
+const checked = <A>(fields: Fields, check: (fields: Fields) => A): A => {
+  try {
+    return check(fields)
+  } catch (error) {
+    throw error instanceof HttpFields.MalformedMessage ? onStream("H3_MESSAGE_ERROR", error.text) : error
+  }
+}
+
 /** What a section says, which is not read again where it came before. */
 const readSection = <A>(
   bytes: Buffer,
@@ -86,7 +94,7 @@ const readSection = <A>(
   if (before !== undefined) {
     return before
   }
-  const value = check(Qpack.decode(bytes, start, end, maxSize))
+  const value = checked(Qpack.decode(bytes, start, end, maxSize), check)
   sections?.keep(bytes, start, end, value)
   return value
 }
@@ -149,7 +157,7 @@ const makeKind = <Head, Owner>(
     onWhole: (_, bytes, start, end, message) => {
       if (message.phase === "content") {
         message.phase = "done"
-        const trailers = readSection(bytes, start, end, maxFieldSectionSize, known?.trailers, Http3Fields.readTrailers)
+        const trailers = readSection(bytes, start, end, maxFieldSectionSize, known?.trailers, HttpFields.readTrailers)
         return events.onTrailers(trailers, message.owner)
       }
       const result = onHead(readSection(bytes, start, end, maxFieldSectionSize, sections, read), message.owner)
@@ -161,13 +169,13 @@ const makeKind = <Head, Owner>(
   }
 }
 
-export const requests = <Owner>(events: Events<Http3Fields.RequestHead, Owner>, options: Options): Kind<Owner> =>
+export const requests = <Owner>(events: Events<HttpFields.RequestHead, Owner>, options: Options): Kind<Owner> =>
   makeKind(
     {
       incomplete: "H3_REQUEST_INCOMPLETE",
       pushed: "H3_FRAME_UNEXPECTED",
       sections: options.known?.requests,
-      read: Http3Fields.readRequestHead,
+      read: (section) => HttpFields.readRequestHead(section, { needsAuthority: true }),
       onHead: (head, owner) => {
         events.onHead(head, owner)
         return head.contentLength
@@ -183,7 +191,7 @@ export const responses = <Owner>(events: ResponseEvents<Owner>, options: Respons
       incomplete: "H3_MESSAGE_ERROR",
       pushed: "H3_ID_ERROR",
       sections: options.known?.responses,
-      read: Http3Fields.readResponseHead,
+      read: HttpFields.readResponseHead,
       onHead: (head, owner) => {
         if (head.status < 200) {
           events.onInformational(head, owner)

@@ -1,7 +1,7 @@
 /** The head caches of one end of a connection. */
 import type { Fields } from "../Fields.js"
 import * as HeadCache from "../HeadCache.js"
-import type { RequestHead, ResponseHead } from "./Http3Fields.js"
+import type { RequestHead, ResponseHead } from "../http/HttpFields.js"
 
 export interface Known {
   readonly requests: HeadCache.HeadCache<RequestHead>

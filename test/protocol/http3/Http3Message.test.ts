@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as FastCheck from "effect/FastCheck"
 import * as Fields from "../../../src/protocol/Fields.js"
-import * as Http3Fields from "../../../src/protocol/http3/Http3Fields.js"
+import * as HttpFields from "../../../src/protocol/http/HttpFields.js"
 import * as Frames from "../../../src/protocol/http3/Http3Frames.js"
 import { Type } from "../../../src/protocol/http3/Http3Frames.js"
 import * as Qpack from "../../../src/protocol/http3/Qpack.js"
@@ -121,70 +121,21 @@ describe("messages", () => {
   it("what is written of a head is what is heard of it", () => {
     const log = makeLog()
     const head = { method: "PUT", scheme: "https", authority: "a", path: "/p?q", fields: [["x", "y"] as const] }
-    log.add(request(headers(...Http3Fields.requestSection(head)))[0] ?? "")
-    log.add(response(headers(...Http3Fields.responseSection({ status: 404, fields: head.fields })))[0] ?? "")
+    log.add(request(headers(...HttpFields.requestSection(head)))[0] ?? "")
+    log.add(response(headers(...HttpFields.responseSection({ status: 404, fields: head.fields })))[0] ?? "")
     expect(log.lines).toEqual(["request PUT https a /p?q undefined x=y", "response 404 undefined x=y"])
   })
 })
 
 describe("a message that breaks the rules ends its stream", () => {
-  const without = (name: string) => get.filter((field) => field[0] !== name)
-  const malformed: ReadonlyArray<readonly [string, ReadonlyArray<Fields.Field>]> = [
-    ["no fields", []],
-    ["no method", without(":method")],
-    ["an empty method", [[":method", ""], ...without(":method")]],
-    ["no scheme", without(":scheme")],
-    ["no authority", without(":authority")],
-    ["an empty authority", [[":authority", ""], ...without(":authority")]],
-    ["an empty host", [...get, ["host", ""]]],
-    ["two authorities", [...get, ["host", "b"]]],
-    ["no path", without(":path")],
-    ["an empty path", [[":path", ""], ...without(":path")]],
-    ["a path that is no path", [[":path", "a"], ...without(":path")]],
-    ["a path with a space", [[":path", "/a b"], ...without(":path")]],
-    ["a path with a control character", [[":path", "/\x7f"], ...without(":path")]],
-    ["a GET of everything", [[":path", "*"], ...without(":path")]],
-    ["a method twice", [...get, [":method", "GET"]]],
-    ["a status in a request", [...get, ok]],
-    ["a protocol", [...get, [":protocol", "websocket"]]],
-    ["a pseudo-header field behind another", [["accept", "*/*"], ...get]],
-    ["CONNECT with a path", [[":method", "CONNECT"], ...without(":method")]],
-    ["CONNECT to nobody", [[":method", "CONNECT"]]],
-    ["an upper case name", [...get, ["X-A", "1"]]],
-    ["an empty name", [...get, ["", "1"]]],
-    ["a name with a space", [...get, ["x a", "1"]]],
-    ["a name beyond ASCII", [...get, ["x-é", "1"]]],
-    ["a value with a line feed", [...get, ["x", "a\nb"]]],
-    ["a value with a carriage return", [...get, ["x", "a\rb"]]],
-    ["a value with a zero", [...get, ["x", "a\0b"]]],
-    ["a value with a control character", [...get, ["x", "a\x7fb"]]],
-    ["connection", [...get, ["connection", "close"]]],
-    ["keep-alive", [...get, ["keep-alive", "1"]]],
-    ["proxy-connection", [...get, ["proxy-connection", "close"]]],
-    ["transfer-encoding", [...get, ["transfer-encoding", "chunked"]]],
-    ["upgrade", [...get, ["upgrade", "h2c"]]],
-    ["te with more than trailers", [...get, ["te", "trailers, gzip"]]],
-    ["content-length that differ", [...get, ["content-length", "0"], ["content-length", "1"]]]
-  ]
-  for (const [name, section] of malformed) {
-    it(name, () => {
-      expect(request(headers(...section))).toEqual(["stream H3_MESSAGE_ERROR"])
-    })
-  }
+  it("a head that is malformed", () => {
+    expect(request(headers([":method", "GET"]))).toEqual(["stream H3_MESSAGE_ERROR"])
+    expect(response(headers(["x", "y"]))).toEqual(["stream H3_MESSAGE_ERROR"])
+  })
 
-  const responses: ReadonlyArray<readonly [string, ReadonlyArray<Fields.Field>]> = [
-    ["a response without a status", [["x", "y"]]],
-    ["a status of two digits", [[":status", "20"]]],
-    ["a status that is no number", [[":status", "2x0"]]],
-    ["a status twice", [ok, ok]],
-    ["101", [[":status", "101"]]],
-    ["a path in a response", [ok, [":path", "/"]]]
-  ]
-  for (const [name, section] of responses) {
-    it(name, () => {
-      expect(response(headers(...section))).toEqual(["stream H3_MESSAGE_ERROR"])
-    })
-  }
+  it("a request that names no authority", () => {
+    expect(request(headers(...get.filter(([name]) => name !== ":authority")))).toEqual(["stream H3_MESSAGE_ERROR"])
+  })
 
   it("trailers with what belongs into a head", () => {
     expect(request(headers(...get), headers([":path", "/"])).at(-1)).toBe("stream H3_MESSAGE_ERROR")
@@ -198,14 +149,6 @@ describe("a message that breaks the rules ends its stream", () => {
     expect(response()).toEqual(["stream H3_MESSAGE_ERROR"])
     expect(response(headers([":status", "100"])).at(-1)).toBe("stream H3_MESSAGE_ERROR")
   })
-})
-
-it("fields that a program wants to send can be checked before", () => {
-  expect(["x-a", "", "X-A", "a b", ":path", "ä", "ű"].map(Fields.isName)).toEqual([true, ...Array(6).fill(false)])
-  expect(["", "a b\t~", "ä", "a\nb", "\x7f", "ű", "Ċ"].map(Fields.isValue)).toEqual([
-    ...Array(3).fill(true),
-    ...Array(4).fill(false)
-  ])
 })
 
 describe("frames in the wrong place end the connection", () => {

@@ -1,5 +1,6 @@
 /** Errors to and from the status objects of grpc-js, with what grpc-js says in text alone. */
 import type * as Grpc from "@grpc/grpc-js"
+import type { Field } from "../../../protocol/Fields.js"
 import * as GrpcFields from "../../../protocol/grpc/GrpcFields.js"
 import * as Text from "../../../protocol/Text.js"
 import * as ErrorDetails from "../../../Transport/ErrorDetails.js"
@@ -81,7 +82,7 @@ export const checkHead = (
   where: Where
 ): StatusError | undefined => {
   const type = contentType(metadata)
-  const fields: Array<GrpcFields.Field> = type === undefined ? [] : [["content-type", type]]
+  const fields: Array<Field> = type === undefined ? [] : [["content-type", type]]
   if (status !== undefined) {
     fields.push(["grpc-status", String(status)])
   }

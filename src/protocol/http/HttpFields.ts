@@ -1,8 +1,13 @@
 /**
- * What may stand in header and trailer sections: RFC 9110 section 5 and RFC 9114 sections 4.2 and 4.3.
+ * The heads and trailers of HTTP messages as header and trailer fields, which are the same in HTTP/2 and HTTP/3: RFC 9113
+ * sections 8.2 and 8.3, RFC 9114 sections 4.2 and 4.3. Extended CONNECT (RFC 8441, RFC 9220) is not supported.
  */
 import { type Field, type Fields, isName, isValue } from "../Fields.js"
-import { onStream } from "./Http3Error.js"
+
+/** Fields that break the rules. Thrown while a section is read, and caught where the stream is reset. */
+export class MalformedMessage {
+  constructor(readonly text: string) {}
+}
 
 export interface RequestHead {
   readonly method: string
@@ -21,12 +26,15 @@ export interface ResponseHead {
   readonly contentLength: number | undefined
 }
 
-/** Fields of HTTP/1 connections, which HTTP/3 has no use for: RFC 9114 section 4.2. */
+/** Fields of HTTP/1 connections: RFC 9113 section 8.2.2 and RFC 9114 section 4.2. */
 const connectionFields = new Set(["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"])
 
-const malformed = (text: string) => onStream("H3_MESSAGE_ERROR", text)
+const malformed = (text: string) => new MalformedMessage(text)
 
-/** A field that may not be there is a violation. */
+/**
+ * Rejects a field that may not be there. White space around a value passes, against RFC 9113 section 8.2.1: grpc-go and
+ * gRPC's C core send metadata and the text of a status as programs gave them.
+ */
 const checkField = ([name, value]: Field): void => {
   if (!isName(name)) {
     throw malformed(name.startsWith(":") ? "a pseudo-header field out of place" : "a field name with wrong characters")
@@ -49,7 +57,7 @@ const readContentLength = (before: number | undefined, value: string): number =>
   return length
 }
 
-/** Checks trailers, or the fields behind the pseudo-header fields, and gives the content-length. */
+/** Checks trailers, or the fields behind the pseudo-header fields, and returns the content-length. */
 const checkFields = (fields: Fields, start: number): number | undefined => {
   let contentLength: number | undefined
   for (let i = start; i < fields.length; i++) {
@@ -87,10 +95,16 @@ const once = (before: string | undefined, [name, value]: Field): string => {
   return value
 }
 
-export const readRequestHead = (section: Fields): RequestHead => {
+/** What the version of HTTP asks of a request. */
+export interface RequestRules {
+  /** HTTP/3 asks for `:authority` or `host`; a gRPC request on HTTP/2 may have neither (PROTOCOL-HTTP2.md). */
+  readonly needsAuthority: boolean
+}
+
+export const readRequestHead = (section: Fields, { needsAuthority }: RequestRules): RequestHead => {
   let method: string | undefined
   let scheme: string | undefined
-  let authority: string | undefined
+  let named: string | undefined
   let path: string | undefined
   let count = 0
   for (const field of section) {
@@ -105,7 +119,7 @@ export const readRequestHead = (section: Fields): RequestHead => {
         scheme = once(scheme, field)
         break
       case ":authority":
-        authority = once(authority, field)
+        named = once(named, field)
         break
       case ":path":
         path = once(path, field)
@@ -117,39 +131,50 @@ export const readRequestHead = (section: Fields): RequestHead => {
   }
   const contentLength = checkFields(section, count)
   const fields = section.slice(count)
-  const host = fields.find(([name]) => name === "host")?.[1]
-  if (method === undefined || method === "" || authority === "" || host === "") {
-    throw malformed("a request without a method, or with an empty authority")
-  }
-  if (authority !== undefined && host !== undefined && authority !== host) {
-    throw malformed("a request with two authorities")
+  const authority = readAuthority(named, fields)
+  if (method === undefined || method === "") {
+    throw malformed("a request without a method")
   }
   if (method === "CONNECT") {
-    if (scheme !== undefined || path !== undefined || authority === undefined) {
+    if (scheme !== undefined || path !== undefined || named === undefined) {
       throw malformed("a CONNECT request with a scheme or path, or without an authority")
     }
   } else {
-    checkTarget(method, scheme, authority ?? host, path)
+    checkTarget(method, scheme, path)
+    if (needsAuthority && authority === undefined && isHttp(scheme)) {
+      throw malformed("a request without an authority")
+    }
   }
-  return { method, scheme, authority: authority ?? host, path, fields, contentLength }
+  return { method, scheme, authority, path, fields, contentLength }
 }
 
-const checkTarget = (
-  method: string,
-  scheme: string | undefined,
-  authority: string | undefined,
-  path: string | undefined
-) => {
+/** The one authority of a request, whether `:authority` or `host` names it. */
+const readAuthority = (named: string | undefined, fields: Fields): string | undefined => {
+  let authority = named
+  let hosts = 0
+  for (const [name, value] of fields) {
+    if (name === "host") {
+      hosts += 1
+      authority ??= value
+      if (hosts > 1 || authority !== value) {
+        throw malformed("a request with two authorities")
+      }
+    }
+  }
+  if (authority === "") {
+    throw malformed("a request with an empty authority")
+  }
+  return authority
+}
+
+const isHttp = (scheme: string | undefined): boolean => scheme === "https" || scheme === "http"
+
+const checkTarget = (method: string, scheme: string | undefined, path: string | undefined) => {
   if (scheme === undefined || path === undefined) {
     throw malformed("a request without a scheme or path")
   }
-  if (scheme === "https" || scheme === "http") {
-    if (authority === undefined) {
-      throw malformed("a request without an authority")
-    }
-    if (path.charCodeAt(0) !== 0x2f && !(path === "*" && method === "OPTIONS")) {
-      throw malformed("a path that does not begin with a slash")
-    }
+  if (isHttp(scheme) && path.charCodeAt(0) !== 0x2f && !(path === "*" && method === "OPTIONS")) {
+    throw malformed("a path that does not begin with a slash")
   }
 }
 
@@ -158,7 +183,7 @@ const statusPattern = /^[1-9][0-9][0-9]$/
 export const readResponseHead = (section: Fields): ResponseHead => {
   const first = section[0]
   if (first === undefined || first[0] !== ":status" || !statusPattern.test(first[1]) || first[1] === "101") {
-    throw malformed("a response that does not begin with a status of HTTP/3")
+    throw malformed("a response that does not begin with a status")
   }
   const contentLength = checkFields(section, 1)
   return { status: Number(first[1]), fields: section.slice(1), contentLength }
