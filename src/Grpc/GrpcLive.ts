@@ -1,25 +1,29 @@
 /**
- * GrpcLive: standard gRPC over HTTP/2 on `@grpc/grpc-js`, mutually authenticated.
+ * GrpcLive: standard gRPC over HTTP/2, mutually authenticated.
  *
  * @since 0.1.0
  */
 import type * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
-import * as Context from "effect/Context"
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import * as SharedConnections from "../Connections/ConnectionPool.js"
-import * as Renew from "../Connections/CredentialRotation.js"
 import * as SharedLayer from "../Connections/SharedLayer.js"
 import type * as Credentials from "../Credentials/Credentials.js"
-import * as Reverification from "../Handshake/Reverification.js"
-import * as Boundary from "../Transport/internal/boundary.js"
-import * as Transport from "../Transport/TransportService.js"
-import * as GrpcOptions from "./GrpcOptions.js"
-import * as GrpcClient from "./internal/grpcJs/grpcClient.js"
-import * as GrpcServer from "./internal/grpcJs/grpcServer.js"
+import * as OptionalPackage from "../Transport/internal/optionalPackage.js"
+import type { MissingPackage } from "../Transport/TransportError.js"
+import type * as Transport from "../Transport/TransportService.js"
+import type * as GrpcJsOptions from "./GrpcJsOptions.js"
+import type * as GrpcOptions from "./GrpcOptions.js"
 
+export type {
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  GrpcJsOptions
+} from "./GrpcJsOptions.js"
 export type {
   /**
    * @since 0.1.0
@@ -28,31 +32,21 @@ export type {
   GrpcOptions
 } from "./GrpcOptions.js"
 
-const build = (
-  options: GrpcOptions.GrpcOptions,
+const loadGrpcJs = OptionalPackage.load(
+  "Grpc.layerGrpcJs",
+  "@grpc/grpc-js",
+  false,
+  () => import("./internal/grpcJs/grpcJsTransport.js")
+)
+
+const makeGrpcJs = (
+  options: GrpcJsOptions.GrpcJsOptions,
   credentials: Credentials.CredentialsService
-): Effect.Effect<Context.Context<Transport.Transport>, never, Scope.Scope> =>
-  Effect.gen(function* () {
-    const settings = GrpcOptions.withDefaults(options)
-    if ((yield* credentials.current)._tag === "Insecure") {
-      yield* Effect.logWarning("gRPC without TLS: peers are not authenticated and anyone on the path can read along")
-    }
-    const boundary = yield* Boundary.make
-    const reverification = yield* Reverification.make(credentials)
-    return Context.make(Transport.Transport, {
-      listen: (routes, options) => GrpcServer.listen(settings, credentials, reverification, routes, options),
-      connect: yield* SharedConnections.make((target) =>
-        Renew.make(
-          GrpcClient.connect(settings, credentials, boundary, reverification, target),
-          credentials.changes,
-          settings.rehandshakeWithin,
-          target
-        )
-      ),
-      defaultTimeout: settings.defaultTimeout,
-      description: SharedLayer.describe("gRPC", credentials)
-    })
-  })
+): Effect.Effect<Context.Context<Transport.Transport>, MissingPackage, Scope.Scope> =>
+  Effect.flatMap(loadGrpcJs, ({ make }) => make(options, credentials))
+
+const make = (options: GrpcOptions.GrpcOptions, credentials: Credentials.CredentialsService) =>
+  Effect.orDie(makeGrpcJs(options, credentials))
 
 /**
  * The gRPC transport with options. All who use one such layer with one `Credentials` value share a transport, and with it
@@ -64,7 +58,7 @@ const build = (
 export const layer = (
   options: GrpcOptions.GrpcOptions = {}
 ): Layer.Layer<Transport.Transport, never, Credentials.Credentials> =>
-  SharedLayer.make((credentials) => build(options, credentials))
+  SharedLayer.make((credentials) => make(options, credentials))
 
 /**
  * The gRPC transport with options from the environment.
@@ -84,3 +78,26 @@ export const layerConfig = (
  * @category layers
  */
 export const GrpcLive: Layer.Layer<Transport.Transport, never, Credentials.Credentials> = layer()
+
+/**
+ * The gRPC transport on the engine of `@grpc/grpc-js`, which is imported when this layer is built. It is shared as that of
+ * `layer` is. docs/security.md says what a peer can do that this engine does not bound.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerGrpcJs = (
+  options: GrpcJsOptions.GrpcJsOptions = {}
+): Layer.Layer<Transport.Transport, MissingPackage, Credentials.Credentials> =>
+  SharedLayer.make((credentials) => makeGrpcJs(options, credentials))
+
+/**
+ * The same with options from the environment.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerGrpcJsConfig = (
+  config: Config.Config.Wrap<GrpcJsOptions.GrpcJsOptions>
+): Layer.Layer<Transport.Transport, ConfigError.ConfigError | MissingPackage, Credentials.Credentials> =>
+  SharedLayer.makeConfig(config, layerGrpcJs)

@@ -1,6 +1,6 @@
 /** The options of the gRPC transport, and their defaults. */
 import * as TransportOptions from "../Connections/TransportOptions.js"
-import * as GrpcMetadata from "./internal/grpcJs/GrpcMetadata.js"
+import * as Metadata from "../Transport/Metadata.js"
 
 /**
  * The options of the gRPC transport.
@@ -8,14 +8,19 @@ import * as GrpcMetadata from "./internal/grpcJs/GrpcMetadata.js"
  * @since 0.1.0
  * @category models
  */
-export interface GrpcOptions extends TransportOptions.WireOptions {
+export interface GrpcOptions extends TransportOptions.WireOptions, TransportOptions.StreamOptions {
+  /**
+   * Unread bytes of one call that a peer may send before it has to wait, as HTTP/2 counts them. Default 65,535, with which
+   * every HTTP/2 connection begins (RFC 9113, section 6.9.2). At most 2 GiB - 1.
+   */
+  readonly streamWindow?: number | undefined
+  /** PING frames that a peer may send in a second before its connection is closed. Default 1,000. */
+  readonly maxPingRate?: number | undefined
   /**
    * Whether a client pings connections without calls too, so that a lost peer is noticed before the next call. Default
    * false: servers that follow gRPC take such pings for abuse (gRFC A8).
    */
   readonly keepaliveWithoutCalls?: boolean | undefined
-  /** The memory, in MiB, that one HTTP/2 session may use in Node before new streams are refused. Default 64. */
-  readonly maxSessionMemory?: number | undefined
 }
 
 export const withDefaults = (options: GrpcOptions) => {
@@ -23,15 +28,16 @@ export const withDefaults = (options: GrpcOptions) => {
     keepaliveTime: "5 minutes",
     maxConnectionAge: Number.POSITIVE_INFINITY,
     maxHandshakes: 1024,
-    maxMetadataSize: GrpcMetadata.maxSize
+    maxMetadataSize: Metadata.maxSize
   })
+  const stream = TransportOptions.streamDefaults({ ...options, streamWindow: options.streamWindow ?? 65_535 })
   return {
     ...wire,
-    // SETTINGS_MAX_CONCURRENT_STREAMS has 32 bits.
+    ...stream,
+    // SETTINGS_MAX_CONCURRENT_STREAMS has 32 bits, and a window 31.
     maxConcurrentStreams: Math.min(wire.maxConcurrentStreams, 2 ** 32 - 1),
-    keepaliveWithoutCalls: options.keepaliveWithoutCalls ?? false,
-    maxSessionMemory: options.maxSessionMemory ?? 64
+    streamWindow: Math.min(stream.streamWindow, 2 ** 31 - 1),
+    maxPingRate: options.maxPingRate ?? 1000,
+    keepaliveWithoutCalls: options.keepaliveWithoutCalls ?? false
   }
 }
-
-export type Settings = ReturnType<typeof withDefaults>

@@ -10,6 +10,7 @@ import * as Option from "effect/Option"
 import { Credentials, Grpc, Memory, MemoryLive, Quic, Tls, Transport } from "effect-transport"
 import * as MemoryModule from "effect-transport/Memory"
 import * as TransportOptions from "effect-transport/TransportOptions"
+import * as GrpcJsOptions from "../../src/Grpc/GrpcJsOptions.js"
 import * as GrpcOptions from "../../src/Grpc/GrpcOptions.js"
 import * as QuicOptions from "../../src/Quic/QuicOptions.js"
 import * as TlsOptions from "../../src/Tls/TlsOptions.js"
@@ -67,6 +68,7 @@ const streams = { streamWindow: MiB, maxCallRate: 200_000, maxCancelRate: 10_000
 
 const withDefaults = {
   GrpcLive: GrpcOptions.withDefaults,
+  "Grpc.layerGrpcJs": GrpcJsOptions.withDefaults,
   QuicLive: QuicOptions.withDefaults,
   TlsLive: TlsOptions.withDefaults
 }
@@ -75,6 +77,14 @@ describe("options", () => {
   it("have the defaults that their documentation names, all of them", () => {
     expect(plain(TransportOptions.withDefaults({}))).toEqual(all)
     expect(plain(GrpcOptions.withDefaults({}))).toEqual({
+      ...wires,
+      ...streams,
+      streamWindow: 65_535,
+      keepaliveTime: 300,
+      keepaliveWithoutCalls: false,
+      maxPingRate: 1000
+    })
+    expect(plain(GrpcJsOptions.withDefaults({}))).toEqual({
       ...wires,
       keepaliveTime: 300,
       keepaliveWithoutCalls: false,
@@ -176,7 +186,12 @@ describe("options", () => {
       maxReceiveMessageSize: uint32,
       streamWindow: uint32
     })
-    expect(GrpcOptions.withDefaults(most)).toMatchObject({ maxConcurrentStreams: uint32, maxMetadataSize: 60 * 1024 })
+    expect(GrpcOptions.withDefaults({ ...most, streamWindow: Number.POSITIVE_INFINITY })).toMatchObject({
+      maxConcurrentStreams: uint32,
+      maxMetadataSize: MiB,
+      streamWindow: 2 ** 31 - 1
+    })
+    expect(GrpcJsOptions.withDefaults(most)).toMatchObject({ maxConcurrentStreams: uint32, maxMetadataSize: 60 * 1024 })
     expect(QuicOptions.withDefaults(most)).toMatchObject({ maxMetadataSize: MiB })
     expect(TransportOptions.withDefaults(most)).toMatchObject({ maxMetadataSize: MiB })
   })
@@ -190,7 +205,8 @@ describe("transports whose options have no end", () => {
   }
   const streamWindow = Number.POSITIVE_INFINITY
   for (const [name, layer] of [
-    ["GrpcLive", Grpc.layer(options)],
+    ["GrpcLive", Grpc.layer({ ...options, streamWindow })],
+    ["Grpc.layerGrpcJs", Grpc.layerGrpcJs(options)],
     ["MemoryLive", Memory.layer(options)],
     ["QuicLive", Quic.layer({ ...options, streamWindow })],
     ["TlsLive", Tls.layer({ ...options, streamWindow })]
@@ -225,6 +241,7 @@ describe("options from the environment", () => {
     )
   for (const [name, layer] of [
     ["GrpcLive", Grpc.layerConfig(config)],
+    ["Grpc.layerGrpcJs", Grpc.layerGrpcJsConfig(config)],
     ["MemoryLive", Memory.layerConfig(config)],
     ["QuicLive", Quic.layerConfig(config)],
     ["TlsLive", Tls.layerConfig(config)]

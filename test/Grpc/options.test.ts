@@ -213,7 +213,6 @@ describe("options", () => {
       keepaliveTime: second(300),
       keepaliveTimeout: second(10),
       keepaliveWithoutCalls: false,
-      maxSessionMemory: 64,
       maxConnections: 10_000,
       maxHandshakes: 1024,
       maxHandshakeBytes: 128 * 1024,

@@ -1,6 +1,6 @@
-/** What the layers say whose optional packages are missing; the argument is what QUIC's engine lacks. */
+/** What the layers say whose packages are missing; the argument is what QUIC's engine lacks. */
 import { Effect, Layer } from "effect"
-import { Credentials, Quic } from "effect-transport"
+import { Credentials, Grpc, Quic } from "effect-transport"
 import * as ClusterTransport from "effect-transport/ClusterTransport"
 
 const failure = (layer) => Effect.runPromise(Effect.flip(Effect.scoped(Layer.build(layer))))
@@ -14,6 +14,10 @@ const check = (error, expected) => {
 
 const [reason] = process.argv.slice(2)
 check(await failure(Layer.provide(Quic.QuicLive, Credentials.layerDev())), { package: "@infisical/quic", reason })
+check(await failure(Layer.provide(Grpc.layerGrpcJs(), Credentials.layerDev())), {
+  package: "@grpc/grpc-js",
+  reason: "NotInstalled"
+})
 const { layer, layerClientOnly, layerRunnerHealth } = ClusterTransport
 for (const each of [layer(), layerClientOnly, layerRunnerHealth]) {
   check(await failure(each), { package: "@effect/cluster", reason: "NotInstalled" })

@@ -40,9 +40,6 @@ const singleValued = new Set([
   "x-content-type-options"
 ])
 
-/** The largest metadata in HTTP/2 header fields: Node takes 64 KiB of them, of which HTTP and gRPC need some. */
-export const maxSize = 60 * 1024
-
 const none = new Grpc.Metadata()
 const noneButWait = new Grpc.Metadata({ waitForReady: true })
 

@@ -8,6 +8,7 @@ import * as StatusFields from "../../../Transport/internal/statusFields.js"
 import type { Where } from "../../../Transport/internal/where.js"
 import type * as Metadata from "../../../Transport/Metadata.js"
 import { fromCode, type StatusError } from "../../../Transport/TransportError.js"
+import * as GrpcJsOptions from "../../GrpcJsOptions.js"
 import * as GrpcMetadata from "./GrpcMetadata.js"
 
 const detailsKey = "grpc-status-details-bin"
@@ -94,7 +95,9 @@ const textOf = ({ message }: StatusError): string => Text.cut(message, Text.maxS
 
 /** The largest metadata that has room beside the status of an error. */
 export const roomBeside = (error: StatusError): number =>
-  GrpcMetadata.maxSize - encodeURI(textOf(error)).length - Math.ceil(ErrorDetails.encodeToSend(error).length / 3) * 4
+  GrpcJsOptions.maxMetadataSize -
+  encodeURI(textOf(error)).length -
+  Math.ceil(ErrorDetails.encodeToSend(error).length / 3) * 4
 
 /** The status to send for an error, with its trailers. */
 export const toStatus = (error: StatusError, trailers: Metadata.Metadata): Grpc.StatusObject => {

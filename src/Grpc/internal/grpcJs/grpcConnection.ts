@@ -10,7 +10,7 @@ import type { MemoryBudget } from "../../../Connections/MemoryBudget.js"
 import * as Rate from "../../../protocol/Rate.js"
 import type { Door } from "../../../Transport/internal/boundary.js"
 import type * as Peer from "../../../Transport/Peer.js"
-import type { Settings } from "../../GrpcOptions.js"
+import type { Settings } from "../../GrpcJsOptions.js"
 import * as GrpcStatus from "./GrpcStatus.js"
 import * as ReceiveWindow from "./receiveWindow.js"
 
