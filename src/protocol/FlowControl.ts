@@ -2,7 +2,7 @@
 
 export interface FlowControl {
   /** The most that the peer may send and this end has not read. */
-  readonly window: number
+  window: number
   /** Bytes that the peer may send before it gets more credit. */
   receiveCredit: number
   /**
@@ -14,7 +14,7 @@ export interface FlowControl {
   sendCredit: number
 }
 
-/** Windows are numbers of 32 bits. */
+/** Windows of TlsLive are numbers of 32 bits. */
 const maxCredit = 0xffff_ffff
 
 export const make = (window: number, sendCredit: number): FlowControl => ({
@@ -42,10 +42,16 @@ export const retain = (flow: FlowControl, size: number): void => {
   flow.pendingUpdate -= size
 }
 
-/** Returns the credit to give the peer now: all that is due once that is half the window, and 0 before. */
-export const takeUpdate = (flow: FlowControl): number => {
+/** The window grows: as much more credit is due to the peer. */
+export const grow = (flow: FlowControl, size: number): void => {
+  flow.window += size
+  flow.pendingUpdate += size
+}
+
+/** Returns the credit to give the peer now: all that is due once that is `least`, or half the window, and 0 before. */
+export const takeUpdate = (flow: FlowControl, least = flow.window / 2): number => {
   const { pendingUpdate } = flow
-  if (pendingUpdate <= 0 || pendingUpdate * 2 < flow.window) {
+  if (pendingUpdate <= 0 || pendingUpdate < least) {
     return 0
   }
   flow.receiveCredit += pendingUpdate
@@ -61,8 +67,8 @@ export const send = (flow: FlowControl, size: number): void => {
   flow.sendCredit -= size
 }
 
-/** The peer gives credit. Returns whether the sum is one that a peer may give. */
-export const addCredit = (flow: FlowControl, size: number): boolean => {
+/** The peer gives credit, or takes some back. Returns whether the sum is one that a peer may give. */
+export const addCredit = (flow: FlowControl, size: number, max = maxCredit): boolean => {
   flow.sendCredit += size
-  return flow.sendCredit <= maxCredit
+  return flow.sendCredit <= max
 }

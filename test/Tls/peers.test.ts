@@ -218,7 +218,7 @@ describe("a peer that breaks the rules loses its connection, and nobody else his
 
   it.live.each([
     ["garbage", "ProtocolError", () => [Buffer.alloc(100, 0xaa)]],
-    ["frames of unknown type", "ProtocolError", () => [settings, bytes((writer) => writer.empty(77, 0, 0))]],
+    ["frames of unknown type", "ProtocolError", () => [settings, bytes((writer) => Writer.empty(writer, 77, 0, 0))]],
     [
       "too many pings",
       "PingRate",
@@ -232,7 +232,7 @@ describe("a peer that breaks the rules loses its connection, and nobody else his
         ...Array.from({ length: 60 }, (_, i) =>
           Buffer.concat([
             request(2 * i + 1, "/echo.v1.EchoService/EchoBidi"),
-            bytes((writer) => writer.empty(Type.cancel, 0, 2 * i + 1))
+            bytes((writer) => Writer.empty(writer, Type.cancel, 0, 2 * i + 1))
           ])
         )
       ]

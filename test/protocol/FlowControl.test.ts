@@ -40,6 +40,27 @@ describe("receiving", () => {
     expect(FlowControl.unread(flow)).toBe(0)
   })
 
+  it("a window that grows gives the peer as much more, and what is unread stays what it is", () => {
+    const flow = FlowControl.make(100, 0)
+    FlowControl.receive(flow, 80)
+    FlowControl.release(flow, 50)
+    FlowControl.grow(flow, 300)
+    expect(flow.window).toBe(400)
+    expect(FlowControl.unread(flow)).toBe(30)
+    expect(FlowControl.takeUpdate(flow)).toBe(350)
+    expect(flow.receiveCredit).toBe(370)
+    expect(FlowControl.unread(flow)).toBe(30)
+  })
+
+  it("credit may be asked for sooner than at half the window", () => {
+    const flow = FlowControl.make(100, 0)
+    FlowControl.receive(flow, 100)
+    FlowControl.release(flow, 12)
+    expect(FlowControl.takeUpdate(flow, 12.5)).toBe(0)
+    FlowControl.release(flow, 1)
+    expect(FlowControl.takeUpdate(flow, 12.5)).toBe(13)
+  })
+
   it("a window of nothing asks for no updates of nothing", () => {
     expect(FlowControl.takeUpdate(FlowControl.make(0, 0))).toBe(0)
   })
@@ -52,6 +73,14 @@ describe("sending", () => {
     expect(flow.sendCredit).toBe(0)
     expect(FlowControl.addCredit(flow, 0xffff_ffff)).toBe(true)
     expect(FlowControl.addCredit(flow, 1)).toBe(false)
+  })
+
+  it("credit may be taken back, below zero, and has the limit that is asked for", () => {
+    const flow = FlowControl.make(0, 10)
+    expect(FlowControl.addCredit(flow, -30, 100)).toBe(true)
+    expect(flow.sendCredit).toBe(-20)
+    expect(FlowControl.addCredit(flow, 120, 100)).toBe(true)
+    expect(FlowControl.addCredit(flow, 1, 100)).toBe(false)
   })
 })
 

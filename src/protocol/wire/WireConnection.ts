@@ -12,6 +12,7 @@ import * as Messages from "./WireMessages.js"
 import * as Receiver from "./WireReceiver.js"
 import * as SendQueue from "./WireSendQueue.js"
 import * as State from "./WireState.js"
+import * as Writer from "./WireWriter.js"
 
 export type { Events, Limits } from "./WireState.js"
 
@@ -97,7 +98,7 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
     halfClose: (id) => {
       const call = calls.get(id)
       if (call !== undefined) {
-        SendQueue.writerOf(sendQueue, call).empty(Type.halfClose, 0, id)
+        Writer.empty(SendQueue.writerOf(sendQueue, call), Type.halfClose, 0, id)
       }
     },
     sendHeaders: (id, headers) => {
@@ -123,7 +124,7 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
       const call = calls.get(id)
       if (call !== undefined) {
         State.finish(state, call)
-        SendQueue.writerOf(sendQueue, call).empty(Type.cancel, 0, id)
+        Writer.empty(SendQueue.writerOf(sendQueue, call), Type.cancel, 0, id)
       }
     },
     consumed: (id, cost, costOnConnection) => {

@@ -8,9 +8,9 @@ import { bytes, carry, digest, makeEnd, readAll, request, settle } from "./wireS
 
 /** Writes a frame whose payload is a byte over and over. */
 const write = (writer: Writer.Writer, size: number, byte: number) => {
-  const at = writer.reserve(size)
+  const at = Writer.reserve(writer, size)
   writer.buffer.fill(byte, at, at + size)
-  writer.commit(Type.message, 0, 1, at + size)
+  Writer.commit(writer, Type.message, 0, 1, at, at + size)
 }
 
 describe("a writer", () => {
