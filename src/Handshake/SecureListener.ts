@@ -15,6 +15,7 @@ import * as Authorization from "../Transport/internal/authorization.js"
 import * as Bind from "../Transport/internal/bind.js"
 import * as Boundary from "../Transport/internal/boundary.js"
 import * as Count from "../Transport/internal/gauge.js"
+import { lingeringClose } from "../Transport/internal/lingeringClose.js"
 import type * as Peer from "../Transport/Peer.js"
 import { type BindError, HandshakeFailed, type HandshakeReason } from "../Transport/TransportError.js"
 import * as TransportMetrics from "../Transport/TransportMetrics.js"
@@ -22,7 +23,6 @@ import type { ListenOptions } from "../Transport/TransportService.js"
 import * as Admission from "./Admission.js"
 import * as Arrivals from "./internal/arrivals.js"
 import { bindServer } from "./internal/bindServer.js"
-import { closeWithReason } from "./internal/closeWithReason.js"
 import * as FirstByte from "./internal/firstByte.js"
 import * as ReadyConnections from "./internal/readyConnections.js"
 import type { Evidence } from "./internal/secureSocket.js"
@@ -96,7 +96,7 @@ const makeHandOver = ({ admission, authorize, options, ready }: Context) => {
     if (!ready.isClosing()) {
       arrival.reject("TooManyConnections")
     }
-    closeWithReason(socket, options.goingAway)
+    lingeringClose(socket, options.goingAway)
   }
 
   const hand = (arrival: Arrivals.Arrival, { evidence, identity, socket }: Admitted, onReady: () => void) => {
@@ -158,7 +158,7 @@ const refuse = (
     admission.refused(arrival.source, arrival.socket.bytesRead)
   }
   if (socket !== undefined) {
-    closeWithReason(socket, options.refusal(error.reason))
+    lingeringClose(socket, options.refusal(error.reason))
   }
 }
 
@@ -219,7 +219,7 @@ const securely = (context: Context, material: Tls): Effect.Effect<Begin, never, 
     }
     const error = refusedHere(address, "NoCommonProtocol", `${address} does not speak TLS`)
     refuse(context, arrival, { error, address, socket: undefined })
-    closeWithReason(socket, FirstByte.protocolVersionAlert)
+    lingeringClose(socket, FirstByte.protocolVersionAlert)
   }
 
   return Effect.as(TlsAcceptor.follow(acceptor, options.credentials.changes), (arrival) => {

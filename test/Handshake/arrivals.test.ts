@@ -1,11 +1,10 @@
-/** The parts of a listener, each alone: arrivals, the first byte, ready connections, and a close that says why. */
+/** The parts of a listener, each alone: arrivals, the first byte, and ready connections. */
 import * as net from "node:net"
 import { describe, expect, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Admission from "../../src/Handshake/Admission.js"
 import * as Arrivals from "../../src/Handshake/internal/arrivals.js"
-import { closeWithReason } from "../../src/Handshake/internal/closeWithReason.js"
 import * as FirstByte from "../../src/Handshake/internal/firstByte.js"
 import * as ReadyConnections from "../../src/Handshake/internal/readyConnections.js"
 import type { Boundary } from "../../src/Transport/internal/boundary.js"
@@ -271,39 +270,4 @@ describe("ready connections", () => {
     ready.close()
     expect([ready.isClosing(), ready.isFull()]).toEqual([true, false])
   })
-})
-
-describe("a close that says why", () => {
-  it.scopedLive("reaches a peer that is still sending, and ends when the peer hangs up", () =>
-    Effect.gen(function* () {
-      const { live, port } = yield* listen((socket) => closeWithReason(socket, Buffer.from("why")))
-      const socket = yield* connect(port)
-      socket.write(Buffer.alloc(1_000_000))
-      let text = ""
-      socket.on("data", (bytes) => {
-        text += String(bytes)
-      })
-      yield* event(socket, "end")
-      expect(text).toBe("why")
-      yield* eventually(() => live() === 0)
-    })
-  )
-
-  it.scopedLive("does not wait for a peer that never hangs up", () =>
-    Effect.gen(function* () {
-      const { live, port } = yield* listen((socket) => closeWithReason(socket, Buffer.from("why")))
-      const socket = yield* Effect.acquireRelease(
-        Effect.async<net.Socket>((resume) => {
-          const socket = net.connect({ port, host: "127.0.0.1", allowHalfOpen: true })
-          socket.on("error", () => {})
-          socket.once("connect", () => resume(Effect.succeed(socket)))
-        }),
-        (socket) => Effect.sync(() => socket.destroy())
-      )
-      socket.resume()
-      yield* event(socket, "end")
-      expect(live()).toBe(1)
-      yield* eventually(() => live() === 0)
-    })
-  )
 })

@@ -11,6 +11,7 @@ import * as ServerName from "../../Credentials/ServerName.js"
 import * as Reverification from "../../Handshake/Reverification.js"
 import * as TlsHandshake from "../../Handshake/TlsHandshake.js"
 import * as Wire from "../../protocol/wire/Wire.js"
+import { lingerPeriod } from "../../Transport/internal/lingeringClose.js"
 import * as Peer from "../../Transport/Peer.js"
 import {
   type DeadlineExceeded,
@@ -81,6 +82,7 @@ const connectTo = (
           if (end.reason !== "Refused") {
             TlsConnection.logEnd(server.boundary, end, peer)
           }
+          yield* Effect.timeoutOption(Effect.interruptible(connection.closed), lingerPeriod)
         })
     )
     yield* Effect.mapError(connection.ready, (end) => refusal(end, secured, Option.isSome(material.certificate), peer))

@@ -58,6 +58,8 @@ export interface TlsConnection {
   /** Begins no more calls, and closes when those in flight have ended. */
   readonly leave: () => void
   readonly ended: Effect.Effect<State.End>
+  /** Completes when the socket has closed after the end, for which it waits a second for a peer that is still sending. */
+  readonly closed: Effect.Effect<void>
   /** Takes no more calls, and lets those in flight end. */
   readonly goaway: () => void
   /** Asks the peer to begin no more calls, and completes when it has received that. Those that it began are taken. */
@@ -233,6 +235,7 @@ export const make = (
     ready: Deferred.makeUnsafe(),
     lost: Deferred.makeUnsafe(),
     ended: Deferred.makeUnsafe(),
+    closed: Deferred.makeUnsafe(),
     idle: Idle.make(
       () => State.isEnded(self) || State.isIdle(self),
       () => State.schedule(self)
@@ -267,7 +270,10 @@ export const make = (
     }
   }
   socket.on("drain", self.onWrite)
-  socket.on("close", onEnd)
+  socket.on("close", () => {
+    onEnd()
+    Deferred.doneUnsafe(self.closed, Effect.void)
+  })
   socket.on("end", onEnd)
   if (read === undefined) {
     socket.on("data", onData)
@@ -281,6 +287,7 @@ export const make = (
     callConnection: link.connection,
     ready: Deferred.await(self.ready),
     ended: Deferred.await(self.ended),
+    closed: Deferred.await(self.closed),
     lost: Deferred.await(self.lost),
     isLost: () => self.phase !== "Open",
     stalled: link.progress.stalled,

@@ -14,6 +14,7 @@ import * as Frames from "../../protocol/wire/WireFrames.js"
 import * as Writer from "../../protocol/wire/WireWriter.js"
 import * as Age from "../../Transport/internal/age.js"
 import * as Boundary from "../../Transport/internal/boundary.js"
+import { lingerPeriod } from "../../Transport/internal/lingeringClose.js"
 import type * as Peer from "../../Transport/Peer.js"
 import type * as Route from "../../Transport/Route.js"
 import type { BindError } from "../../Transport/TransportError.js"
@@ -61,6 +62,11 @@ export const listen = (
       for (const connection of connections) {
         connection.close("Shutdown", "")
       }
+      const closed = Effect.forEach([...connections], (connection) => connection.closed, {
+        concurrency: "unbounded",
+        discard: true
+      })
+      yield* Effect.timeoutOption(Effect.interruptible(closed), lingerPeriod)
     })
 
     /** Asks a peer to connect again, and ends the connection when its calls have ended, or have had their time. */
@@ -120,8 +126,9 @@ export const listen = (
             Effect.gen(function* () {
               yield* Effect.ignore(Effect.map(connection.ready, onReady))
               const end = yield* endOf(connection)
-              connections.delete(connection)
               TlsConnection.logEnd(boundary, end, peer.address)
+              yield* connection.closed
+              connections.delete(connection)
             })
           )
           return {

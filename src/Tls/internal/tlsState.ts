@@ -9,6 +9,7 @@ import type * as Wire from "../../protocol/wire/Wire.js"
 import { Violation } from "../../protocol/wire/Wire.js"
 import type { WireConnection } from "../../protocol/wire/WireConnection.js"
 import type { Boundary, Door } from "../../Transport/internal/boundary.js"
+import { lingeringClose } from "../../Transport/internal/lingeringClose.js"
 import type { Incoming } from "./tlsIncoming.js"
 import type { Link } from "./tlsLink.js"
 import type { Outgoing } from "./tlsOutgoing.js"
@@ -42,6 +43,8 @@ export interface TlsState {
   readonly ready: Deferred.Deferred<void, End>
   readonly lost: Deferred.Deferred<void>
   readonly ended: Deferred.Deferred<End>
+  /** The socket is closed. */
+  readonly closed: Deferred.Deferred<void>
   /** Nothing is in flight and no bytes are under way. */
   readonly idle: Idle
   /** No call is in flight that was answered here. */
@@ -86,7 +89,11 @@ export const finish = (self: TlsState, end: End): void => {
   Deferred.doneUnsafe(self.ended, Effect.succeed(end))
   self.answered.check()
   self.idle.check()
-  self.socket.destroySoon()
+  if (end.reason === "Shutdown") {
+    lingeringClose(self.socket)
+  } else {
+    self.socket.destroySoon()
+  }
 }
 
 /** Ends the connection and tells the peer why. */
