@@ -71,10 +71,12 @@ describeWith(["openssl"], "PKCS#12 of OpenSSL", () => {
       const pfx = yield* read("a.p12")
       // What is loaded with the first of them.
       yield* expectFailure({ pfx: Buffer.from("3000", "hex") }, "Malformed")
-      const [, held] = yield* heldDuring(load({ pfx, passphrase: "x", ca: issuer.ca }))
+      const go = heldDuring(load({ pfx, passphrase: "x", ca: issuer.ca }))
+      // The least of three: garbage of other tests may have to be collected in one of them.
+      const held = Math.min(...(yield* Effect.all([go, go, go])).map(([, millis]) => millis))
       // What this machine needs for as many rounds in one go.
       const [, inOneGo] = yield* heldDuring(Effect.sync(() => pbkdf2Sync("x", "salt", 300_000, 32, "sha256")))
-      expect(held).toBeLessThan(Math.max(50, inOneGo / 2))
+      expect(held).toBeLessThan(inOneGo / 2)
     })
   )
 
