@@ -86,7 +86,7 @@ export const make = ({ maxTableSize = defaultTableSize }: Options = {}): Encoder
   let size = 0
   /** What of it is metadata, which leaves half of the table to heads. */
   let sizeOfRest = 0
-  /** Another object for each state of the table. */
+  /** Another object for each state of the table and its size. */
   let state = {}
   /** What was sent once: it is inserted when it comes again. */
   const seen = new Array<Field | undefined>(maxSeen).fill(undefined)
@@ -237,6 +237,8 @@ export const make = ({ maxTableSize = defaultTableSize }: Options = {}): Encoder
     },
     setMaxTableSize: (limit) => {
       capacity = Math.min(maxTableSize, limit)
+      // A head that had no room may have some now.
+      state = {}
       smallest = Math.min(smallest, capacity)
     }
   }
