@@ -35,8 +35,12 @@ export const shouldPing = (liveness: Liveness, silence: number, now: number): bo
   return true
 }
 
-/** Returns why the peer is given up, or that a ping is to be sent. */
-export const check = (liveness: Liveness, now: number): "FrameTimeout" | "PingTimeout" | "Ping" | undefined => {
+/** Returns why the peer is given up, or that a ping is to be sent, where pings may be sent now. */
+export const check = (
+  liveness: Liveness,
+  now: number,
+  mayPing = true
+): "FrameTimeout" | "PingTimeout" | "Ping" | undefined => {
   const { frameSince, lastReceived, pingSince } = liveness
   if (frameSince !== undefined && now - frameSince > liveness.frameTimeout) {
     return "FrameTimeout"
@@ -44,5 +48,5 @@ export const check = (liveness: Liveness, now: number): "FrameTimeout" | "PingTi
   if (pingSince !== undefined && now - Math.max(pingSince, lastReceived) > liveness.keepaliveTimeout) {
     return "PingTimeout"
   }
-  return shouldPing(liveness, liveness.keepaliveTime, now) ? "Ping" : undefined
+  return mayPing && shouldPing(liveness, liveness.keepaliveTime, now) ? "Ping" : undefined
 }

@@ -9,6 +9,7 @@ import * as Idle from "../../Connections/Idle.js"
 import * as Liveness from "../../Connections/Liveness.js"
 import type { MemoryBudget } from "../../Connections/MemoryBudget.js"
 import * as Progress from "../../Connections/Progress.js"
+import * as SocketWriter from "../../Connections/SocketWriter.js"
 import * as Deferred from "../../effect/Deferred.js"
 import type * as Wire from "../../protocol/wire/Wire.js"
 import * as WireConnection from "../../protocol/wire/WireConnection.js"
@@ -78,7 +79,7 @@ const retirePing = 1n
 
 /** What an honest peer can leave unread: an answer for each of its calls, and what it may have cancelled since. */
 const maxBufferedBytes = ({ maxConcurrentStreams, maxMetadataSize }: Settings): number =>
-  2 * maxConcurrentStreams * (2 * maxMetadataSize + 32 * 1024) + 1024 * 1024 + 2 * State.writeChunkBytes
+  2 * maxConcurrentStreams * (2 * maxMetadataSize + 32 * 1024) + 1024 * 1024 + 2 * SocketWriter.writeChunkBytes
 
 const limitsOf = (settings: Settings): WireConnection.Limits => ({
   maxMessageSize: settings.maxReceiveMessageSize,
@@ -219,6 +220,16 @@ export const make = (
   }, Liveness.period(liveness))
   timer.unref()
 
+  const writer = SocketWriter.make({
+    socket,
+    source: wire,
+    maxBufferedBytes: maxBufferedBytes(settings),
+    isEnded: () => State.isEnded(self),
+    onWritten: () => State.onWritten(self),
+    onOverflow: () => State.close(self, "Timeout", "the peer does not read what it asked for"),
+    onThrown: (cause) => State.fail(self, "socket", cause)
+  })
+
   const self: State.TlsState = {
     socket,
     role,
@@ -236,27 +247,18 @@ export const make = (
     lost: Deferred.makeUnsafe(),
     ended: Deferred.makeUnsafe(),
     closed: Deferred.makeUnsafe(),
-    idle: Idle.make(
-      () => State.isEnded(self) || State.isIdle(self),
-      () => State.schedule(self)
-    ),
+    idle: Idle.make(() => State.isEnded(self) || State.isIdle(self), writer.schedule),
     answered: Idle.make(() => State.isEnded(self) || !incoming.isAnswering()),
     timer,
-    maxBufferedBytes: maxBufferedBytes(settings),
+    writer,
     phase: "Open",
-    isScheduled: false,
-    isWriting: false,
-    isLastAsked: false,
-    onWrite: () => State.write(self),
-    onLastLeft: () => {
-      self.isLastAsked = false
+    onLastLeft: () =>
       boundary.guard(
         "socket",
         name,
         () => State.checkIdle(self),
         (cause) => State.fail(self, "socket", cause)
       )
-    }
   }
   // Each chunk of a socket that emits data is this end's own.
   const receiving = Receiving.make(self, read === undefined)
@@ -269,7 +271,7 @@ export const make = (
       State.fail(self, "socket", cause)
     }
   }
-  socket.on("drain", self.onWrite)
+  socket.on("drain", writer.write)
   socket.on("close", () => {
     onEnd()
     Deferred.doneUnsafe(self.closed, Effect.void)

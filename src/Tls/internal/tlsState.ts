@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import type { Idle } from "../../Connections/Idle.js"
 import type { Liveness } from "../../Connections/Liveness.js"
 import type { Account } from "../../Connections/MemoryBudget.js"
+import type { SocketWriter } from "../../Connections/SocketWriter.js"
 import * as Deferred from "../../effect/Deferred.js"
 import type * as Wire from "../../protocol/wire/Wire.js"
 import { Violation } from "../../protocol/wire/Wire.js"
@@ -50,26 +51,10 @@ export interface TlsState {
   /** No call is in flight that was answered here. */
   readonly answered: Idle
   readonly timer: NodeJS.Timeout
-  /** What an honest peer can leave unread. */
-  readonly maxBufferedBytes: number
+  readonly writer: SocketWriter
   phase: Phase
-  /** Whether `onWrite` is called at the end of this turn of the event loop. */
-  isScheduled: boolean
-  /** What is sent while output is collected goes out with it. */
-  isWriting: boolean
-  /** Whether the socket was asked to tell when its last byte has left. */
-  isLastAsked: boolean
-  readonly onWrite: () => void
   readonly onLastLeft: () => void
 }
-
-/** Large messages are handed to the socket in chunks of this size, so that small ones written later are not far behind. */
-export const writeChunkBytes = 128 * 1024
-
-/** So many bytes don't wait for the end of the turn: the peer works on them while this end goes on. */
-const eagerBytes = 4096
-
-const noBytes = new Uint8Array(0)
 
 export const isEnded = (self: TlsState): boolean => self.phase === "Ended"
 
@@ -136,10 +121,8 @@ export const isIdle = ({ incoming, outgoing, socket, wire }: TlsState): boolean 
 export const checkIdle = (self: TlsState): void => {
   self.answered.check()
   self.idle.check()
-  // A socket says that the last of its bytes has left only to what was written behind them.
-  if (self.idle.isAwaited() && self.socket.writableLength > 0 && !self.isLastAsked) {
-    self.isLastAsked = true
-    self.socket.write(noBytes, self.onLastLeft)
+  if (self.idle.isAwaited() && self.socket.writableLength > 0) {
+    self.writer.afterLast(self.onLastLeft)
   }
 }
 
@@ -155,71 +138,17 @@ export const closeWhenIdle = (self: TlsState): void => {
   }
 }
 
-export const schedule = (self: TlsState): void => {
-  if (!self.isScheduled) {
-    self.isScheduled = true
-    setImmediate(self.onWrite)
-  }
-}
-
 /** Counts what is kept for the peer. */
 export const account = ({ account, socket, wire }: TlsState): void =>
   account?.set(wire.pendingData() + socket.writableLength)
 
-const writeOutput = (self: TlsState): void => {
-  const { incoming, socket, wire } = self
-  self.isScheduled = false
-  if (isEnded(self) || socket.writableNeedDrain) {
-    return
-  }
-  if (socket.writableLength === 0) {
-    wire.reclaim()
-  }
-  self.isWriting = true
-  const chunks = wire.output(writeChunkBytes)
-  self.isWriting = false
-  const isMany = chunks.length > 1
-  let size = 0
-  if (isMany) {
-    socket.cork()
-  }
-  for (const chunk of chunks) {
-    socket.write(chunk)
-    size += chunk.length
-  }
-  if (isMany) {
-    socket.uncork()
-  }
+/** What there was room for has been written. */
+export const onWritten = (self: TlsState): void => {
   account(self)
-  incoming.onRoom()
-  if (size >= writeChunkBytes && !socket.writableNeedDrain) {
-    schedule(self)
-  }
+  self.incoming.onRoom()
   closeWhenIdle(self)
   checkIdle(self)
 }
 
-/** Writes what there is to the socket, unless that is full. */
-export const write = (self: TlsState): void => {
-  try {
-    writeOutput(self)
-  } catch (cause) {
-    fail(self, "socket", cause)
-  }
-}
-
 /** Sends what one turn of the event loop writes in one write, or in a few if it is much. */
-export const flush = (self: TlsState): void => {
-  const { socket, wire } = self
-  if (self.isWriting) {
-    return
-  }
-  if (wire.buffered() >= eagerBytes) {
-    write(self)
-  } else {
-    schedule(self)
-  }
-  if (wire.buffered() + socket.writableLength > self.maxBufferedBytes) {
-    close(self, "Timeout", "the peer does not read what it asked for")
-  }
-}
+export const flush = ({ writer }: TlsState): void => writer.flush()
