@@ -15,8 +15,10 @@ import * as GrpcFields from "../../src/protocol/grpc/GrpcFields.js"
 import * as GrpcMessage from "../../src/protocol/grpc/GrpcMessage.js"
 import * as GrpcTimeout from "../../src/protocol/grpc/GrpcTimeout.js"
 import * as ProtobufScan from "../../src/protocol/protobuf/ProtobufScan.js"
-import * as FrameScan from "../../src/Rpc/internal/frameScan.js"
+import type * as FrameScan from "../../src/Rpc/internal/frameScan.js"
 import * as Frames from "../../src/Rpc/internal/frames.js"
+import * as JsonScan from "../../src/Rpc/internal/jsonScan.js"
+import * as MsgPackScan from "../../src/Rpc/internal/msgPackScan.js"
 import * as ErrorDetails from "../../src/Transport/ErrorDetails.js"
 import * as StatusFields from "../../src/Transport/internal/statusFields.js"
 import * as Metadata from "../../src/Transport/Metadata.js"
@@ -291,7 +293,7 @@ export const fuzz = (runs: number, seed: number, onRun: (run: number) => void): 
         [false, serializations.NDJSON] as const
       )
       const bytes = mutated(encodedFrames(serialization))
-      const scan = isMsgPack ? FrameScan.makeMsgPack(limits) : FrameScan.makeJson(limits, true)
+      const scan = isMsgPack ? MsgPackScan.make(limits) : JsonScan.make(limits, true)
       let start = 0
       let result: number | string = 0
       for (let end = 1; end <= bytes.length; end++) {

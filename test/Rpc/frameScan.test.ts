@@ -2,8 +2,10 @@ import * as RpcSerialization from "@effect/rpc/RpcSerialization"
 import { describe, expect, it } from "@effect/vitest"
 import * as Either from "effect/Either"
 import * as FastCheck from "effect/FastCheck"
-import * as FrameScan from "../../src/Rpc/internal/frameScan.js"
+import type * as FrameScan from "../../src/Rpc/internal/frameScan.js"
 import * as Frames from "../../src/Rpc/internal/frames.js"
+import * as JsonScan from "../../src/Rpc/internal/jsonScan.js"
+import * as MsgPackScan from "../../src/Rpc/internal/msgPackScan.js"
 
 const limits: FrameScan.Limits = { maxFrameSize: 1024 * 1024, maxFrameElements: 65_536 }
 
@@ -53,7 +55,7 @@ describe("frames of MessagePack, before they are decoded", () => {
         FastCheck.property(FastCheck.array(value, { minLength: 1, maxLength: 4 }), (values) => {
           const frames = values.map((each) => encodeWith(serialization, each))
           const bytes = Buffer.concat(frames)
-          const walker = FrameScan.makeMsgPack(limits)
+          const walker = MsgPackScan.make(limits)
           let start = 0
           for (const frame of frames) {
             expect(walker.next(bytes, start, bytes.length)).toBe(frame.length)
@@ -69,7 +71,7 @@ describe("frames of MessagePack, before they are decoded", () => {
     FastCheck.assert(
       FastCheck.property(value, FastCheck.boolean(), (each, isRecord) => {
         const bytes = encodeWith(isRecord ? RpcSerialization.msgPack : RpcSerialization.makeMsgPack({}), each)
-        const walker = FrameScan.makeMsgPack(limits)
+        const walker = MsgPackScan.make(limits)
         for (let end = 1; end < bytes.length; end++) {
           expect(walker.next(bytes, 0, end)).toBe(0)
         }
@@ -92,7 +94,7 @@ describe("frames of MessagePack, before they are decoded", () => {
     FastCheck.assert(
       FastCheck.property(bytes, (all) => {
         const input = Uint8Array.from(all)
-        const found = scan(FrameScan.makeMsgPack(limits), input)
+        const found = scan(MsgPackScan.make(limits), input)
         if (typeof found === "number" && found > 0) {
           expect(found).toBeLessThanOrEqual(input.length)
           try {
@@ -126,29 +128,29 @@ describe("frames of MessagePack, before they are decoded", () => {
     ["a Set of a string", [0xd4, 0x73, 0, 0xa1, 0x61]],
     ["names that are arrays", [0xd4, 0x72, 0x40, 0x91, 0x91, 0xa1, 0x61]]
   ])("%s is refused at once", (_, bytes) => {
-    expect(scan(FrameScan.makeMsgPack(limits), Uint8Array.from(bytes))).toBeTypeOf("string")
+    expect(scan(MsgPackScan.make(limits), Uint8Array.from(bytes))).toBeTypeOf("string")
   })
 
   it("an AggregateError of the characters of a string counts them", () => {
     const name = "AggregateError"
     const string = text.encode("x".repeat(70_000))
     const bytes = [0xd4, 0x65, 0, 0x92, 0xa0 | name.length, ...text.encode(name), 0xdb, 0, 1, 0x11, 0x70, ...string]
-    expect(scan(FrameScan.makeMsgPack(limits), Uint8Array.from(bytes))).toBeTypeOf("string")
+    expect(scan(MsgPackScan.make(limits), Uint8Array.from(bytes))).toBeTypeOf("string")
   })
 
   it("so many definitions of records that compiling them would take long are refused", () => {
     const definition = [0xd4, 0x72, 0x40, 0x91, 0xa1, 0x61, 0, 0x40, 0, 0x40, 0, 0x40, 0]
     const bytes = [0xdd, 0, 0, 0x40, 0, ...repeat(definition, 4096)]
-    expect(scan(FrameScan.makeMsgPack(limits), Uint8Array.from(bytes))).toBeTypeOf("string")
+    expect(scan(MsgPackScan.make(limits), Uint8Array.from(bytes))).toBeTypeOf("string")
   })
 
   it("as many elements and levels as are allowed pass", () => {
     const deep = (levels: number) => Uint8Array.from([...repeat([0x91], levels), 0])
-    expect(scan(FrameScan.makeMsgPack(limits), deep(64))).toBe(65)
-    expect(scan(FrameScan.makeMsgPack(limits), deep(65))).toBeTypeOf("string")
+    expect(scan(MsgPackScan.make(limits), deep(64))).toBe(65)
+    expect(scan(MsgPackScan.make(limits), deep(65))).toBeTypeOf("string")
     const wide = msgPack(Array.from({ length: 65_535 }, () => 1))
-    expect(scan(FrameScan.makeMsgPack(limits), wide)).toBe(wide.length)
-    expect(scan(FrameScan.makeMsgPack(limits), msgPack(Array.from({ length: 65_536 }, () => 1)))).toBeTypeOf("string")
+    expect(scan(MsgPackScan.make(limits), wide)).toBe(wide.length)
+    expect(scan(MsgPackScan.make(limits), msgPack(Array.from({ length: 65_536 }, () => 1)))).toBeTypeOf("string")
   })
 })
 
@@ -156,7 +158,7 @@ describe("frames of JSON, before they are decoded", () => {
   it("what JSON.stringify writes is accepted, and ends with its line", () => {
     FastCheck.assert(
       FastCheck.property(FastCheck.array(FastCheck.jsonValue(), { minLength: 1 }), (values) => {
-        const walker = FrameScan.makeJson(limits, true)
+        const walker = JsonScan.make(limits, true)
         const frames = values.map((each) => text.encode(`${JSON.stringify(each)}\n`))
         const bytes = Buffer.concat(frames)
         let start = 0
@@ -165,7 +167,7 @@ describe("frames of JSON, before they are decoded", () => {
           start += frame.length
         }
         for (const each of values) {
-          expect(scan(FrameScan.makeJson(limits, false), text.encode(JSON.stringify(each, null, 2)))).toBe(0)
+          expect(scan(JsonScan.make(limits, false), text.encode(JSON.stringify(each, null, 2)))).toBe(0)
         }
       })
     )
@@ -178,7 +180,7 @@ describe("frames of JSON, before they are decoded", () => {
     )
     FastCheck.assert(
       FastCheck.property(bytes, FastCheck.boolean(), (all, isLines) => {
-        const found = scan(FrameScan.makeJson(limits, isLines), all)
+        const found = scan(JsonScan.make(limits, isLines), all)
         expect(typeof found === "string" || (found >= 0 && found <= all.length)).toBe(true)
       }),
       { numRuns: 5000 }
@@ -194,16 +196,16 @@ describe("frames of JSON, before they are decoded", () => {
     ["a number of 2,000 digits", "1".repeat(2000)],
     ["an exponent of 2,000 digits", `1e${"9".repeat(2000)}`]
   ])("%s are refused", (_, json) => {
-    expect(scan(FrameScan.makeJson(limits, false), text.encode(json))).toBeTypeOf("string")
+    expect(scan(JsonScan.make(limits, false), text.encode(json))).toBeTypeOf("string")
   })
 
   it("brackets, commas and digits in strings are none", () => {
     const json = JSON.stringify({ a: `\\"${"[{,".repeat(100_000)}`, b: "1".repeat(5000) })
-    expect(scan(FrameScan.makeJson(limits, true), text.encode(`${json}\n`))).toBe(json.length + 1)
+    expect(scan(JsonScan.make(limits, true), text.encode(`${json}\n`))).toBe(json.length + 1)
   })
 
   it("a line that never ends is refused", () => {
-    expect(scan(FrameScan.makeJson(limits, true), new Uint8Array(1024 * 1024 + 1).fill(0x22))).toBeTypeOf("string")
+    expect(scan(JsonScan.make(limits, true), new Uint8Array(1024 * 1024 + 1).fill(0x22))).toBeTypeOf("string")
   })
 })
 

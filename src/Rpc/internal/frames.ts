@@ -3,7 +3,9 @@ import type { FromClientEncoded, FromServerEncoded } from "@effect/rpc/RpcMessag
 import type * as RpcSerialization from "@effect/rpc/RpcSerialization"
 import * as Either from "effect/Either"
 import { escapeText } from "../../Transport/internal/boundary.js"
-import * as FrameScan from "./frameScan.js"
+import type * as FrameScan from "./frameScan.js"
+import * as JsonScan from "./jsonScan.js"
+import * as MsgPackScan from "./msgPackScan.js"
 
 /** The frames in what a peer sends, one after the other, none of which is decoded before it has been scanned. */
 export interface Reader<A> {
@@ -114,9 +116,9 @@ const isFrame = (frame: unknown): boolean => {
 const makeScan = (format: Format, isFramed: boolean, limits: FrameScan.Limits): FrameScan.Scan | undefined => {
   switch (format) {
     case "JSON":
-      return FrameScan.makeJson(limits, isFramed)
+      return JsonScan.make(limits, isFramed)
     case "MessagePack":
-      return FrameScan.makeMsgPack(limits)
+      return MsgPackScan.make(limits)
     case "unknown":
       return undefined
   }
