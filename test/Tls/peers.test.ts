@@ -304,6 +304,7 @@ describe("a peer that breaks the rules loses its connection, and nobody else his
           { maxConcurrentStreams: 20, maxMetadataSize: 1024 },
           layer
         )(Transport.listen([handlers({ echo: () => Effect.succeed({ payload: new Uint8Array(16_000) }) })]))
+        const before = yield* accepted
         const { socket } = yield* hostile(address.port)
         socket.write(settings)
         socket.pause()
@@ -318,6 +319,11 @@ describe("a peer that breaks the rules loses its connection, and nobody else his
           "10 seconds"
         )
         clearInterval(timer)
+        // Nor does it read on, or hang up.
+        yield* eventually(
+          Effect.map(accepted, (now) => expect(now).toBe(before)),
+          "10 seconds"
+        )
         socket.destroy()
       })
     )

@@ -1,7 +1,7 @@
 import * as net from "node:net"
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { lingeringClose } from "../../src/Transport/internal/lingeringClose.js"
+import { closeSoon, lingeringClose } from "../../src/Transport/internal/lingeringClose.js"
 import { connect, event, eventually, listen } from "../fixtures/tls.js"
 
 /** A peer that keeps its side open. */
@@ -14,6 +14,21 @@ const halfOpen = (port: number) =>
     }),
     (socket) => Effect.sync(() => socket.destroy())
   )
+
+it.scopedLive.each([
+  ["that lingers", (socket: net.Socket) => lingeringClose(socket)],
+  ["at once", closeSoon]
+] as const)("a close %s does not wait for ever for a peer that does not read", ([, close]) =>
+  Effect.gen(function* () {
+    const { live, port } = yield* listen((socket) => {
+      socket.write(Buffer.alloc(50_000_000))
+      close(socket)
+    })
+    yield* halfOpen(port)
+    yield* eventually(() => live() === 1)
+    yield* eventually(() => live() === 0)
+  })
+)
 
 describe("a close that lingers", () => {
   it.scopedLive("reaches a peer that is still sending, and ends when the peer hangs up", () =>
@@ -49,6 +64,31 @@ describe("a close that lingers", () => {
     })
   )
 
+  it.scopedLive("has time for a peer that reads slowly", () =>
+    Effect.gen(function* () {
+      const size = 20_000_000
+      const { live, port } = yield* listen((socket) => {
+        socket.write(Buffer.alloc(size))
+        lingeringClose(socket)
+      })
+      const socket = yield* connect(port)
+      let read = 0
+      let isSlow = true
+      socket.on("data", (bytes) => {
+        read += bytes.length
+        if (isSlow && read > size / 4) {
+          isSlow = false
+          socket.pause()
+          // More than the time for hanging up, which has not begun.
+          setTimeout(() => socket.resume(), 1500)
+        }
+      })
+      yield* event(socket, "end")
+      expect(read).toBe(size)
+      yield* eventually(() => live() === 0)
+    })
+  )
+
   it.scopedLive("does not wait for a peer that never hangs up", () =>
     Effect.gen(function* () {
       const { live, port } = yield* listen((socket) => lingeringClose(socket, Buffer.from("why")))
@@ -56,18 +96,6 @@ describe("a close that lingers", () => {
       socket.resume()
       yield* event(socket, "end")
       expect(live()).toBe(1)
-      yield* eventually(() => live() === 0)
-    })
-  )
-
-  it.scopedLive("does not wait for a peer that does not read", () =>
-    Effect.gen(function* () {
-      const { live, port } = yield* listen((socket) => {
-        socket.write(Buffer.alloc(50_000_000))
-        lingeringClose(socket)
-      })
-      yield* halfOpen(port)
-      yield* eventually(() => live() === 1)
       yield* eventually(() => live() === 0)
     })
   )

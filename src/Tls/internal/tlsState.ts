@@ -10,7 +10,7 @@ import type * as Wire from "../../protocol/wire/Wire.js"
 import { Violation } from "../../protocol/wire/Wire.js"
 import type { WireConnection } from "../../protocol/wire/WireConnection.js"
 import type { Boundary, Door } from "../../Transport/internal/boundary.js"
-import { lingeringClose } from "../../Transport/internal/lingeringClose.js"
+import { closeSoon, lingeringClose } from "../../Transport/internal/lingeringClose.js"
 import type { Incoming } from "./tlsIncoming.js"
 import type { Link } from "./tlsLink.js"
 import type { Outgoing } from "./tlsOutgoing.js"
@@ -77,7 +77,7 @@ export const finish = (self: TlsState, end: End): void => {
   if (end.reason === "Shutdown") {
     lingeringClose(self.socket)
   } else {
-    self.socket.destroySoon()
+    closeSoon(self.socket)
   }
 }
 
