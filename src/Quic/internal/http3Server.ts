@@ -24,7 +24,7 @@ export const refuse = ({ session, writer }: Link, stream: number, status: number
 
 /** The status for a request that nothing answers: gRPC's own (415) where only the content-type is wrong. */
 export const statusOfNone = (head: Fields.RequestHead, isMethod: boolean): number =>
-  isMethod && !(GrpcFields.get(head.fields, "content-type") ?? "").startsWith(GrpcFields.contentType) ? 415 : 404
+  isMethod && !GrpcFields.isGrpc(GrpcFields.get(head.fields, "content-type")) ? 415 : 404
 
 /** `onDone` is called when the answer has been written, or is no longer wanted. */
 export const serve = (

@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
 import * as Deadlines from "../../Calls/Deadlines.js"
+import * as GrpcReceiving from "../../Calls/GrpcReceiving.js"
 import * as StreamQuota from "../../Calls/StreamQuota.js"
 import * as Idle from "../../Connections/Idle.js"
 import type { Account, MemoryBudget } from "../../Connections/MemoryBudget.js"
@@ -22,7 +23,6 @@ import * as Http3Session from "./http3Session.js"
 import type { Body } from "./quicIncoming.js"
 import { type Link, maxFieldSectionSize } from "./quicLink.js"
 import * as QuicOutgoing from "./quicOutgoing.js"
-import * as QuicReceiving from "./quicReceiving.js"
 import * as QuicSending from "./quicSending.js"
 
 /** What answers the requests of the peer. */
@@ -81,6 +81,9 @@ export interface Accepted {
   readonly close: (code: Http3Code, text: string) => void
 }
 
+/** What is read at a time while a connection keeps more than it may: bytes that hold few messages. */
+const lowReadBytes = 1024
+
 export const make = (
   quic: QuicEngine.Connection,
   role: "client" | "server",
@@ -96,7 +99,7 @@ export const make = (
   const worn = Deferred.makeUnsafe<void>()
   const ended = Deferred.makeUnsafe<QuicEngine.Close>()
   /** What the messages of the peer cost. */
-  const kept = QuicReceiving.makeKept()
+  const kept = GrpcReceiving.makeKept()
   /** What the listener knows of that. */
   let share: Account | undefined
   let isReady = false
@@ -140,7 +143,7 @@ export const make = (
       maxFieldSectionSize: maxFieldSectionSize(settings),
       datagrams: settings.maxDatagrams > 0,
       maxRequests: settings.maxConcurrentStreams,
-      readBytes: () => QuicReceiving.readBytes(kept, settings.connectionWindow),
+      readBytes: () => (kept.unread > settings.connectionWindow ? lowReadBytes : undefined),
       maxRequestRate: settings.maxCallRate,
       maxResetRate: settings.maxCancelRate,
       maxUselessRate: settings.maxUselessRate,

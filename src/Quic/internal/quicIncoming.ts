@@ -2,22 +2,19 @@
 import { constVoid } from "effect/Function"
 import * as CallErrors from "../../Calls/CallErrors.js"
 import type { ServerWire } from "../../Calls/CallStream.js"
+import * as GrpcReceiving from "../../Calls/GrpcReceiving.js"
+import * as GrpcServerHead from "../../Calls/GrpcServerHead.js"
 import * as ServerCalls from "../../Calls/ServerCalls.js"
-import { sectionSize } from "../../protocol/Fields.js"
 import * as GrpcEncoding from "../../protocol/grpc/GrpcEncoding.js"
 import * as GrpcFields from "../../protocol/grpc/GrpcFields.js"
-import * as GrpcMessage from "../../protocol/grpc/GrpcMessage.js"
-import * as GrpcTimeout from "../../protocol/grpc/GrpcTimeout.js"
 import type { RequestHead } from "../../protocol/http/HttpFields.js"
 import * as Frames from "../../protocol/http3/Http3Frames.js"
 import * as Qpack from "../../protocol/http3/Qpack.js"
 import * as Varint from "../../protocol/quic/Varint.js"
 import * as StatusFields from "../../Transport/internal/statusFields.js"
-import * as Metadata from "../../Transport/Metadata.js"
-import { Internal } from "../../Transport/TransportError.js"
+import type * as Metadata from "../../Transport/Metadata.js"
 import { type Link, maxSentMetadata } from "./quicLink.js"
 import * as QuicMessages from "./quicMessages.js"
-import * as QuicReceiving from "./quicReceiving.js"
 
 /** Callbacks for a request whose head has come. */
 export interface Body {
@@ -28,50 +25,14 @@ export interface Body {
   readonly onGone: () => void
 }
 
-const responseHead = Qpack.encodeLines([
-  [":status", "200"],
-  ["content-type", GrpcFields.contentType]
-])
+const responseHead = Qpack.encodeLines(GrpcServerHead.responseHead)
 
-const okTrailer = Qpack.encodeLines([GrpcFields.ok])
-
-/** What gRPC reads in the head of a request. */
-interface GrpcHead {
-  readonly isGrpc: boolean
-  readonly encoding: string
-  /** Milliseconds; `NaN` where it is malformed. */
-  readonly timeout: number
-  readonly hasMetadata: boolean
-}
-
-/** Calls that begin alike have one head (`Http3Sections`), which is read once. Metadata mostly makes them differ. */
-const headCache = new WeakMap<RequestHead, GrpcHead>()
-
-const grpcHeadOf = (head: RequestHead): GrpcHead => {
-  const before = headCache.get(head)
-  if (before !== undefined) {
-    return before
-  }
-  const { fields, method } = head
-  const timeout = GrpcFields.get(fields, "grpc-timeout")
-  const grpcHead = {
-    isGrpc: method === "POST" && (GrpcFields.get(fields, "content-type") ?? "").startsWith(GrpcFields.contentType),
-    encoding: GrpcFields.get(fields, "grpc-encoding") ?? GrpcEncoding.identity,
-    timeout: timeout === undefined ? Number.POSITIVE_INFINITY : (GrpcTimeout.parse(timeout) ?? Number.NaN),
-    hasMetadata: GrpcFields.ofRequest(fields).length > 0
-  }
-  if (!grpcHead.hasMetadata) {
-    headCache.set(head, grpcHead)
-  }
-  return grpcHead
-}
-
-export const isGrpc = (head: RequestHead): boolean => grpcHeadOf(head).isGrpc
+const okTrailer = Qpack.encodeLines(GrpcServerHead.okTrailer)
 
 /** The stream of a call. */
 interface ServerStream {
   readonly id: number
-  readonly messages: QuicReceiving.Inbound
+  readonly messages: GrpcReceiving.Inbound
   call: ServerCalls.ServerStream<ServerStream> | undefined
   /** The head of the response has been written. */
   hasHead: boolean
@@ -88,7 +49,7 @@ export interface Incoming {
 
 /** Answers the calls of one connection: from the bytes of their streams to the routes' handlers and back. */
 export const make = (link: Link, server: ServerCalls.Server): Incoming => {
-  const { kept, sending, session, settings, writer } = link
+  const { sending, session, settings, writer } = link
 
   /** Sends what was written as the last of a stream, and wants no more of the request. */
   const sendLast = (id: number) => {
@@ -124,10 +85,9 @@ export const make = (link: Link, server: ServerCalls.Server): Incoming => {
       if (error === undefined) {
         writeOk(trailers)
       } else {
-        const fields = StatusFields.fromError(error, trailers)
-        const isTaken = sectionSize(fields) <= (session.peerSettings()?.maxFieldSectionSize ?? Number.POSITIVE_INFINITY)
-        // The status itself must arrive.
-        Frames.writeHeaders(writer, isTaken ? fields : fields.slice(0, 1), hasHead ? undefined : responseHead)
+        const maxSize = session.peerSettings()?.maxFieldSectionSize ?? Number.POSITIVE_INFINITY
+        const fields = GrpcServerHead.errorTrailer(error, trailers, maxSize)
+        Frames.writeHeaders(writer, fields, hasHead ? undefined : responseHead)
       }
       sendLast(id)
     },
@@ -140,16 +100,10 @@ export const make = (link: Link, server: ServerCalls.Server): Incoming => {
       }
     },
     flush: constVoid,
-    release: ({ call, id, messages }, cost) => {
-      QuicReceiving.giveBack(kept, messages, Math.min(cost, messages.unread))
-      if (call?.inbox !== undefined) {
-        link.account()
-        QuicMessages.resumeIfRoom(link, messages, id)
-      }
-    },
+    release: (stream, cost) => receiving.release(stream, cost),
     ended: (stream) => {
       receiving.forget(stream)
-      QuicReceiving.giveBack(kept, stream.messages, stream.messages.unread)
+      receiving.releaseAll(stream)
       sending.forget(stream.id)
       session.quic.watch(stream.id, false)
     },
@@ -165,47 +119,40 @@ export const make = (link: Link, server: ServerCalls.Server): Incoming => {
     }
   }
 
-  const onMessage = (message: Uint8Array, stream: ServerStream) => {
-    const { call, id, messages } = stream
-    if (call === undefined || call.isOver) {
-      return
-    }
-    QuicReceiving.hold(kept, messages, message.length)
-    if (call.inbox !== undefined) {
-      QuicMessages.pauseIfFull(link, messages, id)
-    } else if (QuicReceiving.isTooMuch(kept, messages, settings.connectionWindow)) {
-      return calls.fail(call, CallErrors.unreadTooMuch(settings.connectionWindow))
-    }
-    const cost = QuicReceiving.costOf(message)
-    calls.onMessage(call, message, cost, cost)
-  }
-
-  const fail = ({ call }: ServerStream, error: Parameters<typeof calls.fail>[1]) => {
-    if (call !== undefined) {
-      calls.fail(call, error)
-    }
-  }
-
-  const receiving = QuicReceiving.make<ServerStream>(
-    link,
+  const receiving = GrpcReceiving.make<ServerStream>(
+    { ...link, pause: ({ id }) => session.pause(id), resume: ({ id }) => session.resume(id) },
     {
-      onMessage,
-      onBroken: (why, stream) =>
-        fail(
-          stream,
-          why === "TooLarge"
-            ? CallErrors.messageTooLarge(settings.maxReceiveMessageSize)
-            : new Internal({ message: GrpcEncoding.compressedRequest })
-        )
-    },
-    fail
+      isReadable: ({ call }) => call?.inbox !== undefined,
+      onMessage: ({ call }, message, cost) => {
+        if (call !== undefined) {
+          calls.onMessage(call, message, cost, cost)
+        }
+      },
+      onEnd: (stream) => {
+        const { call, messages } = stream
+        if (call === undefined || call.isOver) {
+          return
+        }
+        if (GrpcReceiving.isCutOff(messages)) {
+          return calls.fail(call, CallErrors.requestCutOff())
+        }
+        calls.onHalfClose(call)
+        watch(stream, call)
+      },
+      fail: ({ call }, error) => {
+        if (call !== undefined) {
+          calls.fail(call, error)
+        }
+      },
+      compressedText: GrpcEncoding.compressedRequest
+    }
   )
 
   const onRequest: Incoming["onRequest"] = (head, id) => {
-    const { encoding, hasMetadata, timeout } = grpcHeadOf(head)
+    const { encoding, metadata, timeout } = GrpcServerHead.read(head)
     const stream: ServerStream = {
       id,
-      messages: QuicReceiving.makeInbound(settings.maxReceiveMessageSize),
+      messages: GrpcReceiving.makeInbound(settings.maxReceiveMessageSize),
       call: undefined,
       hasHead: false
     }
@@ -213,7 +160,6 @@ export const make = (link: Link, server: ServerCalls.Server): Incoming => {
       calls.reject(stream, StatusFields.unsupportedEncoding(encoding))
       return ignored
     }
-    const metadata = hasMetadata ? Metadata.unsafeFromEntries(GrpcFields.ofRequest(head.fields)) : Metadata.empty
     const call = calls.accept(stream, head.path ?? "", metadata, timeout)
     if (call === undefined) {
       return ignored
@@ -224,20 +170,8 @@ export const make = (link: Link, server: ServerCalls.Server): Incoming => {
       watch(stream, call)
     }
     return {
-      onData: (chunk) => {
-        if (!call.isOver) {
-          receiving.receive(stream, chunk)
-        }
-      },
-      onEnd: () => {
-        if (!call.isOver) {
-          if (GrpcMessage.isMidMessage(stream.messages.decoder)) {
-            return calls.fail(call, CallErrors.requestCutOff())
-          }
-          calls.onHalfClose(call)
-          watch(stream, call)
-        }
-      },
+      onData: (chunk) => receiving.receive(stream, chunk),
+      onEnd: () => receiving.end(stream),
       onGone: () => calls.onReset(call)
     }
   }

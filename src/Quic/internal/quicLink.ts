@@ -1,5 +1,6 @@
 /** What the calls on a QUIC connection share: settings, session, deadlines, budgets. */
 import type { Deadlines } from "../../Calls/Deadlines.js"
+import type { Kept } from "../../Calls/GrpcReceiving.js"
 import type { StreamQuota } from "../../Calls/StreamQuota.js"
 import type { Progress } from "../../Connections/Progress.js"
 import type * as Varint from "../../protocol/quic/Varint.js"
@@ -8,7 +9,6 @@ import type { Boundary } from "../../Transport/internal/boundary.js"
 import type { Peer } from "../../Transport/Peer.js"
 import type { Settings } from "../QuicOptions.js"
 import type { Http3Session } from "./http3Session.js"
-import type { Kept } from "./quicReceiving.js"
 import type { Sending } from "./quicSending.js"
 
 /** A live connection as the calls on it see it. */

@@ -1,16 +1,16 @@
 /** The calls that this end opens on one connection: `ClientCalls` over gRPC's messages in the requests of HTTP/3. */
+import * as Either from "effect/Either"
 import { constVoid } from "effect/Function"
 import * as CallErrors from "../../Calls/CallErrors.js"
 import type { ClientCall } from "../../Calls/CallStream.js"
 import * as ClientCalls from "../../Calls/ClientCalls.js"
+import * as GrpcClientHead from "../../Calls/GrpcClientHead.js"
+import * as GrpcReceiving from "../../Calls/GrpcReceiving.js"
 import * as MetadataLimit from "../../Calls/MetadataLimit.js"
 import * as Addresses from "../../Connections/Addresses.js"
-import type { Field, Fields } from "../../protocol/Fields.js"
 import * as GrpcEncoding from "../../protocol/grpc/GrpcEncoding.js"
 import * as GrpcFields from "../../protocol/grpc/GrpcFields.js"
-import * as GrpcMessage from "../../protocol/grpc/GrpcMessage.js"
-import * as GrpcTimeout from "../../protocol/grpc/GrpcTimeout.js"
-import { codes, nameOf } from "../../protocol/http3/Http3Error.js"
+import { codes, type Http3Code, nameOf } from "../../protocol/http3/Http3Error.js"
 import * as Frames from "../../protocol/http3/Http3Frames.js"
 import * as Http3Message from "../../protocol/http3/Http3Message.js"
 import * as Http3Sections from "../../protocol/http3/Http3Sections.js"
@@ -18,19 +18,9 @@ import * as Qpack from "../../protocol/http3/Qpack.js"
 import * as IdTable from "../../protocol/IdTable.js"
 import * as Varint from "../../protocol/quic/Varint.js"
 import type { Connection } from "../../Transport/Connection.js"
-import * as StatusFields from "../../Transport/internal/statusFields.js"
-import * as Metadata from "../../Transport/Metadata.js"
-import {
-  Cancelled,
-  Internal,
-  ResourceExhausted,
-  type StatusError,
-  Unavailable
-} from "../../Transport/TransportError.js"
+import { Internal, type StatusError } from "../../Transport/TransportError.js"
 import type { RequestEvents } from "./http3Requests.js"
 import { type Link, maxFieldSectionSize, maxSentMetadata } from "./quicLink.js"
-import * as QuicMessages from "./quicMessages.js"
-import * as QuicReceiving from "./quicReceiving.js"
 
 /** The calls that this end opened on one connection. */
 export interface Outgoing {
@@ -45,144 +35,90 @@ export interface Outgoing {
 interface ClientStream {
   readonly call: ClientCall<ClientStream>
   readonly where: CallErrors.Where
-  readonly messages: QuicReceiving.Inbound
+  readonly messages: GrpcReceiving.Inbound
+  readonly answer: GrpcClientHead.Answer
   id: number
-  hasContent: boolean
-  trailers: Fields | undefined
 }
 
-/** What the peer means by resetting a stream. Source: gRFC G2, "HTTP/3 to gRPC status". */
+/** What the peer means by resetting a stream. */
+const resetMeanings: { readonly [Code in Http3Code]?: GrpcClientHead.ResetMeaning } = {
+  H3_REQUEST_REJECTED: "Refused",
+  H3_REQUEST_CANCELLED: "Cancelled",
+  H3_EXCESSIVE_LOAD: "Excessive"
+}
+
 const ofReset = (code: number, { call, where }: ClientStream): StatusError => {
   const name = nameOf(code)
-  const message = `the peer broke the call off: ${name}`
-  switch (name) {
-    case "H3_REQUEST_REJECTED":
-      return new Unavailable({ message, processed: call.headersReceived ? "unknown" : "no", ...where })
-    case "H3_REQUEST_CANCELLED":
-      return new Cancelled({ message, ...where })
-    case "H3_EXCESSIVE_LOAD":
-      return new ResourceExhausted({ message, ...where })
-    default:
-      return new Internal({ message, ...where })
-  }
-}
-
-/** The error that a whole answer comes to. */
-const errorOf = (
-  { hasContent, messages, trailers, where }: ClientStream,
-  metadata: Metadata.Metadata
-): StatusError | undefined => {
-  if (trailers === undefined && hasContent) {
-    return new Internal({ message: "the answer ended without a status", ...where })
-  }
-  return (
-    StatusFields.toError(trailers ?? [], metadata, where) ??
-    (GrpcMessage.isMidMessage(messages.decoder) ? CallErrors.replyCutOff(where) : undefined)
-  )
+  return GrpcClientHead.resetError(resetMeanings[name] ?? "Broken", name, call.headersReceived, where)
 }
 
 /** The id of a stream that is not open yet. */
 const unopened = -1
 
 export const make = (link: Link): Outgoing => {
-  const { boundary, deadlines, kept, name, onThrown, progress, quota, sending, session, settings, writer } = link
+  const { boundary, deadlines, name, onThrown, progress, quota, sending, session, settings, writer } = link
   const streams = IdTable.make<ClientStream>()
   /** The fields with which the last call of each method began, as they are sent, and its timeout. */
-  const prepared = new Map<string, { readonly timeout: string; readonly lines: Buffer }>()
+  const prepared = new Map<string, { readonly timeout: string | undefined; readonly lines: Buffer }>()
   const preparedFor = (path: string, millis: number): Buffer => {
-    const timeout = Number.isFinite(millis) ? GrpcTimeout.format(millis) : ""
+    const timeout = GrpcClientHead.timeoutField(millis)
     const last = prepared.get(path)
-    if (last?.timeout === timeout) {
+    if (last !== undefined && last.timeout === timeout?.[1]) {
       return last.lines
     }
-    const fields: Array<Field> = [
-      [":method", "POST"],
-      [":scheme", "https"],
-      [":authority", Addresses.authorityOf(link.name)],
-      [":path", path],
-      ["content-type", GrpcFields.contentType],
-      ["te", "trailers"]
-    ]
-    if (timeout !== "") {
-      fields.push(["grpc-timeout", timeout])
-    }
-    const lines = Qpack.encodeLines(fields)
-    prepared.set(path, { timeout, lines })
+    const fields = GrpcClientHead.requestFields({ scheme: "https", authority: Addresses.authorityOf(link.name), path })
+    const lines = Qpack.encodeLines(timeout === undefined ? fields : [...fields, timeout])
+    prepared.set(path, { timeout: timeout?.[1], lines })
     return lines
   }
 
   const fail = ({ call }: ClientStream, error: StatusError) => calls.fail(call, error)
 
-  const receiving = QuicReceiving.make<ClientStream>(
-    link,
+  const receiving = GrpcReceiving.make<ClientStream>(
+    { ...link, pause: ({ id }) => session.pause(id), resume: ({ id }) => session.resume(id) },
     {
-      onMessage: (message, stream) => {
-        const { call, id, messages } = stream
+      isReadable: ({ call }) => !call.isUnary,
+      onMessage: ({ call }, message, cost) => calls.onMessage(call, message, cost, cost),
+      onEnd: (stream) => {
+        const { answer, call, id } = stream
         if (call.isOver) {
           return
         }
-        const cost = QuicReceiving.costOf(message)
-        QuicReceiving.hold(kept, messages, message.length)
-        if (!call.isUnary) {
-          QuicMessages.pauseIfFull(link, messages, id)
+        const metadata = GrpcClientHead.trailersOf(answer)
+        const error = GrpcClientHead.errorOf(stream, calls.withinLimit(metadata))
+        // The peer is done, whether or not it has read all.
+        if (error !== undefined || answer.trailers === undefined) {
+          session.cancel(id, "H3_NO_ERROR")
         }
-        calls.onMessage(call, message, cost, cost)
-        if (call.isUnary && QuicReceiving.isTooMuch(kept, messages, settings.connectionWindow)) {
-          fail(stream, CallErrors.unreadTooMuch(settings.connectionWindow, stream.where))
-        }
+        calls.onTrailers(call, metadata, error)
       },
-      onBroken: (why, stream) =>
-        fail(
-          stream,
-          why === "TooLarge"
-            ? CallErrors.messageTooLarge(settings.maxReceiveMessageSize, stream.where)
-            : new Internal({ message: GrpcEncoding.compressedAnswer, ...stream.where })
-        )
-    },
-    fail
+      fail,
+      compressedText: GrpcEncoding.compressedAnswer
+    }
   )
 
   const responses = Http3Message.responses<ClientStream>(
     {
       onInformational: session.useless,
       onUseless: session.useless,
-      onHead: ({ fields, status }, stream) => {
+      onHead: (head, stream) => {
         progress.answered()
-        const unfit = StatusFields.checkHead(status, fields, stream.where)
-        if (unfit !== undefined) {
-          return fail(stream, unfit)
-        }
-        // An answer of one section: its fields are the trailers.
-        const isAlone = GrpcFields.get(fields, "grpc-status") !== undefined
-        if (isAlone) {
-          stream.trailers = fields
-        }
-        const headers = isAlone ? Metadata.empty : Metadata.unsafeFromEntries(GrpcFields.ofResponse(fields))
-        calls.onHeaders(stream.call, headers)
+        Either.match(GrpcClientHead.receiveHead(stream, head), {
+          onLeft: (error) => fail(stream, error),
+          onRight: (headers) => calls.onHeaders(stream.call, headers)
+        })
       },
       onData: (chunk, stream) => {
         if (!stream.call.isOver) {
           progress.answered()
-          stream.hasContent = true
+          stream.answer.hasContent = true
           receiving.receive(stream, chunk)
         }
       },
-      onTrailers: (fields, stream) => {
-        stream.trailers = fields
+      onTrailers: (fields, { answer }) => {
+        answer.trailers = fields
       },
-      onEnd: (stream) => {
-        const { call, id, trailers } = stream
-        if (call.isOver) {
-          return
-        }
-        const metadata = Metadata.unsafeFromEntries(GrpcFields.ofResponse(trailers ?? []))
-        const error = errorOf(stream, calls.withinLimit(metadata))
-        // The peer is done, whether or not it has read all.
-        if (error !== undefined || trailers === undefined) {
-          session.cancel(id, "H3_NO_ERROR")
-        }
-        calls.onTrailers(call, metadata, error)
-      }
+      onEnd: receiving.end
     },
     { maxFieldSectionSize: maxFieldSectionSize(settings), method: "POST", known: Http3Sections.make() }
   )
@@ -214,10 +150,9 @@ export const make = (link: Link): Outgoing => {
     const stream: ClientStream = {
       call,
       where,
-      messages: QuicReceiving.makeInbound(settings.maxReceiveMessageSize),
-      id: unopened,
-      hasContent: false,
-      trailers: undefined
+      messages: GrpcReceiving.makeInbound(settings.maxReceiveMessageSize),
+      answer: GrpcClientHead.makeAnswer(),
+      id: unopened
     }
     stream.id = session.open(events, Http3Message.make(responses, stream))
     try {
@@ -245,13 +180,7 @@ export const make = (link: Link): Outgoing => {
       message: ({ id }, message, sent) => sending.send(id, message, false, sent),
       flush: constVoid,
       halfClose: ({ id }) => session.write(id, Frames.lastData, true),
-      release: ({ call, id, messages }, cost) => {
-        QuicReceiving.giveBack(kept, messages, cost)
-        if (!call.isUnary) {
-          link.account()
-          QuicMessages.resumeIfRoom(link, messages, id)
-        }
-      },
+      release: receiving.release,
       cancel: ({ id }) => session.cancel(id, "H3_REQUEST_CANCELLED"),
       ended: (stream) => {
         streams.remove(stream.id)

@@ -9,6 +9,7 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as GrpcServerHead from "../../Calls/GrpcServerHead.js"
 import * as InFlight from "../../Calls/HandlerFibers.js"
 import * as Renew from "../../Connections/CredentialRotation.js"
 import * as Idle from "../../Connections/Idle.js"
@@ -232,7 +233,7 @@ export const listen = (
     const makeServing = (link: Link): QuicConnection.Serving => {
       const calls = QuicIncoming.make(link, { routes, inFlight, clock, boundary })
       const onRequest: QuicConnection.Serving["onRequest"] = (head, id) => {
-        if (QuicIncoming.isGrpc(head)) {
+        if (GrpcServerHead.isGrpc(head)) {
           return calls.onRequest(head, id)
         }
         if (DatagramChannel.isOpening(head) && link.session.maxDatagramSize(id) !== undefined) {

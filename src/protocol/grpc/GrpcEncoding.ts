@@ -4,6 +4,7 @@
  * Source: "compression.md" of gRPC.
  */
 
+export const encodingName = "grpc-encoding"
 export const acceptName = "grpc-accept-encoding"
 export const identity = "identity"
 

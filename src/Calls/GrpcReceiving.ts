@@ -1,0 +1,234 @@
+/**
+ * The messages of gRPC calls on their way in, on any HTTP: what they cost while they are unfinished or unread, counted for the
+ * connection, when their sender has to wait, and how long one that has begun may take.
+ */
+import * as Duration from "effect/Duration"
+import * as GrpcMessage from "../protocol/grpc/GrpcMessage.js"
+import * as IdTable from "../protocol/IdTable.js"
+import type { Where } from "../Transport/internal/where.js"
+import { Internal, type StatusError } from "../Transport/TransportError.js"
+import * as CallErrors from "./CallErrors.js"
+import type { Deadlines } from "./Deadlines.js"
+
+/** What a message costs beside its bytes. */
+const messageOverhead = 128
+
+/** Bytes of messages that wait for the reader of a call before the peer has to wait. */
+const maxUnreadBytes = 64 * 1024
+
+/** What the peer of a connection makes this end keep, in bytes. */
+export interface Kept {
+  unread: number
+  unfinished: number
+  /** Calls with an unfinished message. */
+  begun: number
+}
+
+export const makeKept = (): Kept => ({ unread: 0, unfinished: 0, begun: 0 })
+
+/** The messages of one direction of a call. */
+export interface Inbound {
+  readonly decoder: GrpcMessage.Decoder
+  /** What those that nobody has read cost. */
+  unread: number
+  /** What the unfinished one costs, and when the peer was last free to go on with it. */
+  unfinished: number
+  since: number
+  /** Its reader holds it up. */
+  isPaused: boolean
+}
+
+export const makeInbound = (limit: number): Inbound => ({
+  decoder: GrpcMessage.makeDecoder(limit),
+  unread: 0,
+  unfinished: 0,
+  since: 0,
+  isPaused: false
+})
+
+/** Whether what has come ends within a message. */
+export const isCutOff = ({ decoder }: Inbound): boolean => GrpcMessage.isMidMessage(decoder)
+
+/** The part of a wire's record of a call that is needed here. */
+export interface GrpcStream {
+  readonly id: number
+  readonly messages: Inbound
+  /** What its errors tell, at the end that opened it. */
+  readonly where?: Where
+}
+
+/** The parts of a connection that its messages on their way in need. */
+export interface Context<S> {
+  readonly deadlines: Deadlines
+  readonly kept: Kept
+  /** Called when something was read: the listener learns what the connection keeps now. */
+  readonly account: () => void
+  readonly settings: {
+    readonly connectionWindow: number
+    readonly messageTimeout: Duration.Duration
+    readonly maxReceiveMessageSize: number
+  }
+  /** Reads no more of a stream until it is resumed, so that the peer has to wait. What came already is still received. */
+  readonly pause: (stream: S) => void
+  readonly resume: (stream: S) => void
+}
+
+/** Callbacks for the messages of calls. */
+export interface Events<S> {
+  /** Whether messages are read while they come, so that the stream can be paused. */
+  readonly isReadable: (stream: S) => boolean
+  /** A message has come, which costs so much until it is released. */
+  readonly onMessage: (stream: S, message: Uint8Array, cost: number) => void
+  /** All of the peer's half has come. */
+  readonly onEnd: (stream: S) => void
+  /** Ends a call for messages that can't be taken. */
+  readonly fail: (stream: S, error: StatusError) => void
+  /** What is wrong with a message that is compressed though no `grpc-encoding` says how. */
+  readonly compressedText: string
+}
+
+export interface Receiving<S> {
+  /** Takes bytes as they come; keeps none of the chunk. */
+  readonly receive: (stream: S, chunk: Buffer) => void
+  /** All has come. */
+  readonly end: (stream: S) => void
+  /** Messages were read, which cost so much together: the peer may go on if it had to wait. */
+  readonly release: (stream: S, cost: number) => void
+  /** Nobody will read what has come. */
+  readonly releaseAll: (stream: S) => void
+  /** The call is over: drops its unfinished message, and what may still come. */
+  readonly forget: (stream: S) => void
+}
+
+export const make = <S extends GrpcStream>(context: Context<S>, events: Events<S>): Receiving<S> => {
+  const { account, deadlines, kept, pause, resume, settings } = context
+  const { connectionWindow, maxReceiveMessageSize } = settings
+  const { fail, isReadable } = events
+  const timeout = Duration.toMillis(settings.messageTimeout)
+  const unfinished = IdTable.make<S>()
+  let isWatching = false
+
+  const expire = () => {
+    const now = performance.now()
+    let next = Number.POSITIVE_INFINITY
+    for (const [, stream] of unfinished.entries()) {
+      const { messages } = stream
+      if (messages.isPaused) {
+        messages.since = now
+      }
+      const left = messages.since + timeout - now
+      if (left > 0) {
+        next = Math.min(next, left)
+      } else if (messages.unfinished > 0) {
+        fail(stream, CallErrors.messageOverdue(settings.messageTimeout, stream.where))
+      }
+    }
+    isWatching = next !== Number.POSITIVE_INFINITY
+    if (isWatching) {
+      deadlines.add(next, expire)
+    }
+  }
+
+  const watch = () => {
+    if (!isWatching && timeout !== Number.POSITIVE_INFINITY) {
+      isWatching = true
+      deadlines.add(timeout, expire)
+    }
+  }
+
+  const charge = (stream: S, cost: number) => {
+    const { messages } = stream
+    if (messages.unfinished === 0 && cost > 0) {
+      kept.begun += 1
+      unfinished.add(stream.id, stream)
+      watch()
+    } else if (messages.unfinished > 0 && cost === 0) {
+      kept.begun -= 1
+      unfinished.remove(stream.id)
+    }
+    kept.unfinished += cost - messages.unfinished
+    messages.unfinished = cost
+  }
+
+  const retain = (messages: Inbound, cost: number) => {
+    kept.unread += cost
+    messages.unread += cost
+  }
+
+  /** The stream of a reader that waits for more goes on, whatever others leave unread. */
+  const hasRoom = ({ unread }: Inbound) => unread === 0 || (unread <= maxUnreadBytes && kept.unread <= connectionWindow)
+
+  /** Whether a call's unread messages are too much for the connection. Those of one call alone never are. */
+  const isTooMuch = ({ unread }: Inbound) => kept.unread > connectionWindow && kept.unread > unread
+
+  const messageEvents: GrpcMessage.Events<S> = {
+    onMessage: (message, stream) => {
+      const { messages } = stream
+      const cost = message.length + messageOverhead
+      retain(messages, cost)
+      if (isReadable(stream)) {
+        if (!hasRoom(messages)) {
+          messages.isPaused = true
+          pause(stream)
+        }
+        events.onMessage(stream, message, cost)
+      } else if (isTooMuch(messages)) {
+        messages.unread -= cost
+        kept.unread -= cost
+        fail(stream, CallErrors.unreadTooMuch(connectionWindow, stream.where))
+      } else {
+        events.onMessage(stream, message, cost)
+      }
+    },
+    onBroken: (why, stream) =>
+      fail(
+        stream,
+        why === "TooLarge"
+          ? CallErrors.messageTooLarge(maxReceiveMessageSize, stream.where)
+          : new Internal({ message: events.compressedText, ...stream.where })
+      )
+  }
+
+  return {
+    receive: (stream, chunk) => {
+      const { messages } = stream
+      const { decoder } = messages
+      GrpcMessage.receive(decoder, messageEvents, stream, chunk)
+      const isUnfinished = GrpcMessage.isMidMessage(decoder) && !decoder.isBroken
+      if (!isUnfinished && messages.unfinished === 0) {
+        return
+      }
+      if (messages.unfinished === 0 || decoder.messageAt <= chunk.length) {
+        messages.since = performance.now()
+      }
+      charge(stream, isUnfinished ? decoder.message.length + messageOverhead : 0)
+      // One alone may be as large as a message may be.
+      if (kept.begun > 1 && kept.unfinished > connectionWindow && isUnfinished) {
+        fail(stream, CallErrors.unfinishedTooMuch(connectionWindow, stream.where))
+      }
+    },
+    end: events.onEnd,
+    release: (stream, cost) => {
+      const { messages } = stream
+      const released = Math.min(cost, messages.unread)
+      kept.unread -= released
+      messages.unread -= released
+      if (isReadable(stream)) {
+        account()
+        if (messages.isPaused && hasRoom(messages)) {
+          messages.isPaused = false
+          messages.since = performance.now()
+          resume(stream)
+        }
+      }
+    },
+    releaseAll: ({ messages }) => {
+      kept.unread -= messages.unread
+      messages.unread = 0
+    },
+    forget: (stream) => {
+      charge(stream, 0)
+      GrpcMessage.drop(stream.messages.decoder)
+    }
+  }
+}
