@@ -8,8 +8,6 @@ export type Field = readonly [name: string, value: string]
 
 export type Fields = ReadonlyArray<Field>
 
-export const none: Fields = Object.freeze([])
-
 /** The size of a field as RFC 9113 section 6.5.2 and RFC 9114 section 4.2.2 count it: name, value and 32 bytes. */
 export const sizeOf = ([name, value]: Field): number => 32 + name.length + value.length
 

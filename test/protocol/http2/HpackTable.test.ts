@@ -1,3 +1,6 @@
+import { setImmediate } from "node:timers/promises"
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import { describe, expect, it } from "@effect/vitest"
 import * as FastCheck from "effect/FastCheck"
 import { type Field, sectionSize } from "../../../src/protocol/Fields.js"
@@ -47,6 +50,29 @@ describe("the dynamic table", () => {
         expect(model.map((_, age) => table.get(62 + age))).toEqual(model)
       })
     )
+  })
+
+  it("keeps nothing that is evicted", async () => {
+    setFlagsFromString("--expose-gc")
+    const collect: () => void = runInNewContext("gc")
+    const table = makeDynamicTable()
+    const refs = Array.from({ length: 100 }, (_, i) => {
+      const field: Field = ["x", `${i}`]
+      table.insert(field)
+      return new WeakRef(field)
+    })
+    table.setCapacity(5 * 35)
+    // What was looked at is kept to the end of the task.
+    await setImmediate()
+    collect()
+    expect(refs.map((ref) => ref.deref()?.[1]).filter((value) => value !== undefined)).toEqual([
+      "95",
+      "96",
+      "97",
+      "98",
+      "99"
+    ])
+    expect(table.get(62)).toEqual(["x", "99"])
   })
 
   it("is emptied by a field that is larger", () => {
