@@ -4,16 +4,16 @@
  *
  * @since 0.1.0
  */
-import * as HttpApp from "@effect/platform/HttpApp"
+import type * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpClient from "@effect/platform/HttpClient"
 import type * as HttpClientError from "@effect/platform/HttpClientError"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
-import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import * as HttpMounts from "../Calls/HttpMounts.js"
 import * as Peer from "../Transport/Peer.js"
 import { type ConnectError, InvalidArgument } from "../Transport/TransportError.js"
 
@@ -56,7 +56,7 @@ export type Send = (
  * @since 0.1.0
  * @category models
  */
-export type Handler = (request: Request, peer: Peer.Peer) => Promise<Response>
+export type Handler = HttpMounts.Handler
 
 /**
  * A client of a peer, `"host:port"` or `"[v6]:port"`. The paths of its requests are relative to the peer. It shares the
@@ -131,24 +131,8 @@ export const request = (peer: string, request: HttpClientRequest.HttpClientReque
  */
 export const mount = <E, R>(
   app: HttpApp.Default<E, R>
-): Effect.Effect<
-  void,
-  never,
-  Http3 | Scope.Scope | Exclude<R, Peer.CurrentPeer | Scope.Scope | HttpServerRequest.HttpServerRequest>
-> =>
-  Effect.gen(function* () {
-    const { mount } = yield* Http3
-    const runtime =
-      yield* Effect.runtime<Exclude<R, Peer.CurrentPeer | Scope.Scope | HttpServerRequest.HttpServerRequest>>()
-    // The peer is in the context of each request, and of none before.
-    const handle = HttpApp.toWebHandlerRuntime(runtime)(
-      app as HttpApp.Default<
-        E,
-        Exclude<R, Peer.CurrentPeer | Scope.Scope | HttpServerRequest.HttpServerRequest> | Scope.Scope
-      >
-    )
-    yield* mount((request, peer) => handle(request, Context.make(Peer.CurrentPeer, peer) as Context.Context<never>))
-  })
+): Effect.Effect<void, never, Http3 | Scope.Scope | HttpMounts.Required<R>> =>
+  Effect.flatMap(Http3, ({ mount }) => Effect.flatMap(HttpMounts.handlerOf(app), mount))
 
 /**
  * `mount` as a layer.
@@ -158,8 +142,4 @@ export const mount = <E, R>(
  */
 export const layerMount = <E, R>(
   app: HttpApp.Default<E, R>
-): Layer.Layer<
-  never,
-  never,
-  Http3 | Exclude<R, Peer.CurrentPeer | Scope.Scope | HttpServerRequest.HttpServerRequest>
-> => Layer.scopedDiscard(mount(app))
+): Layer.Layer<never, never, Http3 | HttpMounts.Required<R>> => Layer.scopedDiscard(mount(app))

@@ -12,6 +12,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import * as HttpMounts from "../Calls/HttpMounts.js"
 import * as SharedConnections from "../Connections/ConnectionPool.js"
 import * as Renew from "../Connections/CredentialRotation.js"
 import * as SharedLayer from "../Connections/SharedLayer.js"
@@ -27,7 +28,6 @@ import * as QuicheEngine from "./engine/quicheEngine.js"
 import * as Http3 from "./Http3.js"
 import * as DatagramChannel from "./internal/datagramChannel.js"
 import * as Http3Client from "./internal/http3Client.js"
-import type * as Http3Server from "./internal/http3Server.js"
 import * as KeyTypes from "./internal/keyTypes.js"
 import * as QuicClient from "./internal/quicClient.js"
 import * as QuicServer from "./internal/quicServer.js"
@@ -80,7 +80,7 @@ const build = (
     const boundary = yield* Boundary.make
     const reverification = yield* Reverification.make(credentials)
     const channels = yield* DatagramChannel.makeChannels
-    const handlers: Array<Http3.Handler> = []
+    const mounts = HttpMounts.make()
     const connect = yield* SharedConnections.make((target) =>
       Renew.make(
         QuicClient.connect(engine, settings, boundary, reverification, current, target),
@@ -101,10 +101,6 @@ const build = (
         )
       )
     )
-    const handler = (): Http3Server.Handler | undefined => {
-      const last = handlers.at(-1)
-      return last === undefined ? undefined : (request, { peer }) => last(request, peer)
-    }
 
     return Context.make(Transport.Transport, {
       connect,
@@ -119,7 +115,7 @@ const build = (
             reverification,
             initial,
             routes,
-            { channels, handler },
+            { channels, handler: mounts.current },
             options
           )
         )
@@ -145,16 +141,7 @@ const build = (
                     Effect.flatten
                   )
           ),
-        mount: (handler) =>
-          Effect.acquireRelease(
-            Effect.sync(() => {
-              handlers.push(handler)
-            }),
-            () =>
-              Effect.sync(() => {
-                handlers.splice(handlers.lastIndexOf(handler), 1)
-              })
-          )
+        mount: mounts.mount
       })
     )
   })

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
 import * as Runtime from "effect/Runtime"
 import * as Stream from "effect/Stream"
+import * as HttpContent from "../../Calls/HttpContent.js"
 import * as Fiber from "../../effect/Fiber.js"
 import * as Fields from "../../protocol/Fields.js"
 import * as HttpFields from "../../protocol/http/HttpFields.js"
@@ -13,7 +14,6 @@ import * as Frames from "../../protocol/http3/Http3Frames.js"
 import * as Http3Message from "../../protocol/http3/Http3Message.js"
 import * as Varint from "../../protocol/quic/Varint.js"
 import { type Link, maxFieldSectionSize } from "./quicLink.js"
-import * as WebBody from "./webBody.js"
 
 /** Statuses whose answers have no content: a web `Response` must have none then (Fetch, "null body status"). */
 const withoutContent = new Set([204, 205, 304])
@@ -25,7 +25,7 @@ interface Outgoing {
 }
 
 const outgoing = ({ body, headers }: HttpClientRequest): Outgoing => {
-  const fields = WebBody.fieldsOf(Object.entries(headers))
+  const fields = HttpContent.fieldsOf(Object.entries(headers))
   switch (body._tag) {
     case "Empty":
       return { fields, content: undefined }
@@ -80,11 +80,11 @@ const sendIn = (
     let leave = constVoid
     const path = `${url.pathname}${url.search}`
 
-    const body = WebBody.make(
-      link,
-      () => stream,
-      () => cancel()
-    )
+    const body = HttpContent.make(link, {
+      pause: () => stream !== undefined && session.pause(stream),
+      resume: () => stream !== undefined && session.resume(stream),
+      stop: () => cancel()
+    })
 
     const fail = (description: string, cause?: unknown, reason: RequestError["reason"] = "Transport") => {
       body.fail(new Error(description))
@@ -115,7 +115,7 @@ const sendIn = (
     const onHead = ({ fields, status }: HttpFields.ResponseHead) => {
       const isEmpty = withoutContent.has(status) || request.method === "HEAD"
       try {
-        const headers = WebBody.headersOf(fields)
+        const headers = HttpContent.headersOf(fields)
         resume(Effect.succeed(new Response(isEmpty ? null : body.stream, { status, headers })))
       } catch (cause) {
         fail(`status ${status} can't be read`, cause)

@@ -11,6 +11,8 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as GrpcServerHead from "../../Calls/GrpcServerHead.js"
 import * as InFlight from "../../Calls/HandlerFibers.js"
+import type { Handler } from "../../Calls/HttpMounts.js"
+import * as HttpServing from "../../Calls/HttpServing.js"
 import * as Renew from "../../Connections/CredentialRotation.js"
 import * as Idle from "../../Connections/Idle.js"
 import * as MemoryBudget from "../../Connections/MemoryBudget.js"
@@ -48,7 +50,7 @@ const isRefusal = (close: QuicEngine.Close): close is Extract<QuicEngine.Close, 
 /** What answers requests that are no calls. */
 export interface Others {
   readonly channels: DatagramChannel.Channels
-  readonly handler: () => Http3Server.Handler | undefined
+  readonly handler: () => Handler | undefined
 }
 
 /** Listens until the scope closes, and lets the calls in flight end before it does. */
@@ -241,7 +243,7 @@ export const listen = (
         }
         const handler = others.handler()
         if (handler === undefined) {
-          return Http3Server.refuse(link, id, Http3Server.statusOfNone(head, routes.has(head.path ?? "")))
+          return Http3Server.refuse(link, id, HttpServing.statusOfNone(head, routes.has(head.path ?? "")))
         }
         answering += 1
         return Http3Server.serve(link, head, id, handler, answered)

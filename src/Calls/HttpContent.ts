@@ -1,11 +1,27 @@
-/** The content of a plain HTTP/3 message as a web stream, within the connection's budget. */
-import type { Link } from "./quicLink.js"
+/** The content of a plain HTTP message as a web stream, within the connection's budget, and its fields as web headers. */
+import type { Fields } from "../protocol/Fields.js"
+import type { Kept } from "./GrpcReceiving.js"
 
 /** Bytes that wait for a reader of a body before the peer has to wait. */
 const maxWaiting = 64 * 1024
 
+/** The parts of a connection that content on its way in needs. */
+export interface Context {
+  readonly kept: Kept
+  readonly settings: { readonly connectionWindow: number }
+}
+
+/** What the content does to its stream. */
+export interface Source {
+  /** The peer has to wait until the stream is resumed. */
+  readonly pause: () => void
+  readonly resume: () => void
+  /** Nobody wants the rest. */
+  readonly stop: () => void
+}
+
 /** The content of a message on its way to a web stream, no more of it than a reader has room for. */
-export interface WebBody {
+export interface HttpContent {
   readonly stream: ReadableStream<Uint8Array>
   readonly push: (chunk: Buffer) => void
   readonly end: () => void
@@ -17,12 +33,7 @@ export interface WebBody {
 
 const none: Buffer = Buffer.alloc(0)
 
-/** `onCancel` is called when nobody wants the rest. */
-export const make = (
-  { kept, session, settings }: Pick<Link, "kept" | "session" | "settings">,
-  stream: () => number | undefined,
-  onCancel: () => void
-): WebBody => {
+export const make = ({ kept, settings }: Context, source: Source): HttpContent => {
   let controller: ReadableStreamDefaultController<Uint8Array> | undefined
   let isWanted = false
   let hasEnded = false
@@ -84,13 +95,12 @@ export const make = (
         },
         pull: () => {
           isWanted = true
-          const id = stream()
-          if (id !== undefined && size <= maxWaiting) {
-            session.resume(id)
+          if (size <= maxWaiting) {
+            source.resume()
           }
           handOn()
         },
-        cancel: () => over(onCancel)
+        cancel: () => over(source.stop)
       },
       { highWaterMark: 0 }
     ),
@@ -103,9 +113,8 @@ export const make = (
         // What comes with it is read with it.
         queueMicrotask(handOn)
       }
-      const id = stream()
-      if ((size > maxWaiting || kept.unread > settings.connectionWindow) && id !== undefined) {
-        session.pause(id)
+      if (size > maxWaiting || kept.unread > settings.connectionWindow) {
+        source.pause()
       }
     },
     end: () => {
@@ -126,7 +135,7 @@ export const make = (
   }
 }
 
-/** Fields that belong to a connection of HTTP/1 and not to a message (RFC 9114, section 4.2). */
+/** Fields that belong to a connection of HTTP/1 and not to a message: RFC 9113 section 8.2.2 and RFC 9114 section 4.2. */
 const connectionFields = new Set([
   "connection",
   "host",
@@ -138,13 +147,13 @@ const connectionFields = new Set([
 ])
 
 /** The fields of a message to send. */
-export const fieldsOf = (headers: Iterable<readonly [string, string]>): ReadonlyArray<readonly [string, string]> =>
+export const fieldsOf = (headers: Iterable<readonly [string, string]>): Fields =>
   [...headers]
     .map(([name, value]) => [name.toLowerCase(), value.trim()] as const)
     .filter(([name]) => !connectionFields.has(name))
 
 /** The fields of a message that came. */
-export const headersOf = (fields: ReadonlyArray<readonly [string, string]>): Headers => {
+export const headersOf = (fields: Fields): Headers => {
   const headers = new Headers()
   for (const [name, value] of fields) {
     headers.append(name, value)

@@ -1,0 +1,179 @@
+/** Plain HTTP requests beside calls, answered by a web handler. */
+import { constVoid } from "effect/Function"
+import type { Fields } from "../protocol/Fields.js"
+import * as GrpcFields from "../protocol/grpc/GrpcFields.js"
+import * as HttpFields from "../protocol/http/HttpFields.js"
+import type { Boundary } from "../Transport/internal/boundary.js"
+import * as EventLoop from "../Transport/internal/eventLoop.js"
+import type { Peer } from "../Transport/Peer.js"
+import * as HttpContent from "./HttpContent.js"
+import type { Handler } from "./HttpMounts.js"
+
+/** The stream of a request, for its answer. Nothing has an effect on one that is over. */
+export interface HttpStream extends HttpContent.Source {
+  /** Sends the head of the answer, which is all of it where that `isLast`. */
+  readonly sendHead: (section: Fields, isLast: boolean) => void
+  /** Sends content; calls `sent` when there is room for more. One piece at a time. */
+  readonly write: (content: Uint8Array, sent: () => void) => void
+  /** Ends the answer. */
+  readonly end: () => void
+  /** Wants no more of the request. */
+  readonly stop: () => void
+  /** Resets the stream for a fault of this end. */
+  readonly fail: () => void
+}
+
+/** The parts of a connection that its requests need. */
+export interface Context extends HttpContent.Context {
+  readonly scheme: "https" | "http"
+  readonly peer: Peer
+  /** The address of the other end, for the log. */
+  readonly name: string
+  readonly boundary: Boundary
+  /** Counts a request that cost work and brought nothing. */
+  readonly useless: () => void
+}
+
+/** What comes on the stream of a request behind its head. */
+export interface Body {
+  readonly onData: (chunk: Buffer) => void
+  readonly onEnd: () => void
+  /** The peer has given the request up, or is gone. */
+  readonly onGone: () => void
+}
+
+const ignored: Body = { onData: constVoid, onEnd: constVoid, onGone: constVoid }
+
+const hasContent = (method: string) => method !== "GET" && method !== "HEAD"
+
+/** Answers with nothing but a status. */
+export const refuse = ({ useless }: Pick<Context, "useless">, stream: HttpStream, status: number): Body => {
+  useless()
+  stream.sendHead(HttpFields.responseSection({ status, fields: [["content-length", "0"]] }), true)
+  stream.stop()
+  return ignored
+}
+
+/** The status for a request that nothing answers: gRPC's own (415) where only the content-type is wrong. */
+export const statusOfNone = (head: HttpFields.RequestHead, isMethod: boolean): number =>
+  isMethod && !GrpcFields.isGrpc(GrpcFields.get(head.fields, "content-type")) ? 415 : 404
+
+/** An authority that ends where the path begins. */
+const authorityPattern = /^[^/?#@\\]+$/
+
+/** The web request of a head; undefined where there is none, as for CONNECT, TRACE and an authority that is no host. */
+const requestOf = (
+  scheme: Context["scheme"],
+  { authority = "", fields, method, path = "" }: HttpFields.RequestHead,
+  content: HttpContent.HttpContent,
+  signal: AbortSignal
+): Request | undefined => {
+  if (!authorityPattern.test(authority) || !path.startsWith("/")) {
+    return undefined
+  }
+  try {
+    return new Request(`${scheme}://${authority}${path}`, {
+      method,
+      headers: HttpContent.headersOf(fields),
+      signal,
+      ...(hasContent(method) ? { body: content.stream, duplex: "half" } : {})
+    })
+  } catch {
+    return undefined
+  }
+}
+
+/** Lets others go on where an answer has kept the event loop for long. */
+const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve))
+
+/** Answers a request. `onDone` is called when the answer has been written, or is no longer wanted. */
+export const serve = (
+  context: Context,
+  stream: HttpStream,
+  head: HttpFields.RequestHead,
+  handler: Handler,
+  onDone: () => void
+): Body => {
+  const { boundary, name, peer, scheme } = context
+  const gone = new AbortController()
+  const content = HttpContent.make(context, stream)
+  const request = requestOf(scheme, head, content, gone.signal)
+  let isDone = false
+  let reader: ReadableStreamDefaultReader<Uint8Array> | undefined
+  /** Ends the wait for what was written last to be taken. */
+  let resume = constVoid
+
+  const done = () => {
+    if (!isDone) {
+      isDone = true
+      content.release()
+      onDone()
+    }
+  }
+
+  if (request === undefined) {
+    const body = refuse(context, stream, 400)
+    done()
+    return body
+  }
+
+  const write = (bytes: Uint8Array) =>
+    new Promise<void>((resolve) => {
+      resume = resolve
+      stream.write(bytes, resolve)
+    })
+
+  const writeAll = async (body: ReadableStream<Uint8Array>) => {
+    reader = body.getReader()
+    for (let next = await reader.read(); !next.done && !gone.signal.aborted; next = await reader.read()) {
+      if (next.value.length > 0) {
+        await write(next.value)
+      }
+      if (EventLoop.isLong()) {
+        await nextTurn()
+      }
+    }
+    await reader.cancel()
+    stream.end()
+  }
+
+  const respond = async ({ body, headers, status }: Response) => {
+    if (status < 200) {
+      throw new Error(`a handler answered with status ${status}`)
+    }
+    const isEmpty = body === null || head.method === "HEAD"
+    stream.sendHead(HttpFields.responseSection({ status, fields: HttpContent.fieldsOf(headers) }), isEmpty)
+    await (isEmpty ? body?.cancel() : writeAll(body))
+    stream.stop()
+  }
+
+  const answer = async () => respond(await handler(request, peer))
+
+  answer()
+    // A handler that fails, and an answer that breaks off.
+    .catch((cause) => {
+      stream.fail()
+      if (!gone.signal.aborted) {
+        boundary.caught("handler", name, cause)
+      }
+    })
+    .finally(done)
+    .catch((cause) => boundary.caught("engine", name, cause))
+
+  return {
+    onData: (chunk) => {
+      if (hasContent(head.method)) {
+        content.push(chunk)
+      }
+    },
+    onEnd: content.end,
+    onGone: () => {
+      gone.abort()
+      resume()
+      // Also where it waits for more: whoever produces it would never learn that nobody wants it.
+      reader?.cancel().catch(constVoid)
+      content.fail(new Error("the client has given the request up"))
+      done()
+    }
+  }
+}
