@@ -11,8 +11,10 @@ import * as Logger from "effect/Logger"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { Credentials, Deadline, Grpc, Quic, Tls, Transport } from "effect-transport"
+import { Credentials, Deadline, Quic, Tls, Transport } from "effect-transport"
 import * as Memory from "../../src/Memory/MemoryLive.js"
+import { describeEngines } from "../fixtures/describeEngines.js"
+import { grpcEngines } from "../fixtures/grpcEngines.js"
 import * as Http2 from "../fixtures/http2.js"
 import { EchoService, echo } from "../suite/fixtures/echo.js"
 import { leavesNothing, within } from "../suite/fixtures/expect.js"
@@ -37,7 +39,13 @@ const wires: ReadonlyArray<
   readonly [name: string, layer: (each: Duration.DurationInput) => Layer.Layer<Transport.Transport, unknown>]
 > = [
   ["MemoryLive", (each) => Memory.layer(common(each))],
-  ["GrpcLive", (each) => Layer.provide(Grpc.layer({ ...secure(each), keepaliveWithoutCalls: true }), dev)],
+  ...grpcEngines.map(
+    ({ layer, name }) =>
+      [
+        name,
+        (each: Duration.DurationInput) => Layer.provide(layer({ ...secure(each), keepaliveWithoutCalls: true }), dev)
+      ] as const
+  ),
   ["TlsLive", (each) => Layer.provide(Tls.layer({ ...secure(each), frameTimeout: each }), dev)],
   ["QuicLive", (each) => Layer.provide(Quic.layer({ ...secure(each), maxConnectionAge: each }), dev)]
 ]
@@ -160,13 +168,13 @@ for (const [name, layer] of wires) {
   })
 }
 
-describe("GrpcLive's listener", () => {
+describeEngines(({ layer }) => {
   it.live.each(["99999999H", "99999999M", "99999999S", "99999999m", "99999999u", "99999999n"])(
-    "takes a grpc-timeout of %s for what it is",
+    "a listener takes a grpc-timeout of %s for what it is",
     (timeout) =>
       leavesNothing(
         run(
-          Layer.provide(Grpc.layer({ maxCallDuration: Duration.infinity }), Credentials.insecure),
+          Layer.provide(layer({ maxCallDuration: Duration.infinity }), Credentials.insecure),
           Effect.gen(function* () {
             let left = 0
             const handlers = Transport.handlers(EchoService, {

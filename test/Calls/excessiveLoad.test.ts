@@ -2,7 +2,8 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { Authorizer, Credentials, Grpc, Service, Tls, Transport, type TransportOptions } from "effect-transport"
+import { Authorizer, Credentials, Service, Tls, Transport, type TransportOptions } from "effect-transport"
+import { grpcEngines } from "../fixtures/grpcEngines.js"
 import { EchoService, echo } from "../suite/fixtures/echo.js"
 import { eventually, leavesNothing } from "../suite/fixtures/expect.js"
 import { captureLog } from "../suite/fixtures/observe.js"
@@ -15,7 +16,10 @@ const wires: ReadonlyArray<
     layer: (options: TransportOptions.TransportOptions) => Layer.Layer<Transport.Transport, unknown>
   ]
 > = [
-  ["GrpcLive", (options) => Layer.provide(Grpc.layer(options), dev)],
+  ...grpcEngines.map(
+    ({ layer, name }) =>
+      [name, (options: TransportOptions.TransportOptions) => Layer.provide(layer(options), dev)] as const
+  ),
   ["TlsLive", (options) => Layer.provide(Tls.layer(options), dev)]
 ]
 

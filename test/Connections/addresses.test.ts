@@ -11,7 +11,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import type * as Scope from "effect/Scope"
-import { Credentials, DevCa, Grpc, Quic, Tls, Transport, type TransportOptions } from "effect-transport"
+import { Credentials, DevCa, Quic, Tls, Transport, type TransportOptions } from "effect-transport"
+import { grpcEngines } from "../fixtures/grpcEngines.js"
 import { rawMaterial } from "../suite/fixtures/certificates.js"
 import { EchoService, echo } from "../suite/fixtures/echo.js"
 import { leavesNothing, within } from "../suite/fixtures/expect.js"
@@ -34,11 +35,7 @@ const wires: ReadonlyArray<
     name: string,
     layer: (options?: Options) => Layer.Layer<Transport.Transport, unknown, Credentials.Credentials>
   ]
-> = [
-  ["GrpcLive", Grpc.layer],
-  ["TlsLive", Tls.layer],
-  ["QuicLive", Quic.layer]
-]
+> = [...grpcEngines.map(({ layer, name }) => [name, layer] as const), ["TlsLive", Tls.layer], ["QuicLive", Quic.layer]]
 
 const address = (text: string): Dns.LookupAddress => ({ address: text, family: Net.isIP(text) })
 

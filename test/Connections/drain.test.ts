@@ -13,7 +13,8 @@ import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
-import { Credentials, DevCa, Grpc, Quic, Tls, Transport } from "effect-transport"
+import { Credentials, DevCa, Quic, Tls, Transport } from "effect-transport"
+import { grpcEngines } from "../fixtures/grpcEngines.js"
 import { loopbackNames, rawMaterial } from "../suite/fixtures/certificates.js"
 import { EchoService, echo } from "../suite/fixtures/echo.js"
 import { eventually, fileLeavesNothing, within } from "../suite/fixtures/expect.js"
@@ -80,11 +81,16 @@ const drains: ReadonlyArray<Drain> = [
   }
 ]
 
-const wires = {
-  GrpcLive: { layer: Grpc.layer, network: proxy },
+interface Wire {
+  readonly layer: (options: Options) => Layer.Layer<Transport.Transport, unknown, Credentials.Credentials>
+  readonly network: typeof proxy | typeof udpProxy
+}
+
+const wires: Record<string, Wire> = {
+  ...Object.fromEntries(grpcEngines.map(({ layer, name }) => [name, { layer, network: proxy }])),
   TlsLive: { layer: Tls.layer, network: proxy },
   QuicLive: { layer: Quic.layer, network: udpProxy }
-} as const
+}
 
 fileLeavesNothing()
 

@@ -5,12 +5,13 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
-import { Credentials, DevCa, Grpc, Quic, Tls, Transport } from "effect-transport"
+import { Credentials, DevCa, Quic, Tls, Transport } from "effect-transport"
 import * as Frames3 from "../../src/protocol/http3/Http3Frames.js"
 import * as Wire from "../../src/protocol/wire/Wire.js"
 import * as Quiche from "../../src/Quic/engine/quiche.js"
 import * as QuicheEngine from "../../src/Quic/engine/quicheEngine.js"
 import { admission } from "../fixtures/admission.js"
+import { type GrpcEngine, grpcEngines } from "../fixtures/grpcEngines.js"
 import { ack, frame, type as frameType, onFrames, preface, settings as settingsFrame } from "../fixtures/http2.js"
 import { listen } from "../fixtures/tls.js"
 import { control, written } from "../protocol/http3/http3Support.js"
@@ -65,9 +66,9 @@ interface Wired {
 
 const credentials = Layer.succeed(Credentials.Credentials, Credentials.make(material))
 
-const grpc: Wired = {
-  name: "GrpcLive",
-  layer: Layer.provide(Grpc.layer(), credentials),
+const grpc = ({ layer, name }: GrpcEngine): Wired => ({
+  name,
+  layer: Layer.provide(layer(), credentials),
   serve: (fault) =>
     overTls("h2", (socket) => {
       socket.write(settingsFrame())
@@ -86,7 +87,7 @@ const grpc: Wired = {
         preface.length
       )
     })
-}
+})
 
 const tls: Wired = {
   name: "TlsLive",
@@ -165,7 +166,7 @@ const quic: Wired = {
 
 fileLeavesNothing()
 
-for (const { layer, name, serve } of [grpc, tls, quic]) {
+for (const { layer, name, serve } of [...grpcEngines.map(grpc), tls, quic]) {
   const on = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     Effect.flatMap(Layer.build(layer), (context) => Effect.provide(effect, context))
 

@@ -1,12 +1,15 @@
 import * as Layer from "effect/Layer"
 import { Credentials } from "effect-transport"
+import { grpcEngines } from "../fixtures/grpcEngines.js"
 import { transportSuite } from "../suite/TransportSuite.js"
-import { fewResponseFields, layer } from "./grpcSupport.js"
+import { quickReconnect } from "./grpcSupport.js"
 
 /** One layer, so that all that a test opens trusts one CA. */
 const dev = Credentials.layerDev()
 
-transportSuite("GrpcLive, mutual TLS", {
-  layer: (options) => Layer.provide(layer(options), dev),
-  fewResponseFields
-})
+for (const { layer, limits, name } of grpcEngines) {
+  transportSuite(`${name}, mutual TLS`, {
+    layer: (options) => Layer.provide(layer({ ...quickReconnect, ...options }), dev),
+    fewResponseFields: limits.fewResponseFields
+  })
+}

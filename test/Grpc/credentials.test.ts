@@ -1,22 +1,26 @@
-import { describe, expect, it } from "@effect/vitest"
+import { expect, it } from "@effect/vitest"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { Authorizer, Credentials, Grpc, Transport } from "effect-transport"
+import { Authorizer, Credentials, Transport } from "effect-transport"
+import { describeEngines } from "../fixtures/describeEngines.js"
+import { grpcEngines } from "../fixtures/grpcEngines.js"
 import { credentialsSuite } from "../suite/CredentialsSuite.js"
 import { EchoService, echo } from "../suite/fixtures/echo.js"
 import { leavesNothing } from "../suite/fixtures/expect.js"
 
-credentialsSuite("GrpcLive", {
-  layer: Grpc.layer,
-  layerConfig: Grpc.layerConfig(Config.succeed({})),
-  wire: "gRPC",
-  insecure: true,
-  refusesLateCalls: "node:http2 takes no stream after its first GOAWAY"
-})
+for (const { layer, layerConfig, limits, name } of grpcEngines) {
+  credentialsSuite(name, {
+    layer,
+    layerConfig: layerConfig(Config.succeed({})),
+    wire: "gRPC",
+    insecure: true,
+    refusesLateCalls: limits.refusesLateCalls
+  })
+}
 
-describe("GrpcLive, insecure", () => {
-  it.live("proves no identity, so that all authorizers but any refuse", () =>
+describeEngines(({ layer }) => {
+  it.live("without TLS a peer proves no identity, so that all authorizers but any refuse", () =>
     leavesNothing(
       Effect.gen(function* () {
         const handlers = Transport.handlers(EchoService, echo)
@@ -29,7 +33,7 @@ describe("GrpcLive, insecure", () => {
         const open = yield* Transport.listen([handlers], { authorize: Authorizer.any })
         const client = yield* Transport.client(EchoService, open.target)
         expect((yield* client.echo({ message: "hello" })).message).toBe("hello")
-      }).pipe(Effect.provide(Layer.provide(Grpc.layer(), Credentials.insecure)))
+      }).pipe(Effect.provide(Layer.provide(layer(), Credentials.insecure)))
     )
   )
 })

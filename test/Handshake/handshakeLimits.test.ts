@@ -8,8 +8,9 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Metric from "effect/Metric"
 import * as Redacted from "effect/Redacted"
-import { Credentials, Grpc, Quic, Tls, Transport, TransportMetrics } from "effect-transport"
+import { Credentials, Quic, Tls, Transport, TransportMetrics } from "effect-transport"
 import { echoHandlers } from "../fixtures/grpc.js"
+import { grpcEngines } from "../fixtures/grpcEngines.js"
 import { preface } from "../fixtures/http2.js"
 import { chainOfLargeExponents } from "../fixtures/largeExponents.js"
 import { authority, rawMaterial } from "../suite/fixtures/certificates.js"
@@ -53,7 +54,7 @@ interface TcpWire extends Wire {
 
 const tcp: ReadonlyArray<TcpWire> = [
   { name: "TlsLive", layer: (options) => Tls.layer(options), alpn: "effect-transport/1", first: Buffer.alloc(8) },
-  { name: "GrpcLive", layer: (options) => Grpc.layer(options), alpn: "h2", first: preface }
+  ...grpcEngines.map(({ layer, name }) => ({ name, layer, alpn: "h2", first: preface }))
 ]
 
 const all: ReadonlyArray<Wire> = [

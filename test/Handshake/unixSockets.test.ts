@@ -6,8 +6,9 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import { Credentials, GrpcLive, TlsLive, Transport } from "effect-transport"
+import { Credentials, TlsLive, Transport } from "effect-transport"
 import { removeStale, withMode } from "../../src/Handshake/internal/unixSocket.js"
+import { grpcEngines } from "../fixtures/grpcEngines.js"
 import { EchoService, echo } from "../suite/fixtures/echo.js"
 import { leavesNothing } from "../suite/fixtures/expect.js"
 import { directory } from "../suite/fixtures/system.js"
@@ -27,10 +28,9 @@ const stale = (path: string) =>
 
 const modeOf = (path: string) => Fs.statSync(path).mode & 0o7777
 
-describe.each([
-  ["TlsLive", TlsLive],
-  ["GrpcLive", GrpcLive]
-] as const)("a unix socket of %s", (_, live) => {
+const wires = [["TlsLive", TlsLive], ...grpcEngines.map(({ layer, name }) => [name, layer()] as const)] as const
+
+describe.each(wires)("a unix socket of %s", (_, live) => {
   const test = (
     title: string,
     body: (path: string) => Effect.Effect<void, unknown, Transport.Transport | Scope.Scope>

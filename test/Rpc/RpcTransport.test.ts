@@ -1,5 +1,6 @@
 import * as Layer from "effect/Layer"
-import { Credentials, Grpc, Memory, Quic, Tls, type Transport } from "effect-transport"
+import { Credentials, Memory, Quic, Tls, type Transport } from "effect-transport"
+import { grpcEngines } from "../fixtures/grpcEngines.js"
 import { connectionSuite } from "./connectionSuite.js"
 import { rpcSuite } from "./rpcSuite.js"
 
@@ -12,6 +13,8 @@ const on = <E>(name: string, transport: Layer.Layer<Transport.Transport, E>, pro
 }
 
 on("MemoryLive", Memory.layer(), false)
-on("GrpcLive", Layer.provide(Grpc.layer({ initialReconnectBackoff: "100 millis" }), dev))
+for (const { layer, name } of grpcEngines) {
+  on(name, Layer.provide(layer({ initialReconnectBackoff: "100 millis" }), dev))
+}
 on("TlsLive", Layer.provide(Tls.layer({ initialReconnectBackoff: "100 millis" }), dev))
 on("QuicLive", Layer.provide(Quic.layer({ initialReconnectBackoff: "100 millis" }), dev))

@@ -14,7 +14,6 @@ import {
   Authorizer,
   Credentials,
   DevCa,
-  GrpcLive,
   Peer,
   PermissionDenied,
   QuicLive,
@@ -22,6 +21,7 @@ import {
   TlsLive,
   Transport
 } from "effect-transport"
+import { grpcEngines } from "../fixtures/grpcEngines.js"
 import { EchoService, echo } from "../suite/fixtures/echo.js"
 import { leavesNothing } from "../suite/fixtures/expect.js"
 
@@ -70,7 +70,13 @@ const server = RpcServer.layer(Secrets).pipe(
   Layer.provide(RpcSerialization.layerMsgPack)
 )
 
-for (const [title, transport] of Object.entries({ GrpcLive, TlsLive, QuicLive })) {
+const wires = [
+  ...grpcEngines.map(({ layer, name }) => [name, layer()] as const),
+  ["TlsLive", TlsLive],
+  ["QuicLive", QuicLive]
+] as const
+
+for (const [title, transport] of wires) {
   it.live(`${title}: who may is written once, for RPCs and for services of other contracts`, () =>
     leavesNothing(
       Effect.gen(function* () {

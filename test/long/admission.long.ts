@@ -8,8 +8,9 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
-import { Credentials, DevCa, Grpc, Tls, Transport } from "effect-transport"
+import { Credentials, DevCa, Tls, Transport } from "effect-transport"
 import { echoHandlers } from "../fixtures/grpc.js"
+import { grpcEngines } from "../fixtures/grpcEngines.js"
 import { chainOfLargeExponents } from "../fixtures/largeExponents.js"
 import { rawMaterial } from "../suite/fixtures/certificates.js"
 import { EchoService } from "../suite/fixtures/echo.js"
@@ -42,7 +43,7 @@ const quantiles = (millis: Array<number>) => {
 
 for (const [name, layer, alpn] of [
   ["TlsLive", Tls.layer({ connectTimeout: "10 seconds" }), "effect-transport/1"],
-  ["GrpcLive", Grpc.layer({ connectTimeout: "10 seconds" }), "h2"]
+  ...grpcEngines.map(({ layer, name }) => [name, layer({ connectTimeout: "10 seconds" }), "h2"] as const)
 ] as const) {
   describe(name, () => {
     /** A client that connects, and calls, again and again, beside the attack. */

@@ -12,10 +12,11 @@ import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { Credentials, DevCa, Grpc, type Method, Quic, Service, Tls, Transport } from "effect-transport"
+import { Credentials, DevCa, type Method, Quic, Service, Tls, Transport, type TransportOptions } from "effect-transport"
 import { EchoRequestSchema } from "../../examples/gen/echo/v1/echo_pb.js"
 import * as Attackers from "../fixtures/attackers.js"
 import { child } from "../fixtures/child.js"
+import { grpcEngines } from "../fixtures/grpcEngines.js"
 import { rawMaterial } from "../suite/fixtures/certificates.js"
 import { EchoService } from "../suite/fixtures/echo.js"
 
@@ -57,17 +58,25 @@ const varint = (value: number): ReadonlyArray<number> =>
 /** A `GossipMessage` with a block (3) of transactions (4) of nothing. */
 const emptySubmessages = Buffer.concat([Buffer.of(0x1a, ...varint(room)), Buffer.alloc(room, Buffer.of(0x22, 0x00))])
 
-const wires = {
-  GrpcLive: Grpc.layer(),
-  TlsLive: Tls.layer(),
-  QuicLive: Quic.layer({ serverName: "localhost" })
-} as const
+interface Wire {
+  readonly name: string
+  readonly layer: (
+    options: TransportOptions.WireOptions
+  ) => Layer.Layer<Transport.Transport, unknown, Credentials.Credentials>
+  readonly connect: (typeof Attackers.connect)["GrpcLive"]
+}
+
+const wires: ReadonlyArray<Wire> = [
+  ...grpcEngines.map(({ layer, name }) => ({ name, layer, connect: Attackers.connect.GrpcLive })),
+  { name: "TlsLive", layer: Tls.layer, connect: Attackers.connect.TlsLive },
+  { name: "QuicLive", layer: Quic.layer, connect: Attackers.connect.QuicLive }
+]
 
 const mebibytes = (bytes: number) => `${(bytes / 2 ** 20).toFixed(0)} MiB`
 
-for (const wire of ["GrpcLive", "TlsLive", "QuicLive"] as const) {
-  const attacker = (port: number) => Attackers.connect[wire](port, material)
-  const on = run(wires[wire])
+for (const { connect, layer, name: wire } of wires) {
+  const attacker = (port: number) => connect(port, material)
+  const on = run(layer({ serverName: "localhost" }))
 
   /** Says what it did. */
   type Attack = (port: number) => Effect.Effect<string, never, Scope.Scope>
@@ -100,8 +109,7 @@ for (const wire of ["GrpcLive", "TlsLive", "QuicLive"] as const) {
     (port) =>
       Effect.gen(function* () {
         const limits = { maxSendMessageSize: 2 ** 23, serverName: "localhost" }
-        const lifted = { GrpcLive: Grpc.layer(limits), TlsLive: Tls.layer(limits), QuicLive: Quic.layer(limits) }
-        const client = yield* run(lifted[wire])(Transport.client(RawService, `127.0.0.1:${port}`))
+        const client = yield* run(layer(limits))(Transport.client(RawService, `127.0.0.1:${port}`))
         const call = method === "echo" ? client.echo(message) : Stream.runDrain(client.gossip(Stream.make(message)))
         const ends = new Map<string, number>()
         const until = performance.now() + attackMillis
@@ -146,7 +154,7 @@ for (const wire of ["GrpcLive", "TlsLive", "QuicLive"] as const) {
     [
       "calls that are cancelled at once",
       flood(["EchoClientStream", "cancelled"], ["EchoClientStream", "cancelled"]),
-      // On GrpcLive and TlsLive good calls were measured to take up to 5.9 s on two busy cores.
+      // On Grpc.layerGrpcJs and TlsLive good calls were measured to take up to 5.9 s on two busy cores.
       wire === "QuicLive" ? {} : { p99: 15_000, mebibytes: 250 }
     ],
     [
@@ -157,7 +165,7 @@ for (const wire of ["GrpcLive", "TlsLive", "QuicLive"] as const) {
       "100 streams of empty messages that the handler does not read",
       upload("empty"),
       // node:http2 keeps an object for each DATA frame of a stream that is not read: see docs/security.md.
-      { mebibytes: wire === "GrpcLive" ? 300 : 150 }
+      { mebibytes: wire === "Grpc.layerGrpcJs" ? 300 : 150 }
     ]
   ]
 

@@ -9,7 +9,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import type * as Scope from "effect/Scope"
-import { Credentials, Grpc, Quic, Tls, Transport } from "effect-transport"
+import { Credentials, Quic, Tls, Transport } from "effect-transport"
+import { grpcEngines } from "../fixtures/grpcEngines.js"
 import { EchoService, echo } from "../suite/fixtures/echo.js"
 import { leavesNothing } from "../suite/fixtures/expect.js"
 import { proxy } from "../suite/fixtures/proxy.js"
@@ -95,7 +96,7 @@ const wires: ReadonlyArray<
     network: (port: number) => Effect.Effect<Network, never, Scope.Scope>
   ]
 > = [
-  ["GrpcLive", Layer.provide(Grpc.layer(), dev), proxy],
+  ...grpcEngines.map(({ layer, name }) => [name, Layer.provide(layer(), dev), proxy] as const),
   ["TlsLive", Layer.provide(Tls.layer(), dev), proxy],
   ["QuicLive", Layer.provide(Quic.layer(), dev), udpProxy]
 ]

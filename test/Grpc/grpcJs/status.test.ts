@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as GrpcJs from "@grpc/grpc-js"
 import { ErrorDetails, Metadata, TransportError } from "effect-transport"
-import * as GrpcStatus from "../../src/Grpc/internal/grpcJs/GrpcStatus.js"
+import * as GrpcStatus from "../../../src/Grpc/internal/grpcJs/GrpcStatus.js"
 
 const where = { method: "/a.B/C", peer: "peer:1" }
 const status = (code: number, details: string, metadata = new GrpcJs.Metadata()) => ({ code, details, metadata })
