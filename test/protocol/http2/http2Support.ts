@@ -248,3 +248,15 @@ export const frames = (bytes: Buffer): ReadonlyArray<Frame> => {
   }
   return all
 }
+
+/** A POST for https and / as a header block, without a table. */
+export const requestBlock: ReadonlyArray<number> = [0x83, 0x87, 0x84]
+
+/** A literal field of a header block, without a table. */
+export const literal = (name: string, value: string): ReadonlyArray<number> => [
+  0,
+  name.length,
+  ...Buffer.from(name),
+  value.length,
+  ...Buffer.from(value)
+]
