@@ -260,3 +260,10 @@ export const literal = (name: string, value: string): ReadonlyArray<number> => [
   value.length,
   ...Buffer.from(value)
 ]
+
+/** What a client sends at first: its preface, no settings, and that it has read the server's. */
+export const greeting: Buffer = Buffer.concat([
+  Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+  settings(),
+  frame(4, 1, 0)
+])
