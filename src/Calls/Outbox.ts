@@ -43,7 +43,7 @@ export const sendAll = <A, E, E2>(
       }
       const sendSome = () => {
         while (next < length && !isStopped) {
-          if (EventLoop.isLong()) {
+          if (EventLoop.shouldYield()) {
             flush()
             return setImmediate(advance)
           }

@@ -15,7 +15,7 @@ export interface MemoryBudget {
    * exceeded.
    */
   readonly open: (evict: () => void) => Account
-  readonly held: () => number
+  readonly used: () => number
 }
 
 interface Share {
@@ -26,7 +26,7 @@ interface Share {
 /** A budget of so many bytes. */
 export const make = (limit: number): MemoryBudget => {
   const shares = new Set<Share>()
-  let held = 0
+  let used = 0
 
   const largest = (): Share | undefined => {
     let most: Share | undefined
@@ -40,12 +40,12 @@ export const make = (limit: number): MemoryBudget => {
 
   const remove = (share: Share) => {
     if (shares.delete(share)) {
-      held -= share.bytes
+      used -= share.bytes
     }
   }
 
   return {
-    held: () => held,
+    used: () => used,
     open: (evict) => {
       const share: Share = { bytes: 0, evict }
       shares.add(share)
@@ -54,9 +54,9 @@ export const make = (limit: number): MemoryBudget => {
           if (!shares.has(share)) {
             return
           }
-          held += bytes - share.bytes
+          used += bytes - share.bytes
           share.bytes = bytes
-          while (held > limit) {
+          while (used > limit) {
             const most = largest()
             if (most === undefined) {
               return

@@ -173,7 +173,7 @@ export const make = (credentials: CredentialsService): Effect.Effect<Reverificat
       )
 
     const verifyEach = (some: Iterable<Entry>) =>
-      Effect.forEach([...some], (entry) => Effect.zipRight(EventLoop.next, verify(entry)), { discard: true })
+      Effect.forEach([...some], (entry) => Effect.zipRight(EventLoop.yieldWhenLong, verify(entry)), { discard: true })
 
     const timer = ExpiryTimer.make(entries, (expired) => {
       run(verifyEach(expired))

@@ -3,7 +3,7 @@
  * them. Both wires that send messages in pieces have this rule.
  */
 
-export interface Beginning<A> {
+export interface ReassemblyBudget<A> {
   /** Messages that have begun and not ended, and their sizes together. */
   begun: number
   size: number
@@ -11,39 +11,39 @@ export interface Beginning<A> {
   next: A | undefined
 }
 
-export const make = <A>(): Beginning<A> => ({ begun: 0, size: 0, next: undefined })
+export const make = <A>(): ReassemblyBudget<A> => ({ begun: 0, size: 0, next: undefined })
 
 /**
  * Whether a message may begin now: where those that have begun leave room for it, or there is none, and no other waits.
  * If not, it is the next to begin, unless another is that already, so that small ones can't keep a large one waiting.
  */
-export const mayBegin = <A>(beginning: Beginning<A>, message: A, size: number, limit: number): boolean => {
-  const { next } = beginning
+export const mayBegin = <A>(budget: ReassemblyBudget<A>, message: A, size: number, limit: number): boolean => {
+  const { next } = budget
   if (next !== undefined && next !== message) {
     return false
   }
-  if (beginning.begun === 0 || beginning.size + size <= limit) {
+  if (budget.begun === 0 || budget.size + size <= limit) {
     return true
   }
-  beginning.next = message
+  budget.next = message
   return false
 }
 
 /** A message begins. */
-export const begin = <A>(beginning: Beginning<A>, size: number): void => {
-  beginning.begun += 1
-  beginning.size += size
+export const begin = <A>(budget: ReassemblyBudget<A>, size: number): void => {
+  budget.begun += 1
+  budget.size += size
 }
 
 /** A message that has begun is over. */
-export const end = <A>(beginning: Beginning<A>, size: number): void => {
-  beginning.begun -= 1
-  beginning.size -= size
+export const end = <A>(budget: ReassemblyBudget<A>, size: number): void => {
+  budget.begun -= 1
+  budget.size -= size
 }
 
 /** A message waits no longer: it has begun, or is no longer wanted. */
-export const leave = <A>(beginning: Beginning<A>, message: A): void => {
-  if (beginning.next === message) {
-    beginning.next = undefined
+export const leave = <A>(budget: ReassemblyBudget<A>, message: A): void => {
+  if (budget.next === message) {
+    budget.next = undefined
   }
 }

@@ -19,15 +19,15 @@ it("the connection that holds most makes room when all together hold too much", 
   expect(evicted).toEqual([])
   c.set(21)
   expect(evicted).toEqual(["b"])
-  expect(budget.held()).toBe(51)
+  expect(budget.used()).toBe(51)
   // What is said of a connection that has ended counts no more.
   b.set(1000)
-  expect(budget.held()).toBe(51)
+  expect(budget.used()).toBe(51)
   a.set(101)
   expect(evicted).toEqual(["b", "a"])
   c.close()
   c.close()
-  expect(budget.held()).toBe(0)
+  expect(budget.used()).toBe(0)
 })
 
 it("whatever connections hold, the sum stays within the limit, and ends at nothing", () => {
@@ -41,7 +41,7 @@ it("whatever connections hold, the sum stays within the limit, and ends at nothi
       })
       for (const { at, bytes, closes } of steps) {
         accounts[at]?.set(bytes)
-        expect(budget.held()).toBeLessThanOrEqual(100)
+        expect(budget.used()).toBeLessThanOrEqual(100)
         if (closes) {
           accounts[at]?.close()
         }
@@ -49,7 +49,7 @@ it("whatever connections hold, the sum stays within the limit, and ends at nothi
       for (const account of accounts) {
         account.close()
       }
-      expect(budget.held()).toBe(0)
+      expect(budget.used()).toBe(0)
     })
   )
 })

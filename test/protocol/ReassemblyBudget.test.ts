@@ -1,6 +1,6 @@
 import { expect, it } from "@effect/vitest"
 import * as FastCheck from "effect/FastCheck"
-import * as Beginning from "../../src/protocol/ReassemblyBudget.js"
+import * as ReassemblyBudget from "../../src/protocol/ReassemblyBudget.js"
 
 const limit = 100
 
@@ -20,20 +20,20 @@ it("messages that have begun fit the limit or are one alone, begin in their orde
       ),
       FastCheck.array(FastCheck.nat(), { minLength: 1 }),
       (wanted, picks) => {
-        const beginning = Beginning.make<Message>()
+        const budget = ReassemblyBudget.make<Message>()
         const waiting: Array<Message> = []
         const begun: Array<Message> = []
         const order: Array<Message> = []
         const check = () => {
           const total = begun.reduce((sum, { size }) => sum + size, 0)
-          expect({ begun: beginning.begun, size: beginning.size }).toEqual({ begun: begun.length, size: total })
+          expect({ begun: budget.begun, size: budget.size }).toEqual({ begun: begun.length, size: total })
           expect(begun.length <= 1 || total <= limit).toBe(true)
         }
         const begin = () => {
           for (const message of [...waiting]) {
-            if (Beginning.mayBegin(beginning, message, message.size, limit)) {
-              Beginning.begin(beginning, message.size)
-              Beginning.leave(beginning, message)
+            if (ReassemblyBudget.mayBegin(budget, message, message.size, limit)) {
+              ReassemblyBudget.begin(budget, message.size)
+              ReassemblyBudget.leave(budget, message)
               message.hasBegun = true
               waiting.splice(waiting.indexOf(message), 1)
               begun.push(message)
@@ -52,10 +52,10 @@ it("messages that have begun fit the limit or are one alone, begin in their orde
           const [given] = waiting.filter((message) => isGivenUp.has(message))
           if (given !== undefined) {
             waiting.splice(waiting.indexOf(given), 1)
-            Beginning.leave(beginning, given)
+            ReassemblyBudget.leave(budget, given)
           }
           const [ended] = begun.splice((picks[round % picks.length] ?? 0) % begun.length, 1)
-          Beginning.end(beginning, ended?.size ?? 0)
+          ReassemblyBudget.end(budget, ended?.size ?? 0)
           begin()
         }
         expect(waiting).toEqual([])

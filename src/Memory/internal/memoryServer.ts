@@ -122,7 +122,7 @@ export const make = (
   return {
     open: (stream) => {
       if (opened.push(stream) === 1) {
-        if (EventLoop.isLong()) {
+        if (EventLoop.shouldYield()) {
           setImmediate(deliver)
         } else {
           queueMicrotask(deliver)

@@ -4,7 +4,7 @@
  */
 import * as IdTable from "../../protocol/IdTable.js"
 import * as Varint from "../../protocol/quic/Varint.js"
-import * as Beginning from "../../protocol/ReassemblyBudget.js"
+import * as ReassemblyBudget from "../../protocol/ReassemblyBudget.js"
 import type { Settings } from "../QuicOptions.js"
 import type { Http3Session } from "./http3Session.js"
 import * as QuicMessages from "./quicMessages.js"
@@ -52,7 +52,7 @@ export interface Context {
 }
 
 export const make = ({ session, settings, writer }: Context): Sending => {
-  const beginning = Beginning.make<Outgoing>()
+  const budget = ReassemblyBudget.make<Outgoing>()
   const large = IdTable.make<Outgoing>()
   /** Those that have not begun, in the order in which they came. */
   const queue: Array<Outgoing> = []
@@ -73,13 +73,14 @@ export const make = ({ session, settings, writer }: Context): Sending => {
     }
   }
 
-  const mayBegin = (outgoing: Outgoing) => Beginning.mayBegin(beginning, outgoing, outgoing.message.length, maxBegun)
+  const mayBegin = (outgoing: Outgoing) =>
+    ReassemblyBudget.mayBegin(budget, outgoing, outgoing.message.length, maxBegun)
 
   const begin = (outgoing: Outgoing) => {
     const { fin, id, message, sent } = outgoing
     outgoing.hasBegun = true
-    Beginning.begin(beginning, message.length)
-    Beginning.leave(beginning, outgoing)
+    ReassemblyBudget.begin(budget, message.length)
+    ReassemblyBudget.leave(budget, outgoing)
     write(own, id, message, fin, () => {
       if (large.get(id) === outgoing) {
         end(outgoing)
@@ -92,7 +93,7 @@ export const make = ({ session, settings, writer }: Context): Sending => {
   const end = ({ hasBegun, id, message }: Outgoing) => {
     large.remove(id)
     if (hasBegun) {
-      Beginning.end(beginning, message.length)
+      ReassemblyBudget.end(budget, message.length)
     }
   }
 
@@ -135,7 +136,7 @@ export const make = ({ session, settings, writer }: Context): Sending => {
       }
       end(outgoing)
       if (!outgoing.hasBegun) {
-        Beginning.leave(beginning, outgoing)
+        ReassemblyBudget.leave(budget, outgoing)
         queue.splice(queue.indexOf(outgoing), 1)
         queued -= outgoing.message.length
       }

@@ -146,7 +146,7 @@ export const listen = (
       })
 
     /** A connection from its first packet to its end. */
-    const attend = ({ accept, ended, established, quic }: QuicConnection.QuicConnection, used: Tls) => {
+    const serveConnection = ({ accept, ended, established, quic }: QuicConnection.QuicConnection, used: Tls) => {
       const address = Peer.formatAddress(quic.remote)
       const source = Admission.sourceOf(quic.remote.host)
       const presented = () => ({ material: used, chain: quic.peerCertificates(), peer: address })
@@ -174,7 +174,7 @@ export const listen = (
                 : PeerVerification.refusedThere(used, address, alert, close.text)
             )
       }
-      const talk = Effect.gen(function* () {
+      const serveVerified = Effect.gen(function* () {
         yield* established
         const chain = presented()
         const verified = yield* verify(chain)
@@ -199,7 +199,7 @@ export const listen = (
           Effect.sync(() => connections.delete(accepted))
         )
       })
-      return Effect.matchEffect(talk, {
+      return Effect.matchEffect(serveVerified, {
         onFailure: (failure) =>
           failure._tag === "HandshakeFailed"
             ? Effect.zipRight(
@@ -300,7 +300,7 @@ export const listen = (
               Count.add(TransportMetrics.connectionsAccepted, 1)
               run(
                 Effect.ensuring(
-                  attend(connection, material),
+                  serveConnection(connection, material),
                   Effect.sync(() => Count.add(TransportMetrics.connectionsAccepted, -1))
                 )
               )

@@ -2,11 +2,11 @@
 import * as Effect from "effect/Effect"
 
 /** How long those who send messages keep the event loop in one turn, in milliseconds. */
-const slice = 2
+const sliceMillis = 2
 
 let began: number | undefined
 
-const turn = () => {
+const onNextTurn = () => {
   began = undefined
 }
 
@@ -15,19 +15,19 @@ const turn = () => {
  * message of a stream: a fiber that never has to wait does not leave the microtask queue, and no timer and no socket has
  * its turn.
  */
-export const isLong = (): boolean => {
+export const shouldYield = (): boolean => {
   if (began === undefined) {
     began = performance.now()
-    setImmediate(turn)
+    setImmediate(onNextTurn)
     return false
   }
-  return performance.now() - began > slice
+  return performance.now() - began > sliceMillis
 }
 
-const nextTurn = Effect.async<void>((resume) => {
+const yieldNow = Effect.async<void>((resume) => {
   const immediate = setImmediate(() => resume(Effect.void))
   return Effect.sync(() => clearImmediate(immediate))
 })
 
 /** Goes on at once, or in the next turn of the event loop where this one is long. */
-export const next: Effect.Effect<void> = Effect.suspend(() => (isLong() ? nextTurn : Effect.void))
+export const yieldWhenLong: Effect.Effect<void> = Effect.suspend(() => (shouldYield() ? yieldNow : Effect.void))

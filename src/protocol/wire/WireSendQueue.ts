@@ -17,7 +17,7 @@ export interface SendQueue {
   /** The credit of the connection. */
   readonly flow: FlowControl.FlowControl
   /** Messages of which a piece has left and the rest has not, against the peer's budget for them. */
-  readonly begun: ReassemblyBudget.Beginning<SendStream>
+  readonly reassembly: ReassemblyBudget.ReassemblyBudget<SendStream>
   /** How much the peer keeps of unfinished messages. */
   maxBegun: number
   /** Streams with a message to send; the first is the next to send a piece. */
@@ -54,7 +54,7 @@ export const make = (flow: FlowControl.FlowControl): SendQueue => ({
   large: Writer.make(32 * 1024, 160 * 1024),
   batch: 1,
   flow,
-  begun: ReassemblyBudget.make(),
+  reassembly: ReassemblyBudget.make(),
   maxBegun: 0,
   waiting: new Set(),
   unsent: 0
@@ -75,7 +75,7 @@ const pieceSize = (queue: SendQueue): number => {
 
 /** Sends the next piece of a stream's message if there is credit for one, and returns whether it did. */
 const sendPiece = (queue: SendQueue, stream: SendStream): boolean => {
-  const { begun, flow } = queue
+  const { flow, reassembly } = queue
   const { outgoing } = stream
   const room = Math.min(stream.sendCredit, flow.sendCredit) - Wire.messageOverhead
   if (outgoing === undefined || room < Math.min(1, outgoing.size)) {
@@ -87,7 +87,7 @@ const sendPiece = (queue: SendQueue, stream: SendStream): boolean => {
   const size = Math.min(left, room, isLarge ? pieceSize(queue) : left)
   const isWhole = size === left
   const isFirst = outgoing.offset === 0
-  if (!isWhole && isFirst && !ReassemblyBudget.mayBegin(begun, stream, outgoing.size, queue.maxBegun)) {
+  if (!isWhole && isFirst && !ReassemblyBudget.mayBegin(reassembly, stream, outgoing.size, queue.maxBegun)) {
     return false
   }
   const flags = isWhole ? (outgoing.end ? Flag.end : 0) : Flag.more
@@ -98,14 +98,14 @@ const sendPiece = (queue: SendQueue, stream: SendStream): boolean => {
   FlowControl.send(stream, Wire.messageOverhead + size)
   FlowControl.send(flow, Wire.messageOverhead + size)
   if (isFirst && !isWhole) {
-    ReassemblyBudget.begin(begun, outgoing.size)
+    ReassemblyBudget.begin(reassembly, outgoing.size)
   }
-  ReassemblyBudget.leave(begun, stream)
+  ReassemblyBudget.leave(reassembly, stream)
   queue.unsent -= size
   outgoing.offset += size
   if (isWhole) {
     if (!isFirst) {
-      ReassemblyBudget.end(begun, outgoing.size)
+      ReassemblyBudget.end(reassembly, outgoing.size)
     }
     stream.outgoing = undefined
     queue.waiting.delete(stream)
@@ -143,10 +143,10 @@ export const remove = (queue: SendQueue, stream: SendStream): void => {
   if (outgoing !== undefined) {
     queue.unsent -= outgoing.size - outgoing.offset
     if (outgoing.offset > 0) {
-      ReassemblyBudget.end(queue.begun, outgoing.size)
+      ReassemblyBudget.end(queue.reassembly, outgoing.size)
     }
     stream.outgoing = undefined
-    ReassemblyBudget.leave(queue.begun, stream)
+    ReassemblyBudget.leave(queue.reassembly, stream)
   }
 }
 
