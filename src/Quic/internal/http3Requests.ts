@@ -3,6 +3,7 @@
 import { codes, type Http3Code, Http3Violation, onStream } from "../../protocol/http3/Http3Error.js"
 import * as IdTable from "../../protocol/IdTable.js"
 import type { Connection, StreamEvents } from "../engine/QuicEngine.js"
+import * as RequestBacklog from "./requestBacklog.js"
 
 /** Callbacks for request streams. They get the owner that a stream was opened or taken with. */
 export interface RequestEvents<Owner> {
@@ -81,20 +82,12 @@ interface Request {
 
 const noWaiting: Request["sent"] = []
 
-/** Resets a request that was not taken: nothing of it was processed (RFC 9114, section 4.1.1). */
-export const reject = (quic: Connection, id: number): void => {
-  quic.reset(id, codes.H3_REQUEST_REJECTED)
-  quic.stop(id, codes.H3_REQUEST_REJECTED)
-  quic.release(id)
-}
-
 export const make = (
   quic: Connection,
   { maxTaken, mayReset, onIdle, onTaken, onThrown, onViolation, readBytes }: Options
 ): Http3Requests => {
   const requests = IdTable.make<Request>()
-  /** Requests of the peer that wait until others are over. */
-  const waiting: Array<number> = []
+  const backlog = RequestBacklog.make(quic)
 
   const add = <Owner>(id: number, events: RequestEvents<Owner>, owner: Owner) => {
     requests.add(id, {
@@ -118,9 +111,8 @@ export const make = (
     if (isRead && isWritten && requests.remove(id) !== undefined) {
       quic.release(id)
       events.onSettled?.(owner)
-      const next = waiting.shift()
+      const next = backlog.next()
       if (next !== undefined) {
-        quic.watch(next, false)
         onTaken(next)
         readLater(next)
       } else if (requests.size() === 0) {
@@ -140,20 +132,22 @@ export const make = (
     }
   }
 
-  const read = (id: number) => {
-    const request = requests.get(id)
-    if (request !== undefined) {
-      try {
-        readAll(request)
-      } catch (cause) {
-        fail(request, cause)
+  /** Runs what calls back for an open request. */
+  const guarded =
+    (run: (request: Request, code: number) => void) =>
+    (id: number, code = 0) => {
+      const request = requests.get(id)
+      if (request !== undefined) {
+        try {
+          run(request, code)
+        } catch (cause) {
+          fail(request, cause)
+        }
       }
     }
-  }
 
-  const readAll = (request: Request) => {
-    const { id } = request
-    const { events, owner } = request
+  const read = guarded((request) => {
+    const { events, id, owner } = request
     while (!request.isPaused && !request.isRead) {
       const got = quic.read(id, readBytes())
       if (got === undefined) {
@@ -183,51 +177,39 @@ export const make = (
         return settle(request)
       }
     }
-  }
+  })
 
-  const wake = (id: number) => {
-    const request = requests.get(id)
-    if (request !== undefined) {
-      const callbacks = request.sent
-      request.sent = noWaiting
-      try {
-        for (const each of callbacks) {
-          each()
-        }
-      } catch (cause) {
-        fail(request, cause)
-      }
+  const wake = guarded((request) => {
+    const callbacks = request.sent
+    request.sent = noWaiting
+    for (const each of callbacks) {
+      each()
     }
-  }
+  })
+
+  const stopped = guarded((request, code) => {
+    if (!request.isWritten) {
+      request.isWritten = true
+      if (mayReset()) {
+        request.events.onStopped(code, request.owner)
+      }
+      settle(request)
+    }
+  })
 
   const onStopped = (code: number, id: number) => {
-    const request = requests.get(id)
-    if (request === undefined) {
-      const at = waiting.indexOf(id)
-      if (at >= 0 && mayReset()) {
-        waiting.splice(at, 1)
-        quic.stop(id, codes.H3_REQUEST_CANCELLED)
-        quic.release(id)
-      }
-    } else if (!request.isWritten) {
-      request.isWritten = true
-      try {
-        if (mayReset()) {
-          request.events.onStopped(code, request.owner)
-        }
-        settle(request)
-      } catch (cause) {
-        fail(request, cause)
-      }
+    if (!backlog.remove(id)) {
+      stopped(id, code)
+    } else if (mayReset()) {
+      quic.stop(id, codes.H3_REQUEST_CANCELLED)
+      quic.release(id)
     }
   }
 
   const onOverflow = (id: number) => {
     const request = requests.get(id)
-    const at = request === undefined ? waiting.indexOf(id) : -1
-    if (at >= 0) {
-      waiting.splice(at, 1)
-      reject(quic, id)
+    if (backlog.remove(id)) {
+      RequestBacklog.reject(quic, id)
     } else if (request !== undefined) {
       cancel(id, "H3_EXCESSIVE_LOAD")
       request.events.onViolation(onStream("H3_EXCESSIVE_LOAD", "more content than is read in time"), request.owner)
@@ -277,16 +259,10 @@ export const make = (
       if (requests.size() < maxTaken) {
         onTaken(id)
       } else {
-        waiting.push(id)
-        // The engine knows the stream when this is over.
-        queueMicrotask(() => quic.watch(id, true))
+        backlog.add(id)
       }
     },
-    rejectWaiting: () => {
-      for (const id of waiting.splice(0)) {
-        reject(quic, id)
-      }
-    },
+    rejectWaiting: backlog.rejectAll,
     write,
     pause: (id) => {
       const request = requests.get(id)
@@ -312,11 +288,11 @@ export const make = (
         onThrown(cause)
       }
     },
-    size: () => requests.size() + waiting.length,
+    size: () => requests.size() + backlog.size(),
     lose: (why) => {
       const open = requests.entries()
       requests.clear()
-      waiting.length = 0
+      backlog.clear()
       for (const [, { events, owner }] of open) {
         try {
           events.onLost(why, owner)

@@ -6,6 +6,7 @@ import { codes, type Http3Code, Http3Violation } from "../../protocol/http3/Http
 import * as Rate from "../../protocol/Rate.js"
 import type { Close, Connection, Events, StreamEvents } from "../engine/QuicEngine.js"
 import * as Http3Requests from "./http3Requests.js"
+import * as RequestBacklog from "./requestBacklog.js"
 
 /** Callbacks for the owner of a session. */
 export interface Handlers<Owner> {
@@ -158,7 +159,7 @@ export const make = <Owner>(quic: Connection, options: Options, handlers: Handle
       return ignored
     }
     if (!http3.accepts(id)) {
-      Http3Requests.reject(quic, id)
+      RequestBacklog.reject(quic, id)
       return ignored
     }
     requests.arrive(id)

@@ -104,7 +104,7 @@ describe("the peer's budget of unfinished messages", () => {
     SendQueue.remove(queue, first)
     expect(queue.unsent).toBe(40_000)
     expect(take(queue).every((frame) => frame.startsWith("3:"))).toBe(true)
-    expect(queue).toMatchObject({ unsent: 0, begun: { begun: 0, size: 0, next: undefined } })
+    expect(queue).toMatchObject({ unsent: 0, reassembly: { begun: 0, size: 0, next: undefined } })
   })
 
   it("a message that was waiting to begin and is given up keeps nobody waiting", () => {
