@@ -129,7 +129,7 @@ export const serve = (
       if (next.value.length > 0) {
         await write(next.value)
       }
-      if (EventLoop.isLong()) {
+      if (EventLoop.shouldYield()) {
         await nextTurn()
       }
     }
