@@ -18,6 +18,9 @@ export interface IdTable<A> {
 
 const smallest = 16
 
+/** Two kilobytes. Smaller tables don't shrink: a connection whose calls come in bursts would make new ones all the time. */
+const smallestShrunk = 128
+
 /** Where no id is. */
 const none = -1
 
@@ -86,7 +89,7 @@ export const make = <A>(): IdTable<A> => {
       ids[hole] = none
       values[hole] = undefined
       size -= 1
-      if (ids.length > smallest && size * 16 < ids.length) {
+      if (ids.length > smallestShrunk && size * 16 < ids.length) {
         resize(ids.length / 2)
       }
       return value

@@ -7,9 +7,13 @@ export interface Bdp {
   /** What a stream's window may grow to now. */
   target: number
   readonly max: number
-  /** Bytes of DATA since the last PING, or since its answer. */
-  bytes: number
+  /** A reader keeps up with what comes, so that a larger window may help. */
+  isWanted: boolean
   isPingOut: boolean
+  /** Bytes of DATA since the PING, the frame that it answers included. */
+  bytes: number
+  /** Measurements since the target has grown. */
+  fruitless: number
   /** When the next PING may leave, in milliseconds. */
   notBefore: number
 }
@@ -21,41 +25,53 @@ export interface Bdp {
 export const payloadHigh = 0x6874_7470
 export const payloadLow = 0x3262_6470
 
-/** How long a measurement that brought no growth is good for: few PINGs, even where a round trip takes microseconds. */
+/** What a window has grown by takes two round trips to arrive, and to show in a measurement. */
+const maxFruitless = 3
+
+/** How long measurements are good for that brought no growth: few PINGs, even where a round trip takes microseconds. */
 const remeasureAfterMillis = 200
 
 export const make = (initial: number, max: number): Bdp => ({
   target: initial,
   max: Math.max(initial, max),
-  bytes: 0,
+  isWanted: false,
   isPingOut: false,
+  bytes: 0,
+  fruitless: 0,
   notBefore: Number.NEGATIVE_INFINITY
 })
 
-export const onData = (bdp: Bdp, size: number): void => {
-  bdp.bytes += size
+/** Credit is due to a stream, since its reader has read. */
+export const onUpdateDue = (bdp: Bdp): void => {
+  bdp.isWanted = bdp.target < bdp.max
 }
 
 /**
- * Credit is due to a stream whose reader keeps up. Returns whether a PING is to be sent: never without DATA since the answer to
- * the last one, since servers of grpc-go count such PINGs as abuse.
+ * A DATA frame has come. Returns whether a PING is to answer it: only DATA does, since servers of grpc-go count PINGs that come
+ * between none as abuse. It is sent at once, and not with the credit: what that brings arrives behind the answer.
  */
-export const onUpdateDue = (bdp: Bdp, now: number): boolean => {
-  if (bdp.isPingOut || bdp.bytes === 0 || bdp.target >= bdp.max || now < bdp.notBefore) {
+export const onData = (bdp: Bdp, size: number, now: number): boolean => {
+  bdp.bytes += size
+  if (!bdp.isWanted || bdp.isPingOut || now < bdp.notBefore) {
     return false
   }
   bdp.isPingOut = true
-  bdp.bytes = 0
+  bdp.bytes = size
   return true
 }
 
 /** The answer has come: the target grows where the path carried at least two thirds of it. */
 export const onAck = (bdp: Bdp, now: number): void => {
   if (3 * bdp.bytes >= 2 * bdp.target) {
-    bdp.target = Math.min(bdp.max, Math.max(bdp.target, 2 * bdp.bytes))
+    bdp.target = Math.min(bdp.max, 2 * bdp.bytes)
+    bdp.fruitless = 0
   } else {
-    bdp.notBefore = now + remeasureAfterMillis
+    bdp.fruitless += 1
+    if (bdp.fruitless >= maxFruitless) {
+      bdp.notBefore = now + remeasureAfterMillis
+      bdp.isWanted = false
+    }
   }
+  bdp.isWanted &&= bdp.target < bdp.max
   bdp.isPingOut = false
-  bdp.bytes = 0
 }

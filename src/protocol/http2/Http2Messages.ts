@@ -7,6 +7,7 @@ import * as HpackDecoder from "./HpackDecoder.js"
 import { CompressionError, type Decoder, type Section } from "./HpackDecoder.js"
 import * as Bdp from "./Http2Bdp.js"
 import { codes, type Http2Code, Http2Violation, protocolError } from "./Http2Error.js"
+import * as Frames from "./Http2Frames.js"
 import { Flag } from "./Http2Frames.js"
 import * as State from "./Http2State.js"
 import { type Stream, unknownLength } from "./Http2Stream.js"
@@ -19,14 +20,22 @@ export interface Counters {
   readonly countUseless: (now: number) => void
 }
 
+/** What header blocks of one kind said that come again and again, and the last of them. */
+interface Known<A> {
+  readonly all: WeakMap<Section, A>
+  section: Section | undefined
+  value: A | undefined
+}
+
+const makeKnown = <A>(): Known<A> => ({ all: new WeakMap(), section: undefined, value: undefined })
+
 export interface Messages<O> {
   readonly state: State.State<O>
   readonly counters: Counters
   readonly decoder: Decoder
-  /** What header blocks said that come again and again. */
-  readonly requests: WeakMap<Section, HttpFields.RequestHead>
-  readonly responses: WeakMap<Section, HttpFields.ResponseHead>
-  readonly trailers: WeakMap<Section, Fields>
+  readonly requests: Known<HttpFields.RequestHead>
+  readonly responses: Known<HttpFields.ResponseHead>
+  readonly trailers: Known<Fields>
   /** Streams that the peer has begun. */
   begun: number
   /** Ids that the peer has passed over, which it may not use any more: the first of each gap and the one behind it. */
@@ -42,9 +51,9 @@ export const make = <O>(state: State.State<O>, counters: Counters): Messages<O> 
   state,
   counters,
   decoder: HpackDecoder.make({ maxHeaderListSize: state.limits.maxHeaderListSize }),
-  requests: new WeakMap(),
-  responses: new WeakMap(),
-  trailers: new WeakMap(),
+  requests: makeKnown(),
+  responses: makeKnown(),
+  trailers: makeKnown(),
   begun: 0,
   gaps: [],
   stream: undefined,
@@ -92,22 +101,23 @@ const onEnd = <O>({ state }: Messages<O>, stream: Stream<O>) => {
   }
 }
 
-/** What a section says as a head, which is not read again where it came before. Undefined where it is malformed. */
-const readHead = <Head>(
-  cache: WeakMap<Section, Head>,
+/** What a section says, which is not read again where it came before. */
+const readSection = <A>(
+  known: Known<A>,
   section: Section,
-  read: (section: Section) => Head
-): Head | HttpFields.MalformedMessage => {
-  const known = section.isShared ? cache.get(section) : undefined
-  if (known !== undefined) {
-    return known
+  read: (section: Section) => A
+): A | HttpFields.MalformedMessage => {
+  if (known.section === section && known.value !== undefined) {
+    return known.value
   }
   try {
-    const head = read(section)
+    const value = (section.isShared ? known.all.get(section) : undefined) ?? read(section)
     if (section.isShared) {
-      cache.set(section, head)
+      known.all.set(section, value)
+      known.section = section
+      known.value = value
     }
-    return head
+    return value
   } catch (error) {
     if (error instanceof HttpFields.MalformedMessage) {
       return error
@@ -152,7 +162,7 @@ const onRequest = <O>(messages: Messages<O>, id: number, isEnd: boolean, section
     }
     return
   }
-  const head = section.isTooLarge ? undefined : readHead(messages.requests, section, readRequest)
+  const head = section.isTooLarge ? undefined : readSection(messages.requests, section, readRequest)
   if (head instanceof HttpFields.MalformedMessage || (isEnd && hasContent(head?.contentLength))) {
     State.refuse(state, id, "PROTOCOL_ERROR")
     return counters.countCancel(now)
@@ -174,7 +184,7 @@ const onRequest = <O>(messages: Messages<O>, id: number, isEnd: boolean, section
 const onResponse = <O>(messages: Messages<O>, stream: Stream<O>, isEnd: boolean, section: Section) => {
   const { counters, state } = messages
   const { events, now } = state
-  const head = section.isTooLarge ? undefined : readHead(messages.responses, section, readResponse)
+  const head = section.isTooLarge ? undefined : readSection(messages.responses, section, readResponse)
   if (head instanceof HttpFields.MalformedMessage) {
     return fail(messages, stream, "PROTOCOL_ERROR", head.text)
   }
@@ -210,7 +220,7 @@ const onTrailers = <O>(messages: Messages<O>, stream: Stream<O>, isEnd: boolean,
   if (stream.contentLeft > 0) {
     return fail(messages, stream, "PROTOCOL_ERROR", "less content than content-length says")
   }
-  const trailers = section.isTooLarge ? undefined : readHead(messages.trailers, section, readTrailers)
+  const trailers = section.isTooLarge ? undefined : readSection(messages.trailers, section, readTrailers)
   if (trailers instanceof HttpFields.MalformedMessage) {
     return fail(messages, stream, "PROTOCOL_ERROR", trailers.text)
   }
@@ -271,7 +281,9 @@ export const onData = <O>(messages: Messages<O>, flags: number, id: number, leng
     throw new Http2Violation("FLOW_CONTROL_ERROR", "more DATA than the window of the connection")
   }
   FlowControl.receive(state.flow, length)
-  Bdp.onData(state.bdp, length)
+  if (Bdp.onData(state.bdp, length, state.now)) {
+    Frames.writePing(state.sendQueue.writer, 0, Bdp.payloadHigh, Bdp.payloadLow)
+  }
   const stream = State.find(state, id)
   if (stream === undefined) {
     state.lateBytes -= length

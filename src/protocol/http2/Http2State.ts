@@ -194,8 +194,12 @@ export const refuse = <O>(state: State<O>, id: number, code: Http2Code): void =>
   Frames.writeReset(state.sendQueue.writer, id, code)
 }
 
-/** Credit is given in large pieces, and for large windows before half of them is gone, which a long path would feel. */
-const minUpdate = (window: number): number => (window >= 1024 * 1024 ? window / 8 : window / 2)
+/**
+ * The least credit that is given at once. A path feels what is missing until then: three quarters of a window, at least, are what
+ * it has, so that `Http2Bdp` finds a window that is too small.
+ */
+const minUpdate = (window: number): number =>
+  window >= 1024 * 1024 ? window / 8 : window >= defaultWindow ? window / 4 : window / 2
 
 /** Gives the connection the credit back that is due. */
 export const replenish = <O>({ flow, sendQueue }: State<O>): void => {
@@ -226,14 +230,11 @@ export const consume = <O>(state: State<O>, stream: Stream<O>, size: number): vo
   if (stream.isRemoteDone || stream.pendingUpdate <= 0 || stream.pendingUpdate < minUpdate(stream.window)) {
     return
   }
-  const { writer } = state.sendQueue
-  if (Bdp.onUpdateDue(state.bdp, state.now)) {
-    Frames.writePing(writer, 0, Bdp.payloadHigh, Bdp.payloadLow)
-  }
+  Bdp.onUpdateDue(state.bdp)
   grow(state, stream)
   const update = FlowControl.takeUpdate(stream, 0)
   if (update > 0) {
-    Frames.writeWindowUpdate(writer, stream.id, update)
+    Frames.writeWindowUpdate(state.sendQueue.writer, stream.id, update)
   }
 }
 
