@@ -129,7 +129,7 @@ export const make = <O>(role: State.Role, limits: State.Limits, events: State.Ev
       if (role !== "client" || isExhausted()) {
         throw new Error("only clients open streams, and only as many as there are ids")
       }
-      HeaderBlock.write(writer, encoder, id, isEnd ? Flag.endStream : 0, head, rest, sendQueue.maxFrameSize)
+      HeaderBlock.write(writer, encoder, id, isEnd ? Flag.endStream : 0, head, rest)
       state.nextMine = id + 2
       const stream = State.begin(state, id, true)
       stream.owner = owner

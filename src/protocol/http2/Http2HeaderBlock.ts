@@ -4,7 +4,7 @@ import type { ByteWriter } from "../ByteWriter.js"
 import type { Fields } from "../Fields.js"
 import type { Encoder, Head } from "./HpackEncoder.js"
 import { Http2Violation } from "./Http2Error.js"
-import { Flag, headerSize, putHeader, Type } from "./Http2Frames.js"
+import { Flag, headerSize, maxPayload, putHeader, Type } from "./Http2Frames.js"
 
 /** A block whose HEADERS frame has come, and not its last CONTINUATION. */
 export interface HeaderBlock {
@@ -51,9 +51,9 @@ export const finish = (block: HeaderBlock): Buffer => {
 }
 
 /** Cuts a block that may be larger than a frame. */
-const writeCut = (writer: ByteWriter, id: number, flags: number, block: Buffer, maxFrameSize: number) => {
-  for (let offset = 0; offset === 0 || offset < block.length; offset += maxFrameSize) {
-    const size = Math.min(maxFrameSize, block.length - offset)
+const writeCut = (writer: ByteWriter, id: number, flags: number, block: Buffer) => {
+  for (let offset = 0; offset === 0 || offset < block.length; offset += maxPayload) {
+    const size = Math.min(maxPayload, block.length - offset)
     const isLast = offset + size === block.length
     const at = writer.reserve(headerSize + size)
     const type = offset === 0 ? Type.headers : Type.continuation
@@ -63,18 +63,20 @@ const writeCut = (writer: ByteWriter, id: number, flags: number, block: Buffer, 
   }
 }
 
-/** Writes a block. What the encoder throws leaves nothing behind. */
+/**
+ * Writes a block, in frames that every peer takes, whatever its SETTINGS_MAX_FRAME_SIZE. What the encoder throws leaves nothing
+ * behind.
+ */
 export const write = (
   writer: ByteWriter,
   encoder: Encoder,
   id: number,
   flags: number,
   head: Head | undefined,
-  rest: Fields,
-  maxFrameSize: number
+  rest: Fields
 ): void => {
   const room = encoder.maxSize(head, rest)
-  if (room <= maxFrameSize) {
+  if (room <= maxPayload) {
     const at = writer.reserve(headerSize + room)
     const { buffer } = writer
     const end = encoder.write(buffer, at + headerSize, head, rest)
@@ -83,6 +85,6 @@ export const write = (
   } else {
     const block = Buffer.allocUnsafe(room)
     const end = encoder.write(block, 0, head, rest)
-    writeCut(writer, id, flags, block.subarray(0, end), maxFrameSize)
+    writeCut(writer, id, flags, block.subarray(0, end))
   }
 }

@@ -167,7 +167,6 @@ const onSettings = <O>(receiver: Receiver<O>, flags: number, bytes: Buffer, star
   const before = state.peer ?? Settings.defaults
   const peer = Settings.read(bytes, start, end, before, state.role === "server", sendQueue.encoder.setMaxTableSize)
   state.peer = peer
-  sendQueue.maxFrameSize = peer.maxFrameSize
   if (peer.initialWindowSize !== before.initialWindowSize) {
     changeWindows(state, peer.initialWindowSize - before.initialWindowSize)
   }

@@ -24,8 +24,6 @@ export interface SendQueue<O> {
   behind: Array<Behind>
   /** The credit of the connection. */
   readonly flow: FlowControl.FlowControl
-  /** The largest payload that the peer takes. */
-  maxFrameSize: number
   /** Streams with data to send and credit for some, in a list; the first is the next to send a piece. */
   first: Stream<O> | undefined
   last: Stream<O> | undefined
@@ -72,7 +70,6 @@ export const make = <O>(flow: FlowControl.FlowControl, onLocalEnd: (stream: Stre
   batch: 1,
   behind: [],
   flow,
-  maxFrameSize: Frames.maxPayload,
   first: undefined,
   last: undefined,
   unsent: 0,
@@ -235,11 +232,11 @@ const writeHeaders = <O>(
   rest: Fields,
   isEnd: boolean
 ) => {
-  const { encoder, maxFrameSize, writer } = queue
+  const { encoder, writer } = queue
   if (stream.batch === queue.batch) {
     queue.behind.push({ id: stream.id, trailers: { head, rest }, code: undefined })
   } else {
-    HeaderBlock.write(writer, encoder, stream.id, isEnd ? Flag.endStream : 0, head, rest, maxFrameSize)
+    HeaderBlock.write(writer, encoder, stream.id, isEnd ? Flag.endStream : 0, head, rest)
   }
   if (isEnd) {
     queue.onLocalEnd(stream)
@@ -292,10 +289,10 @@ export const remove = <O>(queue: SendQueue<O>, stream: Stream<O>): void => {
   }
 }
 
-const writeBehind = <O>({ behind, encoder, maxFrameSize, writer }: SendQueue<O>) => {
+const writeBehind = <O>({ behind, encoder, writer }: SendQueue<O>) => {
   for (const { code, id, trailers } of behind) {
     if (trailers !== undefined) {
-      HeaderBlock.write(writer, encoder, id, Flag.endStream, trailers.head, trailers.rest, maxFrameSize)
+      HeaderBlock.write(writer, encoder, id, Flag.endStream, trailers.head, trailers.rest)
     }
     if (code !== undefined) {
       Frames.writeReset(writer, id, code)
