@@ -175,9 +175,19 @@ const hasCredit = <O>(queue: SendQueue<O>, stream: Stream<O>): boolean =>
   stream.size === stream.offset || (stream.sendCredit > 0 && queue.flow.sendCredit > 0)
 
 /**
- * Sends data as far as there is credit and nothing waits before it; the rest waits. Small messages wait for large ones only where
- * the credit of the connection is scarce.
+ * Whether a stream may send now what it has. Small messages wait for large ones only where the credit of the connection is scarce.
  */
+const isNext = <O>(queue: SendQueue<O>, { batch, size }: Stream<O>): boolean => {
+  const { first, flow, writer } = queue
+  if (size === 0) {
+    return true
+  }
+  return size >= minLargeBytes || batch === queue.batch
+    ? first === undefined && buffered(queue) < maxAheadBytes
+    : writer.size() < maxAheadBytes && (first === undefined || flow.sendCredit >= size + Frames.recordSize)
+}
+
+/** Sends data as far as there is credit and nothing waits before it; the rest waits. */
 export const add = <O>(
   queue: SendQueue<O>,
   stream: Stream<O>,
@@ -199,18 +209,8 @@ export const add = <O>(
   stream.endsStream = endsStream
   stream.sent = sent
   queue.unsent += size
-  if (
-    size === 0 ||
-    queue.first === undefined ||
-    (size < minLargeBytes && queue.flow.sendCredit >= size + Frames.recordSize)
-  ) {
-    while (
-      stream.data !== undefined &&
-      (buffered(queue) < maxAheadBytes || stream.size === 0) &&
-      hasCredit(queue, stream)
-    ) {
-      sendPiece(queue, stream, stream.data)
-    }
+  while (stream.data !== undefined && isNext(queue, stream) && hasCredit(queue, stream)) {
+    sendPiece(queue, stream, stream.data)
   }
   wake(queue, stream)
 }
@@ -306,7 +306,8 @@ export const take = <O>(queue: SendQueue<O>, budget: number): ReadonlyArray<Buff
   while (queue.first !== undefined && buffered(queue) < budget && flow.sendCredit > 0) {
     const stream: Stream<O> = queue.first
     unlink(queue, stream)
-    if (stream.data !== undefined) {
+    // The peer may have taken back its credit.
+    if (stream.data !== undefined && stream.sendCredit > 0) {
       sendPiece(queue, stream, stream.data)
       wake(queue, stream)
     }
