@@ -1,9 +1,11 @@
 /** The head of a gRPC request to send, and what an answer says of how the call ended, on any HTTP. */
 import * as Either from "effect/Either"
 import type { Field, Fields } from "../protocol/Fields.js"
+import * as GrpcEncoding from "../protocol/grpc/GrpcEncoding.js"
 import * as GrpcFields from "../protocol/grpc/GrpcFields.js"
 import * as GrpcTimeout from "../protocol/grpc/GrpcTimeout.js"
 import type { ResponseHead } from "../protocol/http/HttpFields.js"
+import type { Compression } from "../Transport/Connection.js"
 import * as StatusFields from "../Transport/internal/statusFields.js"
 import type { Where } from "../Transport/internal/where.js"
 import * as Metadata from "../Transport/Metadata.js"
@@ -18,21 +20,26 @@ import {
 import * as CallErrors from "./CallErrors.js"
 import * as GrpcReceiving from "./GrpcReceiving.js"
 
-/** Where a call goes. */
+/** Where a call goes, and how its messages are compressed. */
 export interface Target {
   readonly scheme: "https" | "http"
   readonly authority: string
   readonly path: string
+  readonly compression: Compression
 }
 
+const gzipField: Field = [GrpcEncoding.encodingName, GrpcEncoding.gzip]
+
 /** The fields with which all calls of one method begin, before the timeout and the metadata. */
-export const requestFields = ({ authority, path, scheme }: Target): Fields => [
+export const requestFields = ({ authority, compression, path, scheme }: Target): Fields => [
   [":method", "POST"],
   [":scheme", scheme],
   [":authority", authority],
   [":path", path],
   ["content-type", GrpcFields.contentType],
-  ["te", "trailers"]
+  ["te", "trailers"],
+  [GrpcEncoding.acceptName, GrpcEncoding.accepted],
+  ...(compression === GrpcEncoding.gzip ? [gzipField] : [])
 ]
 
 /** The field of a timeout in milliseconds; undefined for none. */
@@ -56,7 +63,7 @@ export interface AnswerStream {
 
 /** Takes the head of an answer; returns its metadata, or the error of an answer that is none of gRPC. */
 export const receiveHead = (
-  { answer, where }: AnswerStream,
+  { answer, messages, where }: AnswerStream,
   { fields, status }: ResponseHead
 ): Either.Either<Metadata.Metadata, StatusError> => {
   const error = StatusFields.checkHead(status, fields, where)
@@ -67,6 +74,9 @@ export const receiveHead = (
   if (GrpcFields.get(fields, "grpc-status") !== undefined) {
     answer.trailers = fields
     return Either.right(Metadata.empty)
+  }
+  if (GrpcFields.get(fields, GrpcEncoding.encodingName) === GrpcEncoding.gzip) {
+    GrpcReceiving.takeCompressed(messages)
   }
   return Either.right(Metadata.unsafeFromEntries(GrpcFields.ofResponse(fields)))
 }

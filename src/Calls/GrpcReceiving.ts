@@ -9,9 +9,14 @@ import type { Where } from "../Transport/internal/where.js"
 import { Internal, type StatusError } from "../Transport/TransportError.js"
 import * as CallErrors from "./CallErrors.js"
 import type { Deadlines } from "./Deadlines.js"
+import * as GrpcInflating from "./GrpcInflating.js"
 
 /** What a message costs beside its bytes. */
 const messageOverhead = 128
+
+const costOf = (message: Uint8Array): number => message.length + messageOverhead
+
+const malformedFlags = "a message has flags that gRPC does not define"
 
 /** Bytes of messages that wait for the reader of a call before the peer has to wait. */
 const maxUnreadBytes = 64 * 1024
@@ -36,6 +41,8 @@ export interface Inbound {
   since: number
   /** Its reader holds it up. */
   isPaused: boolean
+  /** Those that wait because they, or others before them, have to be inflated. */
+  packed: GrpcInflating.Packed | undefined
 }
 
 export const makeInbound = (limit: number): Inbound => ({
@@ -43,8 +50,14 @@ export const makeInbound = (limit: number): Inbound => ({
   unread: 0,
   unfinished: 0,
   since: 0,
-  isPaused: false
+  isPaused: false,
+  packed: undefined
 })
+
+/** The messages of a call may be compressed with gzip, as its head has said. */
+export const takeCompressed = ({ decoder }: Inbound): void => {
+  decoder.takesCompressed = true
+}
 
 /** Whether what has come ends within a message. */
 export const isCutOff = ({ decoder }: Inbound): boolean => GrpcMessage.isMidMessage(decoder)
@@ -71,6 +84,8 @@ export interface Context<S> {
   /** Reads no more of a stream until it is resumed, so that the peer has to wait. What came already is still received. */
   readonly pause: (stream: S) => void
   readonly resume: (stream: S) => void
+  /** Ends the connection for what was thrown on it. */
+  readonly onThrown: (cause: unknown) => void
 }
 
 /** Callbacks for the messages of calls. */
@@ -79,7 +94,7 @@ export interface Events<S> {
   readonly isReadable: (stream: S) => boolean
   /** A message has come, which costs so much until it is released. */
   readonly onMessage: (stream: S, message: Uint8Array, cost: number) => void
-  /** All of the peer's half has come. */
+  /** All of the peer's half has come, and its messages were reported. */
   readonly onEnd: (stream: S) => void
   /** Ends a call for messages that can't be taken. */
   readonly fail: (stream: S, error: StatusError) => void
@@ -96,12 +111,12 @@ export interface Receiving<S> {
   readonly release: (stream: S, cost: number) => void
   /** Nobody will read what has come. */
   readonly releaseAll: (stream: S) => void
-  /** The call is over: drops its unfinished message, and what may still come. */
+  /** The call is over: drops what was not reported of it, and what may still come. */
   readonly forget: (stream: S) => void
 }
 
 export const make = <S extends GrpcStream>(context: Context<S>, events: Events<S>): Receiving<S> => {
-  const { account, deadlines, kept, pause, resume, settings } = context
+  const { account, deadlines, kept, onThrown, pause, resume, settings } = context
   const { connectionWindow, maxReceiveMessageSize } = settings
   const { fail, isReadable } = events
   const timeout = Duration.toMillis(settings.messageTimeout)
@@ -159,25 +174,69 @@ export const make = <S extends GrpcStream>(context: Context<S>, events: Events<S
   const hasRoom = ({ unread }: Inbound) => unread === 0 || (unread <= maxUnreadBytes && kept.unread <= connectionWindow)
 
   /** Whether a call's unread messages are too much for the connection. Those of one call alone never are. */
-  const isTooMuch = ({ unread }: Inbound) => kept.unread > connectionWindow && kept.unread > unread
+  const isTooMuch = ({ packed, unread }: Inbound) =>
+    kept.unread > connectionWindow && kept.unread > unread + (packed?.cost ?? 0)
+
+  const failUnread = (stream: S) => fail(stream, CallErrors.unreadTooMuch(connectionWindow, stream.where))
+
+  const pauseIfFull = (stream: S) => {
+    const { messages } = stream
+    if (!messages.isPaused && (!hasRoom(messages) || (messages.packed?.cost ?? 0) > maxUnreadBytes)) {
+      messages.isPaused = true
+      pause(stream)
+    }
+  }
+
+  const resumeIfRoom = (stream: S) => {
+    const { messages } = stream
+    if (messages.isPaused && hasRoom(messages) && (messages.packed?.cost ?? 0) <= maxUnreadBytes) {
+      messages.isPaused = false
+      messages.since = performance.now()
+      resume(stream)
+    }
+  }
+
+  const deliver = (stream: S, message: Uint8Array) => {
+    const { messages } = stream
+    const cost = costOf(message)
+    retain(messages, cost)
+    if (isReadable(stream)) {
+      pauseIfFull(stream)
+      events.onMessage(stream, message, cost)
+    } else if (isTooMuch(messages)) {
+      retain(messages, -cost)
+      failUnread(stream)
+    } else {
+      events.onMessage(stream, message, cost)
+    }
+  }
+
+  const inflating = GrpcInflating.make<S>({
+    maxSize: maxReceiveMessageSize,
+    costOf,
+    keep: (size) => {
+      kept.unread += size
+    },
+    onGrown: account,
+    isReady: (stream) => !isReadable(stream) || hasRoom(stream.messages),
+    deliver,
+    onLess: resumeIfRoom,
+    onEnd: events.onEnd,
+    fail,
+    onThrown
+  })
 
   const messageEvents: GrpcMessage.Events<S> = {
-    onMessage: (message, stream) => {
+    onMessage: (message, stream, isCompressed) => {
       const { messages } = stream
-      const cost = message.length + messageOverhead
-      retain(messages, cost)
+      if (!isCompressed && messages.packed === undefined) {
+        return deliver(stream, message)
+      }
+      inflating.take(stream, message, isCompressed)
       if (isReadable(stream)) {
-        if (!hasRoom(messages)) {
-          messages.isPaused = true
-          pause(stream)
-        }
-        events.onMessage(stream, message, cost)
-      } else if (isTooMuch(messages)) {
-        messages.unread -= cost
-        kept.unread -= cost
-        fail(stream, CallErrors.unreadTooMuch(connectionWindow, stream.where))
-      } else {
-        events.onMessage(stream, message, cost)
+        pauseIfFull(stream)
+      } else if (messages.packed !== undefined && isTooMuch(messages)) {
+        failUnread(stream)
       }
     },
     onBroken: (why, stream) =>
@@ -185,7 +244,7 @@ export const make = <S extends GrpcStream>(context: Context<S>, events: Events<S
         stream,
         why === "TooLarge"
           ? CallErrors.messageTooLarge(maxReceiveMessageSize, stream.where)
-          : new Internal({ message: events.compressedText, ...stream.where })
+          : new Internal({ message: why === "Malformed" ? malformedFlags : events.compressedText, ...stream.where })
       )
   }
 
@@ -207,27 +266,27 @@ export const make = <S extends GrpcStream>(context: Context<S>, events: Events<S
         fail(stream, CallErrors.unfinishedTooMuch(connectionWindow, stream.where))
       }
     },
-    end: events.onEnd,
-    release: (stream, cost) => {
-      const { messages } = stream
-      const released = Math.min(cost, messages.unread)
-      kept.unread -= released
-      messages.unread -= released
-      if (isReadable(stream)) {
-        account()
-        if (messages.isPaused && hasRoom(messages)) {
-          messages.isPaused = false
-          messages.since = performance.now()
-          resume(stream)
-        }
+    end: (stream) => {
+      const { packed } = stream.messages
+      if (packed === undefined) {
+        events.onEnd(stream)
+      } else {
+        packed.hasEnded = true
       }
     },
-    releaseAll: ({ messages }) => {
-      kept.unread -= messages.unread
-      messages.unread = 0
+    release: (stream, cost) => {
+      const { messages } = stream
+      retain(messages, -Math.min(cost, messages.unread))
+      if (isReadable(stream)) {
+        account()
+        inflating.advance(stream)
+        resumeIfRoom(stream)
+      }
     },
+    releaseAll: ({ messages }) => retain(messages, -messages.unread),
     forget: (stream) => {
       charge(stream, 0)
+      inflating.forget(stream)
       GrpcMessage.drop(stream.messages.decoder)
     }
   }

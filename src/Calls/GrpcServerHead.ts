@@ -12,6 +12,8 @@ import type { StatusError } from "../Transport/TransportError.js"
 export interface ServerHead {
   /** How its messages may be compressed. */
   readonly encoding: string
+  /** Whether those of the answer may be compressed with gzip. */
+  readonly acceptsGzip: boolean
   /** Milliseconds; `Infinity` where there is none, and `NaN` where it is malformed. */
   readonly timeout: number
   readonly metadata: Metadata.Metadata
@@ -30,6 +32,7 @@ export const read = (head: RequestHead): ServerHead => {
   const entries = GrpcFields.ofRequest(fields)
   const serverHead: ServerHead = {
     encoding: GrpcFields.get(fields, GrpcEncoding.encodingName) ?? GrpcEncoding.identity,
+    acceptsGzip: GrpcEncoding.acceptsGzip(fields),
     timeout: timeout === undefined ? Number.POSITIVE_INFINITY : (GrpcTimeout.parse(timeout) ?? Number.NaN),
     metadata: entries.length === 0 ? Metadata.empty : Metadata.unsafeFromEntries(entries)
   }
@@ -39,6 +42,10 @@ export const read = (head: RequestHead): ServerHead => {
   return serverHead
 }
 
+/** Why a call is rejected whose messages can't be read. */
+export const checkEncoding = ({ encoding }: ServerHead): StatusError | undefined =>
+  GrpcEncoding.isAccepted(encoding) ? undefined : StatusFields.unsupportedEncoding(encoding, GrpcEncoding.accepted)
+
 /** Whether a request is a call. */
 export const isGrpc = ({ fields, method }: RequestHead): boolean =>
   method === "POST" && GrpcFields.isGrpc(GrpcFields.get(fields, "content-type"))
@@ -47,6 +54,9 @@ const contentType: Field = ["content-type", GrpcFields.contentType]
 
 /** The head of an answer, before its metadata. */
 export const responseHead: Fields = [[":status", "200"], contentType]
+
+/** The same for an answer whose messages are compressed. */
+export const compressedHead: Fields = [...responseHead, [GrpcEncoding.encodingName, GrpcEncoding.gzip]]
 
 /** The trailers of a call that succeeded, before their metadata. */
 export const okTrailer: Fields = [GrpcFields.ok]

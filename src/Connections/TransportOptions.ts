@@ -5,6 +5,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
+import type { Compression } from "../Transport/Connection.js"
 import * as Metadata from "../Transport/Metadata.js"
 
 /**
@@ -119,6 +120,24 @@ export interface HandshakeOptions {
    * times as long as the first. Default 10 seconds, at most 24.8 days.
    */
   readonly refusalPenalty?: Duration.DurationInput | undefined
+}
+
+/**
+ * The options of the transports that compress messages: GrpcLive and QuicLive. What was compressed with gzip is read in any
+ * case, within `maxReceiveMessageSize`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CompressionOptions {
+  /**
+   * How to compress messages of 1 KiB and more that are sent, in requests and, if the caller understands it, in answers.
+   * Default "identity", not at all: to compress costs more than to send on most networks, and the size of messages that mix
+   * secrets with what somebody else chose tells of the secrets. A call's own `compression` goes first.
+   *
+   * Source: "compression.md" of gRPC.
+   */
+  readonly compression?: Compression | undefined
 }
 
 /**

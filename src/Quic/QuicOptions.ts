@@ -8,7 +8,10 @@ import * as Metadata from "../Transport/Metadata.js"
  * @since 0.1.0
  * @category models
  */
-export interface QuicOptions extends TransportOptions.WireOptions, TransportOptions.StreamOptions {
+export interface QuicOptions
+  extends TransportOptions.WireOptions,
+    TransportOptions.StreamOptions,
+    TransportOptions.CompressionOptions {
   /**
    * The largest UDP payload that is sent, in bytes. Default 1350, which fits through tunnels on paths of 1500; loopback and
    * networks with jumbo frames take up to 16,383 and are several times as fast with it. At least 1200, as QUIC wants it.
@@ -61,6 +64,7 @@ export const withDefaults = (options: QuicOptions) => {
     ...stream,
     /** What may be unread in packets. */
     unreadWindow: options.connectionWindow ?? wire.maxConcurrentStreams * stream.streamWindow,
+    compression: options.compression ?? "identity",
     maxUdpPayload: options.maxUdpPayload ?? 1350,
     maxDatagrams: options.maxDatagrams ?? 1024,
     maxDatagramBytes: options.maxDatagramBytes ?? 1024 * 1024,

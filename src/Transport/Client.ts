@@ -11,7 +11,7 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as Fiber from "../effect/Fiber.js"
 import { CurrentCall } from "./Call.js"
-import type { Connection, OutgoingCall } from "./Connection.js"
+import type { Compression, Connection, OutgoingCall } from "./Connection.js"
 import type { Boundary } from "./internal/boundary.js"
 import * as Callbacks from "./internal/callbacks.js"
 import { exactlyOne } from "./internal/cardinality.js"
@@ -42,6 +42,12 @@ export interface ClientOptions {
    * Default false. Source: "wait-for-ready.md" of gRPC.
    */
   readonly waitForReady?: boolean | undefined
+  /**
+   * How to compress messages of 1 KiB and more, instead of what the transport's `compression` option says. `GrpcLive` and
+   * `QuicLive` do so; other wires don't compress. Messages that mix secrets with what somebody else chose should not be
+   * compressed: their size tells of the secret.
+   */
+  readonly compression?: Compression | undefined
 }
 
 /**
@@ -148,6 +154,7 @@ const prepare = <A, E>(
       metadata: metadata.right,
       timeout,
       waitForReady: options.waitForReady ?? defaults.waitForReady ?? false,
+      compression: options.compression ?? defaults.compression,
       onHeaders: options.onHeaders,
       onTrailers: options.onTrailers
     }

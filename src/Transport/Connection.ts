@@ -20,12 +20,17 @@ export interface Connection {
   ) => Stream.Stream<O, CallError | E>
 }
 
+/** How messages are compressed: "gzip", or not at all. */
+export type Compression = "gzip" | "identity"
+
 /** What the calling side of a transport needs to know of one call. */
 export interface OutgoingCall {
   readonly metadata: Metadata.Metadata
   /** Milliseconds from now, above zero; `Infinity` for none. */
   readonly timeout: number
   readonly waitForReady: boolean
+  /** How to compress what this side sends, where the wire does that; undefined for what the transport's options say. */
+  readonly compression?: Compression | undefined
   readonly onHeaders: ((headers: Metadata.Metadata) => void) | undefined
   readonly onTrailers: ((trailers: Metadata.Metadata) => void) | undefined
 }

@@ -238,11 +238,14 @@ export const fuzz = (runs: number, seed: number, onRun: (run: number) => void): 
         })
       )
       const bytes = mutated(honest)
+      const takesCompressed = oneOf(true, false)
       const hear = (chunks: ReadonlyArray<Uint8Array>): ReadonlyArray<string> => {
         const heard: Array<string> = []
         const decoder = GrpcMessage.makeDecoder(200)
+        decoder.takesCompressed = takesCompressed
         const events: GrpcMessage.Events<undefined> = {
-          onMessage: (message) => heard.push(Buffer.from(message).toString("hex")),
+          onMessage: (message, _, isCompressed) =>
+            heard.push(`${Buffer.from(message).toString("hex")} ${isCompressed}`),
           onBroken: (why) => heard.push(why)
         }
         for (const chunk of chunks) {
@@ -253,7 +256,8 @@ export const fuzz = (runs: number, seed: number, onRun: (run: number) => void): 
       }
       const whole = hear([bytes])
       check(whole.join() === hear(pieces(bytes)).join(), () => bytes.toString("hex"))
-      return whole.at(-2) === "TooLarge" || whole.at(-2) === "Compressed" ? (whole.at(-2) ?? "") : "read"
+      const last = whole.at(-2)
+      return last === "TooLarge" || last === "Compressed" || last === "Malformed" ? last : "read"
     },
     frames: () => {
       const [format, serialization] = oneOf(

@@ -1,5 +1,6 @@
 import * as Dgram from "node:dgram"
 import { once } from "node:events"
+import * as Zlib from "node:zlib"
 import { create, toBinary } from "@bufbuild/protobuf"
 import { describe, expect, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
@@ -231,8 +232,31 @@ describe("a QUIC listener, and a client that speaks HTTP/3 but not gRPC", () => 
     ],
     [
       "a compressed message",
+      Buffer.concat([request(path, ["grpc-encoding", "gzip"]), content(message(Zlib.gzipSync(hello), { flag: 1 }))]),
+      { status: 0 }
+    ],
+    [
+      "what is not compressed as it says",
       Buffer.concat([request(path, ["grpc-encoding", "gzip"]), content(message(hello, { flag: 1 }))]),
-      { status: 12, accepts: "identity" }
+      { status: 13 }
+    ],
+    [
+      "a compressed message, and not how",
+      Buffer.concat([request(path), content(message(hello, { flag: 1 }))]),
+      { status: 13 }
+    ],
+    [
+      "a compressed message that is too large",
+      Buffer.concat([
+        request(path, ["grpc-encoding", "gzip"]),
+        content(message(Zlib.gzipSync(Buffer.alloc(4 * 1024 * 1024 + 1)), { flag: 1 }))
+      ]),
+      { status: 8 }
+    ],
+    [
+      "another compression",
+      Buffer.concat([request(path, ["grpc-encoding", "deflate"]), content(message(hello, { flag: 1 }))]),
+      { status: 12, accepts: "identity,gzip" }
     ],
     ["a strange flag", Buffer.concat([request(path), content(message(hello, { flag: 7 }))]), { status: 13 }],
     [

@@ -2,6 +2,7 @@ import { X509Certificate } from "node:crypto"
 import * as Dgram from "node:dgram"
 import * as Dns from "node:dns"
 import { once } from "node:events"
+import * as Zlib from "node:zlib"
 import { create, toBinary } from "@bufbuild/protobuf"
 import { describe, expect, it, vi } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -188,6 +189,16 @@ describe("a server that speaks HTTP/3 but answers", () => {
       "a compression that it did not announce",
       says(grpc(), content(message(Buffer.alloc(10), { flag: 1 })), ok),
       { _tag: "Internal" }
+    ],
+    [
+      "what is not compressed as it says",
+      says(grpc(["grpc-encoding", "gzip"]), content(message(Buffer.alloc(30), { flag: 1 })), ok),
+      { _tag: "Internal" }
+    ],
+    [
+      "a bomb",
+      says(grpc(["grpc-encoding", "gzip"]), content(message(Zlib.gzipSync(Buffer.alloc(40_000_000)), { flag: 1 })), ok),
+      { _tag: "ResourceExhausted" }
     ],
     ["huge trailers", says(grpc(), hello, headers(["grpc-status", "0"], ["x", "x".repeat(60_000)])), { code: 8 }],
     ["content before the head", says(hello, ok), { _tag: "Unavailable" }],

@@ -4,6 +4,7 @@ import { backpressure } from "./backpressure.js"
 import { calls } from "./calls.js"
 import { cancellation } from "./cancellation.js"
 import { clients } from "./clients.js"
+import { compression } from "./compression.js"
 import { deadlines } from "./deadlines.js"
 import { errors } from "./errors.js"
 import { handlerErrors } from "./handlerErrors.js"
@@ -29,6 +30,7 @@ export const transportSuite = <E>(name: string, options: TransportSuiteOptions<E
     calls(suite)
     messages(suite)
     messageElements(suite)
+    compression(suite)
     metadata(suite)
     metadataRule(suite)
     metadataLimits(suite)

@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
 import * as Deadlines from "../../Calls/Deadlines.js"
+import * as GrpcCompression from "../../Calls/GrpcCompression.js"
 import * as GrpcReceiving from "../../Calls/GrpcReceiving.js"
 import * as StreamQuota from "../../Calls/StreamQuota.js"
 import * as Idle from "../../Connections/Idle.js"
@@ -231,13 +232,15 @@ export const make = (
         session.close("H3_INTERNAL_ERROR", "internal error")
       }
       const writer = Varint.makeWriter()
-      const sending = QuicSending.make({ session, settings, writer })
+      const compression = GrpcCompression.make({ flush: constVoid, onThrown: (cause) => fail("engine", cause) })
+      const sending = QuicSending.make({ compression, session, settings, writer })
       const deadlines = Deadlines.make((cause) => fail("timer", cause))
       const link: Link = {
         settings,
         session,
         kept,
         account: () => share?.set(kept.unread + kept.unfinished + quic.unread() + sending.unsent()),
+        compression,
         sending,
         quota: StreamQuota.make(session.mayOpen, session.isClosed, deadlines, (cause) =>
           boundary.caught("engine", name, cause)

@@ -11,7 +11,7 @@ import type { RequestHead } from "../../protocol/http/HttpFields.js"
 import * as Frames from "../../protocol/http3/Http3Frames.js"
 import * as Qpack from "../../protocol/http3/Qpack.js"
 import * as Varint from "../../protocol/quic/Varint.js"
-import * as StatusFields from "../../Transport/internal/statusFields.js"
+import type { Compression } from "../../Transport/Connection.js"
 import type * as Metadata from "../../Transport/Metadata.js"
 import { type Link, maxSentMetadata } from "./quicLink.js"
 import * as QuicMessages from "./quicMessages.js"
@@ -25,7 +25,10 @@ export interface Body {
   readonly onGone: () => void
 }
 
-const responseHead = Qpack.encodeLines(GrpcServerHead.responseHead)
+const responseHeads = {
+  identity: Qpack.encodeLines(GrpcServerHead.responseHead),
+  gzip: Qpack.encodeLines(GrpcServerHead.compressedHead)
+}
 
 const okTrailer = Qpack.encodeLines(GrpcServerHead.okTrailer)
 
@@ -33,6 +36,8 @@ const okTrailer = Qpack.encodeLines(GrpcServerHead.okTrailer)
 interface ServerStream {
   readonly id: number
   readonly messages: GrpcReceiving.Inbound
+  /** How its answer is compressed. */
+  readonly compression: Compression
   call: ServerCalls.ServerStream<ServerStream> | undefined
   /** The head of the response has been written. */
   hasHead: boolean
@@ -49,7 +54,7 @@ export interface Incoming {
 
 /** Answers the calls of one connection: from the bytes of their streams to the routes' handlers and back. */
 export const make = (link: Link, server: ServerCalls.Server): Incoming => {
-  const { sending, session, settings, writer } = link
+  const { compression, sending, session, settings, writer } = link
 
   /** Sends what was written as the last of a stream, and wants no more of the request. */
   const sendLast = (id: number) => {
@@ -59,7 +64,7 @@ export const make = (link: Link, server: ServerCalls.Server): Incoming => {
 
   const writeHead = (stream: ServerStream, metadata: Metadata.Metadata) => {
     stream.hasHead = true
-    Frames.writeHeaders(writer, GrpcFields.fromEntries(metadata.entries), responseHead)
+    Frames.writeHeaders(writer, GrpcFields.fromEntries(metadata.entries), responseHeads[stream.compression])
   }
 
   const writeOk = (trailers: Metadata.Metadata) =>
@@ -70,16 +75,20 @@ export const make = (link: Link, server: ServerCalls.Server): Incoming => {
     maxMetadataSize: () => maxSentMetadata(link),
     isFull: sending.isFull,
     headers: writeHead,
-    message: ({ id }, bytes, sent) => sending.send(id, bytes, false, sent),
+    message: ({ compression, id }, bytes, sent) => sending.send(id, bytes, compression, false, sent),
     reply: (stream, bytes, headers, trailers) => {
-      const isSmall = QuicMessages.isSmall(bytes)
-      if (isSmall) {
-        writeHead(stream, headers)
-        QuicMessages.write(writer, bytes)
-        writeOk(trailers)
-        sendLast(stream.id)
+      if (!QuicMessages.isSmall(bytes)) {
+        return false
       }
-      return isSmall
+      const now = stream.compression === "gzip" ? compression.compressNow(bytes) : undefined
+      if (now === undefined && stream.compression === "gzip") {
+        return false
+      }
+      writeHead(stream, headers)
+      QuicMessages.write(writer, now?.bytes ?? bytes, now?.isCompressed ?? false)
+      writeOk(trailers)
+      sendLast(stream.id)
+      return true
     },
     finish: ({ hasHead, id }, error, trailers) => {
       if (error === undefined) {
@@ -87,7 +96,7 @@ export const make = (link: Link, server: ServerCalls.Server): Incoming => {
       } else {
         const maxSize = session.peerSettings()?.maxFieldSectionSize ?? Number.POSITIVE_INFINITY
         const fields = GrpcServerHead.errorTrailer(error, trailers, maxSize)
-        Frames.writeHeaders(writer, fields, hasHead ? undefined : responseHead)
+        Frames.writeHeaders(writer, fields, hasHead ? undefined : responseHeads.identity)
       }
       sendLast(id)
     },
@@ -149,18 +158,23 @@ export const make = (link: Link, server: ServerCalls.Server): Incoming => {
   )
 
   const onRequest: Incoming["onRequest"] = (head, id) => {
-    const { encoding, metadata, timeout } = GrpcServerHead.read(head)
+    const serverHead = GrpcServerHead.read(head)
     const stream: ServerStream = {
       id,
       messages: GrpcReceiving.makeInbound(settings.maxReceiveMessageSize),
+      compression: serverHead.acceptsGzip ? settings.compression : "identity",
       call: undefined,
       hasHead: false
     }
-    if (encoding !== GrpcEncoding.identity) {
-      calls.reject(stream, StatusFields.unsupportedEncoding(encoding))
+    const unreadable = GrpcServerHead.checkEncoding(serverHead)
+    if (unreadable !== undefined) {
+      calls.reject(stream, unreadable)
       return ignored
     }
-    const call = calls.accept(stream, head.path ?? "", metadata, timeout)
+    if (serverHead.encoding === GrpcEncoding.gzip) {
+      GrpcReceiving.takeCompressed(stream.messages)
+    }
+    const call = calls.accept(stream, head.path ?? "", serverHead.metadata, serverHead.timeout)
     if (call === undefined) {
       return ignored
     }

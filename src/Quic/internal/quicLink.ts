@@ -1,5 +1,6 @@
 /** What the calls on a QUIC connection share: settings, session, deadlines, budgets. */
 import type { Deadlines } from "../../Calls/Deadlines.js"
+import type { GrpcCompression } from "../../Calls/GrpcCompression.js"
 import type { Kept } from "../../Calls/GrpcReceiving.js"
 import type { StreamQuota } from "../../Calls/StreamQuota.js"
 import type { Progress } from "../../Connections/Progress.js"
@@ -19,6 +20,8 @@ export interface Link {
   readonly kept: Kept
   /** Tells the listener what the connection holds now. */
   readonly account: () => void
+  /** That of this end's messages. */
+  readonly compression: GrpcCompression
   /** Where this end's messages wait until the peer has room for them. */
   readonly sending: Sending
   /** Where this end's requests wait until the peer takes one more. */

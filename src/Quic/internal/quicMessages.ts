@@ -10,11 +10,11 @@ const maxCopiedBytes = 4096
 export const isSmall = (message: Uint8Array): boolean => message.length <= maxCopiedBytes
 
 /** Writes a DATA frame with a message; returns the message if it is to be sent behind what was written, without a copy. */
-export const write = (writer: Varint.Writer, message: Uint8Array): Buffer | undefined => {
+export const write = (writer: Varint.Writer, message: Uint8Array, isCompressed: boolean): Buffer | undefined => {
   const size = GrpcMessage.prefixSize + message.length
   const isCopied = isSmall(message)
   Frames.writeDataHead(writer, size, isCopied ? size : GrpcMessage.prefixSize)
-  writer.at = GrpcMessage.writePrefix(writer.buffer, writer.at, message.length)
+  writer.at = GrpcMessage.writePrefix(writer.buffer, writer.at, message.length, isCompressed)
   if (isCopied) {
     writer.buffer.set(message, writer.at)
     writer.at += message.length

@@ -17,7 +17,7 @@ import * as Http3Sections from "../../protocol/http3/Http3Sections.js"
 import * as Qpack from "../../protocol/http3/Qpack.js"
 import * as IdTable from "../../protocol/IdTable.js"
 import * as Varint from "../../protocol/quic/Varint.js"
-import type { Connection } from "../../Transport/Connection.js"
+import type { Compression, Connection } from "../../Transport/Connection.js"
 import { Internal, type StatusError } from "../../Transport/TransportError.js"
 import type { RequestEvents } from "./http3Requests.js"
 import { type Link, maxFieldSectionSize, maxSentMetadata } from "./quicLink.js"
@@ -37,7 +37,15 @@ interface ClientStream {
   readonly where: CallErrors.Where
   readonly messages: GrpcReceiving.Inbound
   readonly answer: GrpcClientHead.Answer
+  readonly compression: Compression
   id: number
+}
+
+/** The fields with which a call begins, as they are sent. */
+interface Prepared {
+  readonly compression: Compression
+  readonly timeout: string | undefined
+  readonly lines: Buffer
 }
 
 /** What the peer means by resetting a stream. */
@@ -59,16 +67,21 @@ export const make = (link: Link): Outgoing => {
   const { boundary, deadlines, name, onThrown, progress, quota, sending, session, settings, writer } = link
   const streams = IdTable.make<ClientStream>()
   /** The fields with which the last call of each method began, as they are sent, and its timeout. */
-  const prepared = new Map<string, { readonly timeout: string | undefined; readonly lines: Buffer }>()
-  const preparedFor = (path: string, millis: number): Buffer => {
+  const prepared = new Map<string, Prepared>()
+  const preparedFor = (path: string, compression: Compression, millis: number): Buffer => {
     const timeout = GrpcClientHead.timeoutField(millis)
     const last = prepared.get(path)
-    if (last !== undefined && last.timeout === timeout?.[1]) {
+    if (last?.compression === compression && last.timeout === timeout?.[1]) {
       return last.lines
     }
-    const fields = GrpcClientHead.requestFields({ scheme: "https", authority: Addresses.authorityOf(link.name), path })
+    const fields = GrpcClientHead.requestFields({
+      scheme: "https",
+      authority: Addresses.authorityOf(link.name),
+      path,
+      compression
+    })
     const lines = Qpack.encodeLines(timeout === undefined ? fields : [...fields, timeout])
-    prepared.set(path, { timeout: timeout?.[1], lines })
+    prepared.set(path, { compression, timeout: timeout?.[1], lines })
     return lines
   }
 
@@ -152,11 +165,16 @@ export const make = (link: Link): Outgoing => {
       where,
       messages: GrpcReceiving.makeInbound(settings.maxReceiveMessageSize),
       answer: GrpcClientHead.makeAnswer(),
+      compression: options.compression ?? settings.compression,
       id: unopened
     }
     stream.id = session.open(events, Http3Message.make(responses, stream))
     try {
-      Frames.writeHeaders(writer, GrpcFields.fromEntries(options.metadata.entries), preparedFor(where.method, timeout))
+      Frames.writeHeaders(
+        writer,
+        GrpcFields.fromEntries(options.metadata.entries),
+        preparedFor(where.method, stream.compression, timeout)
+      )
     } catch (cause) {
       session.cancel(stream.id, "H3_INTERNAL_ERROR")
       throw cause
@@ -165,7 +183,7 @@ export const make = (link: Link): Outgoing => {
     if (request === undefined) {
       session.write(stream.id, Varint.take(writer), false)
     } else {
-      sending.send(stream.id, request, true, constVoid)
+      sending.send(stream.id, request, stream.compression, true, constVoid)
     }
     return stream
   }
@@ -177,7 +195,7 @@ export const make = (link: Link): Outgoing => {
       maxMessageSize: () => settings.maxSendMessageSize,
       maxPathLength: Number.POSITIVE_INFINITY,
       open,
-      message: ({ id }, message, sent) => sending.send(id, message, false, sent),
+      message: ({ compression, id }, message, sent) => sending.send(id, message, compression, false, sent),
       flush: constVoid,
       halfClose: ({ id }) => session.write(id, Frames.lastData, true),
       release: receiving.release,

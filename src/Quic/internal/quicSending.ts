@@ -2,9 +2,11 @@
  * The messages of calls on their way out. Large ones begin only while those that have begun fit the budget that the peer
  * has for unfinished ones; and answers that the peer does not read wait with their handlers.
  */
+import type { GrpcCompression } from "../../Calls/GrpcCompression.js"
 import * as IdTable from "../../protocol/IdTable.js"
 import * as Varint from "../../protocol/quic/Varint.js"
 import * as ReassemblyBudget from "../../protocol/ReassemblyBudget.js"
+import type { Compression } from "../../Transport/Connection.js"
 import type { Settings } from "../QuicOptions.js"
 import type { Http3Session } from "./http3Session.js"
 import * as QuicMessages from "./quicMessages.js"
@@ -20,10 +22,10 @@ const largeMessage = 32 * 1024
 
 export interface Sending {
   /**
-   * Sends a message behind what was written to the link's writer. `sent` is called when all of it has been handed on, at
+   * Sends a message behind what was written to the link's writer, compressed where that is asked. `sent` is called when all of it has been handed on, at
    * once where there is room, and never where the call ends before. One at a time on each stream.
    */
-  readonly send: (id: number, message: Uint8Array, fin: boolean, sent: () => void) => void
+  readonly send: (id: number, message: Uint8Array, compression: Compression, fin: boolean, sent: () => void) => void
   /** Whether a large message of a stream has begun, so that nothing else can be said on it before that has left. */
   readonly isMidMessage: (id: number) => boolean
   /** The call is over: what waits is dropped. */
@@ -38,6 +40,7 @@ export interface Sending {
 interface Outgoing {
   readonly id: number
   readonly message: Uint8Array
+  readonly isCompressed: boolean
   readonly fin: boolean
   readonly sent: () => void
   hasBegun: boolean
@@ -47,11 +50,12 @@ interface Outgoing {
 export interface Context {
   readonly session: Http3Session
   readonly settings: Pick<Settings, "maxUnsentBytes">
+  readonly compression: GrpcCompression
   /** For what is written at once. */
   readonly writer: Varint.Writer
 }
 
-export const make = ({ session, settings, writer }: Context): Sending => {
+export const make = ({ compression, session, settings, writer }: Context): Sending => {
   const budget = ReassemblyBudget.make<Outgoing>()
   const large = IdTable.make<Outgoing>()
   /** Those that have not begun, in the order in which they came. */
@@ -60,11 +64,18 @@ export const make = ({ session, settings, writer }: Context): Sending => {
   const own = Varint.makeWriter()
   let isAdvancing = false
 
-  const unsent = () => session.quic.unsent() + queued
+  const unsent = () => session.quic.unsent() + queued + compression.pending()
   const isFull = () => unsent() > settings.maxUnsentBytes
 
-  const write = (to: Varint.Writer, id: number, message: Uint8Array, fin: boolean, sent: () => void) => {
-    const rest = QuicMessages.write(to, message)
+  const write = (
+    to: Varint.Writer,
+    id: number,
+    message: Uint8Array,
+    isCompressed: boolean,
+    fin: boolean,
+    sent: () => void
+  ) => {
+    const rest = QuicMessages.write(to, message, isCompressed)
     if (rest === undefined) {
       session.write(id, Varint.take(to), fin, sent)
     } else {
@@ -77,11 +88,11 @@ export const make = ({ session, settings, writer }: Context): Sending => {
     ReassemblyBudget.mayBegin(budget, outgoing, outgoing.message.length, maxBegun)
 
   const begin = (outgoing: Outgoing) => {
-    const { fin, id, message, sent } = outgoing
+    const { fin, id, isCompressed, message, sent } = outgoing
     outgoing.hasBegun = true
     ReassemblyBudget.begin(budget, message.length)
     ReassemblyBudget.leave(budget, outgoing)
-    write(own, id, message, fin, () => {
+    write(own, id, message, isCompressed, fin, () => {
       if (large.get(id) === outgoing) {
         end(outgoing)
         sent()
@@ -110,26 +121,44 @@ export const make = ({ session, settings, writer }: Context): Sending => {
     isAdvancing = false
   }
 
+  /** Sends what stands in the writer: what follows may take longer. */
+  const sendWritten = (id: number) => {
+    const written = Varint.take(writer)
+    if (written.length > 0) {
+      session.write(id, written, false)
+    }
+  }
+
+  const send = (id: number, message: Uint8Array, isCompressed: boolean, fin: boolean, sent: () => void) => {
+    if (message.length < largeMessage) {
+      return write(writer, id, message, isCompressed, fin, sent)
+    }
+    sendWritten(id)
+    const outgoing: Outgoing = { id, message, isCompressed, fin, sent, hasBegun: false }
+    large.add(id, outgoing)
+    if (mayBegin(outgoing)) {
+      begin(outgoing)
+    } else {
+      queue.push(outgoing)
+      queued += message.length
+    }
+  }
+
   return {
-    send: (id, message, fin, sent) => {
-      if (message.length < largeMessage) {
-        return write(writer, id, message, fin, sent)
+    send: (id, message, encoding, fin, sent) => {
+      if (encoding === "identity") {
+        return send(id, message, false, fin, sent)
       }
-      const before = Varint.take(writer)
-      if (before.length > 0) {
-        session.write(id, before, false)
+      const now = compression.compressNow(message)
+      if (now !== undefined) {
+        return send(id, now.bytes, now.isCompressed, fin, sent)
       }
-      const outgoing: Outgoing = { id, message, fin, sent, hasBegun: false }
-      large.add(id, outgoing)
-      if (mayBegin(outgoing)) {
-        begin(outgoing)
-      } else {
-        queue.push(outgoing)
-        queued += message.length
-      }
+      sendWritten(id)
+      compression.compressLater(id, message, (bytes, isCompressed) => send(id, bytes, isCompressed, fin, sent))
     },
     isMidMessage: (id) => large.get(id)?.hasBegun === true,
     forget: (id) => {
+      compression.forget(id)
       const outgoing = large.get(id)
       if (outgoing === undefined) {
         return

@@ -42,11 +42,9 @@ export const checkHead = (status: number, fields: Fields, where: Where): StatusE
   return wrong === undefined ? undefined : toStatusError(wrong, Metadata.empty, where)
 }
 
-const accepted = Metadata.unsafeFromEntries([[GrpcEncoding.acceptName, GrpcEncoding.identity]])
-
-/** Why a call is refused whose messages may be compressed. */
-export const unsupportedEncoding = (encoding: string): Unimplemented =>
+/** Why a call is refused whose messages may be compressed in another way than those accepted. */
+export const unsupportedEncoding = (encoding: string, accepted: string): Unimplemented =>
   new Unimplemented({
     message: `the messages are compressed with ${escapeText(encoding)}, which this peer can't read`,
-    metadata: accepted
+    metadata: Metadata.unsafeFromEntries([[GrpcEncoding.acceptName, accepted]])
   })

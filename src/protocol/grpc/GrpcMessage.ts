@@ -7,17 +7,20 @@
 export const prefixSize = 5
 
 /** Writes what stands before a message of so many bytes. */
-export const writePrefix = (buffer: Buffer, at: number, length: number): number => {
-  buffer[at] = 0
+export const writePrefix = (buffer: Buffer, at: number, length: number, isCompressed = false): number => {
+  buffer[at] = isCompressed ? 1 : 0
   return buffer.writeUInt32BE(length, at + 1)
 }
+
+/** Why a message is not taken. One that is malformed has flags that gRPC does not define. */
+export type Broken = "TooLarge" | "Compressed" | "Malformed"
 
 /** What hears of the messages of one direction of calls, each with the call. */
 export interface Events<Call> {
   /** The bytes are the receiver's. */
-  readonly onMessage: (message: Uint8Array, call: Call) => void
+  readonly onMessage: (message: Uint8Array, call: Call, isCompressed: boolean) => void
   /** What comes is no message, or none that this side takes. Nothing is heard afterwards. */
-  readonly onBroken: (why: "TooLarge" | "Compressed", call: Call) => void
+  readonly onBroken: (why: Broken, call: Call) => void
 }
 
 /** Where the messages of one direction are. */
@@ -25,7 +28,9 @@ export interface Decoder {
   readonly limit: number
   /** Bytes of the prefix that have come; all of them while a message comes. */
   prefixAt: number
-  isCompressed: boolean
+  /** Whether messages may be compressed. */
+  takesCompressed: boolean
+  flags: number
   length: number
   message: Buffer
   messageAt: number
@@ -40,7 +45,8 @@ const firstRoom = 64 * 1024
 export const makeDecoder = (limit: number): Decoder => ({
   limit,
   prefixAt: 0,
-  isCompressed: false,
+  takesCompressed: false,
+  flags: 0,
   length: 0,
   message: none,
   messageAt: 0,
@@ -59,7 +65,7 @@ const readPrefix = (decoder: Decoder, chunk: Buffer, start: number): number => {
   for (; decoder.prefixAt < prefixSize && at < chunk.length; decoder.prefixAt++) {
     const byte = chunk[at++] ?? 0
     if (decoder.prefixAt === 0) {
-      decoder.isCompressed = byte !== 0
+      decoder.flags = byte
       decoder.length = 0
     } else {
       decoder.length = decoder.length * 256 + byte
@@ -69,12 +75,15 @@ const readPrefix = (decoder: Decoder, chunk: Buffer, start: number): number => {
 }
 
 /** Makes room for a message; gives why there shall be none. */
-const begin = (decoder: Decoder): "TooLarge" | "Compressed" | undefined => {
+const begin = (decoder: Decoder): Broken | undefined => {
   decoder.messageAt = 0
   if (decoder.length > decoder.limit) {
     return "TooLarge"
   }
-  if (decoder.isCompressed) {
+  if (decoder.flags > 1) {
+    return "Malformed"
+  }
+  if (decoder.flags === 1 && !decoder.takesCompressed) {
     return "Compressed"
   }
   decoder.message = Buffer.allocUnsafe(Math.min(decoder.length, firstRoom))
@@ -128,6 +137,6 @@ export const receive = <Call>(decoder: Decoder, events: Events<Call>, call: Call
     if (decoder.messageAt < length) {
       return
     }
-    events.onMessage(end(decoder), call)
+    events.onMessage(end(decoder), call, decoder.flags === 1)
   }
 }

@@ -268,7 +268,7 @@ export const serve = (
   const onHead = (received: Grpc.Metadata) => {
     const [encoding] = received.get(GrpcHttp2.encodingName)
     if (typeof encoding === "string" && encoding !== GrpcEncoding.identity) {
-      return calls.reject(stream, StatusFields.unsupportedEncoding(encoding))
+      return calls.reject(stream, StatusFields.unsupportedEncoding(encoding, GrpcEncoding.identity))
     }
     call = calls.accept(stream, route.method.path, GrpcMetadata.ofRequest(received), timeoutOf(received))
     if (call === undefined) {
