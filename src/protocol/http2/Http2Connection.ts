@@ -16,7 +16,6 @@ import * as State from "./Http2State.js"
 import type { Stream } from "./Http2Stream.js"
 
 export { noPrefix } from "./Http2Frames.js"
-export type { Settings as PeerSettings } from "./Http2Settings.js"
 export type { Events, Limits, Role } from "./Http2State.js"
 export type { Stream } from "./Http2Stream.js"
 
