@@ -44,6 +44,8 @@ export interface Context<S> {
   readonly onLess: (stream: S) => void
   readonly onEnd: (stream: S) => void
   readonly fail: (stream: S, error: StatusError) => void
+  /** Called when something was delivered later than it came. */
+  readonly flush: () => void
   readonly onThrown: (cause: unknown) => void
 }
 
@@ -64,7 +66,7 @@ interface Current<S> {
 }
 
 export const make = <S extends PackedStream>(context: Context<S>): GrpcInflating<S> => {
-  const { costOf, deliver, fail, isReady, keep, maxSize, onEnd, onGrown, onLess, onThrown } = context
+  const { costOf, deliver, fail, flush, isReady, keep, maxSize, onEnd, onGrown, onLess, onThrown } = context
   /** Streams that have something to inflate, each once. */
   const queue: Array<S> = []
   let current: Current<S> | undefined
@@ -120,6 +122,7 @@ export const make = <S extends PackedStream>(context: Context<S>): GrpcInflating
           guarded(() => {
             settle(stream, packed, result)
             run()
+            flush()
           })
         }
       )
@@ -140,7 +143,10 @@ export const make = <S extends PackedStream>(context: Context<S>): GrpcInflating
       isScheduled = true
       setImmediate(() => {
         isScheduled = false
-        guarded(run)
+        guarded(() => {
+          run()
+          flush()
+        })
       })
     }
   }

@@ -84,6 +84,8 @@ export interface Context<S> {
   /** Reads no more of a stream until it is resumed, so that the peer has to wait. What came already is still received. */
   readonly pause: (stream: S) => void
   readonly resume: (stream: S) => void
+  /** Called when messages were reported later than they came, and answers to them may leave. */
+  readonly flush: () => void
   /** Ends the connection for what was thrown on it. */
   readonly onThrown: (cause: unknown) => void
 }
@@ -116,7 +118,7 @@ export interface Receiving<S> {
 }
 
 export const make = <S extends GrpcStream>(context: Context<S>, events: Events<S>): Receiving<S> => {
-  const { account, deadlines, kept, onThrown, pause, resume, settings } = context
+  const { account, deadlines, flush, kept, onThrown, pause, resume, settings } = context
   const { connectionWindow, maxReceiveMessageSize } = settings
   const { fail, isReadable } = events
   const timeout = Duration.toMillis(settings.messageTimeout)
@@ -223,6 +225,7 @@ export const make = <S extends GrpcStream>(context: Context<S>, events: Events<S
     onLess: resumeIfRoom,
     onEnd: events.onEnd,
     fail,
+    flush,
     onThrown
   })
 

@@ -50,6 +50,36 @@ export const inflateNow = (bytes: Uint8Array, maxSize: number): Inflated | "Late
   }
 }
 
+/** Starts something that calls `done` once when it is over; or returns false where nobody wants it any more. */
+type Task = (done: () => void) => boolean
+
+/** So many at a time. Of the process, since its threads are: those who look up names or read files wait for them too. */
+const makeQueue = (maxRunning: number) => {
+  const waiting: Array<Task> = []
+  let running = 0
+  const startSome = () => {
+    while (running < maxRunning) {
+      const task = waiting.shift()
+      if (task === undefined) {
+        return
+      }
+      running += task(done) ? 1 : 0
+    }
+  }
+  const done = () => {
+    running -= 1
+    startSome()
+  }
+  return (task: Task) => {
+    waiting.push(task)
+    startSome()
+  }
+}
+
+/** As many as libuv has threads by default. What is inflated takes 100 KiB beside its output, what is compressed 256 KiB. */
+const inflateInTurn = makeQueue(4)
+const deflateInTurn = makeQueue(4)
+
 /**
  * Inflates in another thread. `onGrown` is called with what each step adds, `onDone` once at the end, neither before this
  * returns, nor after what it returns was called: that gives up.
@@ -60,56 +90,50 @@ export const inflate = (
   onGrown: (size: number) => void,
   onDone: (result: Inflated) => void
 ): (() => void) => {
-  const chunks: Array<Buffer> = []
-  let size = 0
   let isOver = false
-  const gunzip = Zlib.createGunzip({ chunkSize: maxInlineBytes })
-  const end = (result: Inflated) => {
-    if (!isOver) {
-      isOver = true
-      gunzip.destroy()
-      onDone(result)
-    }
-  }
-  gunzip.on("data", (chunk: Buffer) => {
-    if (isOver) {
-      return
-    }
-    size += chunk.length
-    if (size > maxSize) {
-      return end("TooLarge")
-    }
-    chunks.push(chunk)
-    onGrown(chunk.length)
-  })
-  gunzip.on("end", () => end(plain(Buffer.concat(chunks, size))))
-  gunzip.on("error", () => end("Malformed"))
-  gunzip.end(bytes)
-  return () => {
+  let stop = () => {
     isOver = true
-    gunzip.destroy()
   }
+  inflateInTurn((done) => {
+    if (isOver) {
+      return false
+    }
+    const chunks: Array<Buffer> = []
+    let size = 0
+    const gunzip = Zlib.createGunzip({ chunkSize: maxInlineBytes })
+    stop = () => {
+      if (!isOver) {
+        isOver = true
+        gunzip.destroy()
+        done()
+      }
+    }
+    const end = (result: Inflated) => {
+      if (!isOver) {
+        stop()
+        onDone(result)
+      }
+    }
+    gunzip.on("data", (chunk: Buffer) => {
+      size += chunk.length
+      if (size > maxSize) {
+        return end("TooLarge")
+      }
+      if (!isOver) {
+        chunks.push(chunk)
+        onGrown(chunk.length)
+      }
+    })
+    gunzip.on("end", () => end(plain(Buffer.concat(chunks, size))))
+    gunzip.on("error", () => end("Malformed"))
+    gunzip.end(bytes)
+    return true
+  })
+  return () => stop()
 }
 
 /** Compresses at once. */
 export const deflateNow = (bytes: Uint8Array): Uint8Array => Zlib.gzipSync(bytes)
-
-/** As many threads as libuv has by default; each that compresses takes 256 KiB beside its output. */
-const maxDeflating = 4
-
-/** Of the process: its threads are too. */
-let deflating = 0
-const waiting: Array<() => void> = []
-
-const deflateNext = () => {
-  while (deflating < maxDeflating) {
-    const start = waiting.shift()
-    if (start === undefined) {
-      return
-    }
-    start()
-  }
-}
 
 /**
  * Compresses in another thread. `onDone` is called once, not before this returns, with nothing if it can't be done, nor after
@@ -117,21 +141,17 @@ const deflateNext = () => {
  */
 export const deflate = (bytes: Uint8Array, onDone: (deflated: Uint8Array | undefined) => void): (() => void) => {
   let isOver = false
-  const start = () => {
-    if (isOver) {
-      return
+  deflateInTurn((done) => {
+    if (!isOver) {
+      Zlib.gzip(bytes, (error, deflated) => {
+        done()
+        if (!isOver) {
+          onDone(error === null ? deflated : undefined)
+        }
+      })
     }
-    deflating += 1
-    Zlib.gzip(bytes, (error, deflated) => {
-      deflating -= 1
-      deflateNext()
-      if (!isOver) {
-        onDone(error === null ? deflated : undefined)
-      }
-    })
-  }
-  waiting.push(start)
-  deflateNext()
+    return !isOver
+  })
   return () => {
     isOver = true
   }

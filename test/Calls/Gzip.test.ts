@@ -123,12 +123,24 @@ describe("gzip", () => {
     expect(typeof inflated === "string" ? inflated : inflated.buffer.byteLength - 60_005).toBeLessThanOrEqual(1)
   })
 
+  it("however many are inflated at once, all are", async () => {
+    const bytes = zeros(200_000)
+    const all = await Promise.all(Array.from({ length: 100 }, () => inflate(bytes, 200_000)))
+    expect(new Set(all.map(({ result }) => result.length))).toEqual(new Set([200_000]))
+  })
+
   it("what is given up says nothing more", async () => {
     let told = 0
     const tell = () => {
       told += 1
     }
-    Gzip.inflate(zeros(4_000_000), 4_000_000, tell, tell)()
+    // More than there are threads: some have begun, others have not.
+    const bomb = zeros(4_000_000)
+    const inflating = Array.from({ length: 2000 }, () => Gzip.inflate(bomb, 4_000_000, tell, tell))
+    for (const stop of inflating) {
+      stop()
+      stop()
+    }
     const stops = Array.from({ length: 20 }, () => Gzip.deflate(Buffer.alloc(100_000), tell))
     for (const stop of stops) {
       stop()

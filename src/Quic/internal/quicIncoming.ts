@@ -129,7 +129,7 @@ export const make = (link: Link, server: ServerCalls.Server): Incoming => {
   }
 
   const receiving = GrpcReceiving.make<ServerStream>(
-    { ...link, pause: ({ id }) => session.pause(id), resume: ({ id }) => session.resume(id) },
+    { ...link, pause: ({ id }) => session.pause(id), resume: ({ id }) => session.resume(id), flush: constVoid },
     {
       isReadable: ({ call }) => call?.inbox !== undefined,
       onMessage: ({ call }, message, cost) => {

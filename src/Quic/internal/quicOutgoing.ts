@@ -88,7 +88,7 @@ export const make = (link: Link): Outgoing => {
   const fail = ({ call }: ClientStream, error: StatusError) => calls.fail(call, error)
 
   const receiving = GrpcReceiving.make<ClientStream>(
-    { ...link, pause: ({ id }) => session.pause(id), resume: ({ id }) => session.resume(id) },
+    { ...link, pause: ({ id }) => session.pause(id), resume: ({ id }) => session.resume(id), flush: constVoid },
     {
       isReadable: ({ call }) => !call.isUnary,
       onMessage: ({ call }, message, cost) => calls.onMessage(call, message, cost, cost),

@@ -36,8 +36,10 @@ const toEntries = (fields: Fields, isCustom: (name: string) => boolean): Entries
       continue
     }
     if (!Entries.isBinary(name)) {
-      if (Entries.isText(value)) {
-        entries.push([name, value])
+      // White space around a value says nothing, and strict peers would not let it pass on.
+      const text = value.trim()
+      if (Entries.isText(text)) {
+        entries.push([name, text])
       }
       continue
     }
@@ -57,14 +59,17 @@ export const get = (fields: Fields, name: string): string | undefined => fields.
 
 export const ok: Field = ["grpc-status", "0"]
 
-/** Percent encoding of all but printable ASCII, and of the percent sign itself. */
+/**
+ * Percent encoding of all but printable ASCII, of the percent sign itself, and of spaces at either end: a field does not end with
+ * one (RFC 9113, section 8.2.1).
+ */
 const encodeText = (text: string): string => {
+  const bytes = Buffer.from(text)
   let encoded = ""
-  for (const byte of Buffer.from(text)) {
-    encoded +=
-      byte >= 0x20 && byte <= 0x7e && byte !== 0x25
-        ? String.fromCharCode(byte)
-        : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`
+  for (let i = 0; i < bytes.length; i++) {
+    const byte = bytes[i] ?? 0
+    const isPlain = byte > 0x20 ? byte <= 0x7e && byte !== 0x25 : byte === 0x20 && i > 0 && i < bytes.length - 1
+    encoded += isPlain ? String.fromCharCode(byte) : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`
   }
   return encoded
 }
