@@ -82,6 +82,19 @@ interface Request {
 
 const noWaiting: Request["sent"] = []
 
+/** Hands over what has come. Returns the rule that it breaks. */
+const deliver = ({ events, owner }: Request, bytes: Buffer, fin: boolean): Http3Violation | undefined => {
+  try {
+    events.onBytes(bytes, fin, owner)
+    return undefined
+  } catch (error) {
+    if (error instanceof Http3Violation) {
+      return error
+    }
+    throw error
+  }
+}
+
 export const make = (
   quic: Connection,
   { maxTaken, mayReset, onIdle, onTaken, onThrown, onViolation, readBytes }: Options
@@ -121,15 +134,22 @@ export const make = (
     }
   }
 
-  /** Ends one request for what one of its callbacks threw. */
-  const fail = (request: Request, cause: unknown) => {
-    onThrown(cause)
+  /** Runs a callback whose failure ends nothing more. */
+  const attempt = (run: () => void) => {
     try {
-      cancel(request.id, "H3_INTERNAL_ERROR")
-      request.events.onViolation(new Http3Violation("stream", "H3_INTERNAL_ERROR", "internal error"), request.owner)
-    } catch (second) {
-      onThrown(second)
+      run()
+    } catch (cause) {
+      onThrown(cause)
     }
+  }
+
+  /** Ends one request for what one of its callbacks threw. */
+  const fail = ({ events, id, owner }: Request, cause: unknown) => {
+    onThrown(cause)
+    attempt(() => {
+      cancel(id, "H3_INTERNAL_ERROR")
+      events.onViolation(new Http3Violation("stream", "H3_INTERNAL_ERROR", "internal error"), owner)
+    })
   }
 
   /** Runs what calls back for an open request. */
@@ -161,17 +181,13 @@ export const make = (
         return settle(request)
       }
       request.isRead = got.fin
-      try {
-        events.onBytes(got.bytes, got.fin, owner)
-      } catch (error) {
-        if (!(error instanceof Http3Violation)) {
-          throw error
-        }
-        if (error.scope === "connection") {
-          return onViolation(error)
-        }
-        cancel(id, error.code)
-        return events.onViolation(error, owner)
+      const violation = deliver(request, got.bytes, got.fin)
+      if (violation?.scope === "connection") {
+        return onViolation(violation)
+      }
+      if (violation !== undefined) {
+        cancel(id, violation.code)
+        return events.onViolation(violation, owner)
       }
       if (got.fin) {
         return settle(request)
@@ -282,11 +298,7 @@ export const make = (
     onOverflow,
     onDatagram: (id, payload) => {
       const request = requests.get(id)
-      try {
-        request?.events.onDatagram?.(payload, request.owner)
-      } catch (cause) {
-        onThrown(cause)
-      }
+      attempt(() => request?.events.onDatagram?.(payload, request.owner))
     },
     size: () => requests.size() + backlog.size(),
     lose: (why) => {
@@ -294,11 +306,7 @@ export const make = (
       requests.clear()
       backlog.clear()
       for (const [, { events, owner }] of open) {
-        try {
-          events.onLost(why, owner)
-        } catch (cause) {
-          onThrown(cause)
-        }
+        attempt(() => events.onLost(why, owner))
       }
     }
   }

@@ -5,7 +5,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import * as LogLevel from "effect/LogLevel"
-import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -18,23 +17,21 @@ import * as Idle from "../../Connections/Idle.js"
 import * as MemoryBudget from "../../Connections/MemoryBudget.js"
 import type { CredentialsService, Tls } from "../../Credentials/Credentials.js"
 import * as Admission from "../../Handshake/Admission.js"
-import * as PeerVerification from "../../Handshake/PeerVerification.js"
-import * as Reverification from "../../Handshake/Reverification.js"
-import * as Age from "../../Transport/internal/age.js"
+import type * as Reverification from "../../Handshake/Reverification.js"
 import * as Authorization from "../../Transport/internal/authorization.js"
 import * as Bind from "../../Transport/internal/bind.js"
 import * as Boundary from "../../Transport/internal/boundary.js"
 import * as Count from "../../Transport/internal/gauge.js"
 import * as Peer from "../../Transport/Peer.js"
 import type * as Route from "../../Transport/Route.js"
-import type { BindError, HandshakeFailed } from "../../Transport/TransportError.js"
+import type { BindError } from "../../Transport/TransportError.js"
 import * as TransportMetrics from "../../Transport/TransportMetrics.js"
 import type { ListenOptions } from "../../Transport/TransportService.js"
-import * as QuicEngine from "../engine/QuicEngine.js"
+import type * as QuicEngine from "../engine/QuicEngine.js"
 import type { Settings } from "../QuicOptions.js"
 import * as DatagramChannel from "./datagramChannel.js"
 import * as Http3Server from "./http3Server.js"
-import * as Http3Session from "./http3Session.js"
+import * as QuicAcceptor from "./quicAcceptor.js"
 import * as QuicClient from "./quicClient.js"
 import * as QuicConnection from "./quicConnection.js"
 import * as QuicIncoming from "./quicIncoming.js"
@@ -42,10 +39,6 @@ import type { Link } from "./quicLink.js"
 
 /** How long the last answers may take to arrive after the handlers have ended. */
 const flushPeriod = Duration.seconds(1)
-
-/** A refusal by the engine itself says only little to the logs. */
-const isRefusal = (close: QuicEngine.Close): close is Extract<QuicEngine.Close, { readonly _tag: "Closed" }> =>
-  QuicClient.alertOf(close) !== undefined
 
 /** What answers requests that are no calls. */
 export interface Others {
@@ -90,7 +83,6 @@ export const listen = (
     const authorize = Authorization.authorizer(boundary, options.authorize)
     const clock = yield* Effect.clock
     const run = yield* FiberSet.makeRuntime()
-    const connections = new Set<QuicConnection.Accepted>()
     const asksCertificate = settings.clientCertificate === "require"
     const connectionSettings = QuicClient.connectionSettings(settings)
     const gracePeriod = options.gracePeriod ?? settings.gracePeriod
@@ -112,117 +104,15 @@ export const listen = (
       Effect.forkScoped
     )
 
-    const onRefused = (address: string, source: string, error: HandshakeFailed) =>
-      Effect.sync(() => {
-        if (error.refusedBy === "local") {
-          admission.refused(source, 0)
-        }
-        Metric.tagged(TransportMetrics.handshakesRefused, "reason", error.reason).unsafeUpdate(1, [])
-        boundary.log(
-          LogLevel.Warning,
-          `refused ${error.reason}`,
-          `refused ${address}: ${Boundary.escapeText(error.message, 250)}`,
-          { reason: error.reason }
-        )
-      })
-
-    const verify = (presentation: PeerVerification.Presentation) =>
-      asksCertificate
-        ? Effect.asSome(PeerVerification.ofClient(presentation, authorize))
-        : Effect.as(PeerVerification.unknownClient(presentation, authorize), Option.none())
-
-    /** Asks the other end to make a new connection, and ends this one when its calls have, or have had their time. */
-    const replace = (connection: QuicConnection.Accepted, within: Duration.DurationInput) =>
-      Effect.gen(function* () {
-        connection.goaway(true)
-        yield* Effect.timeoutOption(connection.ended, within)
-        connection.close("H3_NO_ERROR", "")
-      })
-
-    const retire = (connection: QuicConnection.Accepted) =>
-      Effect.gen(function* () {
-        yield* Effect.raceFirst(Age.reached(settings.maxConnectionAge), connection.worn)
-        yield* replace(connection, gracePeriod)
-      })
-
-    /** A connection from its first packet to its end. */
-    const serveConnection = ({ accept, ended, established, quic }: QuicConnection.QuicConnection, used: Tls) => {
-      const address = Peer.formatAddress(quic.remote)
-      const source = Admission.sourceOf(quic.remote.host)
-      const presented = () => ({ material: used, chain: quic.peerCertificates(), peer: address })
-      const refusedByEngine = (close: QuicEngine.Close) => {
-        const alert = QuicClient.alertOf(close)
-        if (close._tag === "Closed" && close.by === "local" && close.text === QuicEngine.tooMuch) {
-          return Effect.sync(() => {
-            admission.report("TooMuch", address)
-            admission.refused(source, Number.POSITIVE_INFINITY)
-          })
-        }
-        return alert === undefined || !isRefusal(close)
-          ? Effect.sync(() =>
-              boundary.log(
-                LogLevel.Debug,
-                "handshake not finished",
-                `${address} did not finish its handshake: ${Boundary.escapeText(Http3Session.describe(close), 150)}`
-              )
-            )
-          : onRefused(
-              address,
-              source,
-              close.by === "local"
-                ? PeerVerification.refusedHere(presented(), alert)
-                : PeerVerification.refusedThere(used, address, alert, close.text)
-            )
-      }
-      const serveVerified = Effect.gen(function* () {
-        yield* established
-        const chain = presented()
-        const verified = yield* verify(chain)
-        admission.succeeded(source)
-        const accepted = accept({ address, identity: Option.map(verified, ({ identity }) => identity) })
-        const ending: Reverification.Ending = {
-          leave: () => accepted.goaway(true),
-          close: (error) => QuicClient.reject(quic, error)
-        }
-        const open = Option.match(verified, {
-          onNone: () => Reverification.unknownClient(used, address, authorize, ending),
-          onSome: ({ validUntil }) => Reverification.client({ ...chain, validUntil }, address, authorize, ending)
-        })
-        connections.add(accepted)
-        yield* Effect.ensuring(
-          Effect.scoped(
-            Effect.zipRight(
-              Reverification.whileOpen(reverification, Option.some(open)),
-              Effect.raceFirst(ended, retire(accepted))
-            )
-          ),
-          Effect.sync(() => connections.delete(accepted))
-        )
-      })
-      return Effect.matchEffect(serveVerified, {
-        onFailure: (failure) =>
-          failure._tag === "HandshakeFailed"
-            ? Effect.zipRight(
-                Effect.sync(() => QuicClient.reject(quic, failure)),
-                onRefused(address, source, failure)
-              )
-            : refusedByEngine(failure),
-        onSuccess: () =>
-          Effect.map(ended, (close) => {
-            if (close._tag === "Closed" && close.by === "local" && close.text === QuicEngine.tooIdle) {
-              Metric.tagged(TransportMetrics.connectionsRejected, "reason", "TooMuch").unsafeUpdate(1, [])
-            }
-            if (close._tag === "Closed" && close.code !== 0 && close.code !== 0x100) {
-              const why = Boundary.escapeText(Http3Session.describe(close), 150)
-              boundary.log(
-                LogLevel.Warning,
-                `ended by ${close.by}`,
-                `the connection of ${address} ended: ${why} (${close.code})`
-              )
-            }
-          })
-      })
-    }
+    const { connections, replace, serve } = QuicAcceptor.make({
+      admission,
+      boundary,
+      authorize,
+      reverification,
+      asksCertificate,
+      maxConnectionAge: settings.maxConnectionAge,
+      gracePeriod
+    })
 
     /** Requests that are answered and no calls. */
     let answering = 0
@@ -300,7 +190,7 @@ export const listen = (
               Count.add(TransportMetrics.connectionsAccepted, 1)
               run(
                 Effect.ensuring(
-                  serveConnection(connection, material),
+                  serve(connection, material),
                   Effect.sync(() => Count.add(TransportMetrics.connectionsAccepted, -1))
                 )
               )
