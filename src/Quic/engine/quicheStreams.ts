@@ -1,9 +1,12 @@
 /** The streams of one connection on quiche's state machine: opening, reading, writing, and resets in both directions. */
 import * as IdTable from "../../protocol/IdTable.js"
+import * as LocalStreams from "./localStreams.js"
 import * as PeerStreams from "./peerStreams.js"
-import type { Connection, ConnectionSettings, Read, StreamEvents } from "./QuicEngine.js"
+import type { Connection, StreamEvents } from "./QuicEngine.js"
 import type { Quiche, State } from "./quiche.js"
+import * as ReadableStreams from "./readableStreams.js"
 import * as StreamError from "./streamError.js"
+import * as StreamReader from "./streamReader.js"
 import * as SendQueue from "./streamSendQueue.js"
 
 export interface Options {
@@ -28,17 +31,11 @@ export interface Options {
   readonly onStreamsAvailable: () => void
 }
 
-export interface Streams {
+export interface Streams extends ReadableStreams.ReadableStreams {
   readonly methods: Pick<
     Connection,
     "mayOpenBidi" | "openBidi" | "openUni" | "write" | "read" | "unsent" | "reset" | "stop" | "watch" | "release"
   >
-  /** Calls `onReadable` of every stream that has something to read. */
-  readonly readAll: () => void
-  /** How much can be unread at the most: a window for each stream that has something to read. */
-  readonly maxUnread: (streamWindow: number) => number
-  /** Calls `onOverflow` of streams, the latest first, until no more is unread than may be; returns how much that is. */
-  readonly relieve: (unread: number, windows: Pick<ConnectionSettings, "connectionWindow" | "streamWindow">) => number
   /** Tells which streams were stopped and that more may be opened, and sends what waits for room. */
   readonly advance: () => void
   /** Whether something waits for room. */
@@ -53,17 +50,8 @@ interface Stream extends SendQueue.SendStream {
   isReleased: boolean
 }
 
-/** What is read from a stream, one read at a time. */
-const readBuffer = Buffer.allocUnsafeSlow(128 * 1024)
-
-/** Not `readBuffer`, which a caller that gives a stream up may be reading. */
-const discardBuffer = Buffer.allocUnsafeSlow(64 * 1024)
-
 /** The code of a stop that the engine has forgotten. */
 const unknownCode = 0
-
-/** With no more streams than this, each is asked whether it is readable, because `readable()` costs more. */
-const maxPolledStreams = 32
 
 export const make = ({
   isClosed,
@@ -85,11 +73,9 @@ export const make = ({
   const peerBit = role === "client" ? 1 : 0
   const peerBidi = PeerStreams.make(peerBit)
   const peerUni = PeerStreams.make(peerBit + 2)
-  let nextBidi = role === "client" ? 0 : 1
-  let nextUni = role === "client" ? 2 : 3
-  /** Streams that may be opened, of those that the peer was known to allow; and whether the owner waits for more. */
-  let bidiLeft = 0
-  let wantsStream = false
+  const local = LocalStreams.make(role)
+
+  const askPeer = () => state.peerStreamsLeftBidi()
 
   const onBroken = (stream: Stream, error: unknown) => {
     const parsed = StreamError.parse(error)
@@ -143,54 +129,14 @@ export const make = ({
     }
   }
 
-  /** Asks the streams that are known: the open ones, and those of the peer that come next. */
-  const readExpected = () => {
-    for (const id of streams.ids()) {
-      if (isClosed()) {
-        return
-      }
-      if (state.streamReadable(id)) {
-        readStream(id)
-      }
-    }
-    for (const opened of [peerBidi, peerUni]) {
-      while (!isClosed() && state.streamReadable(opened.next)) {
-        readStream(opened.next)
-      }
-    }
-  }
-
-  const readAll = () => {
-    if (streams.size() <= maxPolledStreams) {
-      readExpected()
-      if (isClosed() || !state.isReadable()) {
-        return
-      }
-    }
-    // Its iterator allocates a function for each method, and the garbage collector takes those for long-lived.
-    for (const id of state.readable()) {
-      readStream(id)
-      if (isClosed()) {
-        return
-      }
-    }
-  }
-
-  const maxUnread: Streams["maxUnread"] = (streamWindow) => [...state.readable()].length * streamWindow
-
-  const relieve: Streams["relieve"] = (unread, { connectionWindow, streamWindow }) => {
-    const ids = [...state.readable()].sort((a, b) => a - b)
-    let left = Math.min(unread, ids.length * streamWindow)
-    while (left > connectionWindow) {
-      const id = ids.pop()
-      if (id === undefined) {
-        return 0
-      }
-      left -= Math.min(streamWindow, left / (ids.length + 1))
-      onOverflow(id)
-    }
-    return left
-  }
+  const readable = ReadableStreams.make({
+    state,
+    isClosed,
+    streams,
+    expected: [peerBidi, peerUni],
+    onReadable: readStream,
+    onOverflow
+  })
 
   const register = (id: number, events: StreamEvents): Stream => {
     const stream: Stream = { id, events, pending: [], pendingBytes: 0, fin: false, readBytes: 0, isReleased: false }
@@ -214,82 +160,30 @@ export const make = ({
     schedule()
   }
 
-  const countRead = (id: number, size: number) => {
-    const stream = streams.get(id)
-    if (stream !== undefined) {
-      stream.readBytes += size
-    }
-    onRead(size)
-  }
-
-  /** A stream has ended before it was read to its end. */
-  const onGivenUp = (id: number, isReset: boolean) => {
-    if (!isPeers(id)) {
-      onAbandoned()
-    } else if (isReset) {
-      onPeerReset(streams.get(id)?.readBytes ?? 0)
-    }
-  }
-
-  const read = (id: number, maxBytes = readBuffer.length): Read | undefined => {
-    if (isClosed()) {
-      return undefined
-    }
-    try {
-      const got = state.streamRecv(id, maxBytes < readBuffer.length ? readBuffer.subarray(0, maxBytes) : readBuffer)
-      if (got === null) {
-        return undefined
+  const reader = StreamReader.make({
+    state,
+    schedule,
+    onRead: (id, size) => {
+      const stream = streams.get(id)
+      if (stream !== undefined) {
+        stream.readBytes += size
       }
-      schedule()
-      countRead(id, got[0])
-      return { _tag: "Bytes", bytes: readBuffer.subarray(0, got[0]), fin: got[1] }
-    } catch (error) {
-      const parsed = StreamError.parse(error)
-      if (parsed._tag !== "Reset") {
-        return undefined
+      onRead(size)
+    },
+    onGivenUp: (id, isReset) => {
+      if (!isPeers(id)) {
+        onAbandoned()
+      } else if (isReset) {
+        onPeerReset(streams.get(id)?.readBytes ?? 0)
       }
-      onGivenUp(id, true)
-      return parsed
     }
-  }
-
-  /** Reads what has come of a stream that is given up, so that it does not count as traffic without content. */
-  const discard = (id: number) => {
-    let isReset = false
-    try {
-      for (let got = state.streamRecv(id, discardBuffer); got !== null; got = state.streamRecv(id, discardBuffer)) {
-        countRead(id, got[0])
-        if (got[1]) {
-          return
-        }
-      }
-    } catch (error) {
-      isReset = StreamError.parse(error)._tag === "Reset"
-    }
-    onGivenUp(id, isReset)
-  }
+  })
 
   return {
     methods: {
-      mayOpenBidi: () => {
-        if (isClosed()) {
-          return false
-        }
-        bidiLeft ||= state.peerStreamsLeftBidi()
-        wantsStream = bidiLeft === 0
-        return !wantsStream
-      },
-      openBidi: (events) => {
-        const id = nextBidi
-        nextBidi += 4
-        bidiLeft = Math.max(0, bidiLeft - 1)
-        return open(id, events)
-      },
-      openUni: (events) => {
-        const id = nextUni
-        nextUni += 4
-        return open(id, events)
-      },
+      mayOpenBidi: () => !isClosed() && LocalStreams.mayOpenBidi(local, askPeer),
+      openBidi: (events) => open(LocalStreams.openBidi(local), events),
+      openUni: (events) => open(LocalStreams.openUni(local), events),
       write: (id, bytes, fin) => {
         const stream = streams.get(id)
         if (stream === undefined || isClosed()) {
@@ -298,7 +192,7 @@ export const make = ({
         schedule()
         return SendQueue.write(queue, stream, bytes, fin)
       },
-      read,
+      read: (id, maxBytes) => (isClosed() ? undefined : reader.read(id, maxBytes)),
       unsent: () => queue.unsent,
       reset: (id, code) => {
         const stream = streams.get(id)
@@ -311,7 +205,7 @@ export const make = ({
       },
       stop: (id, code) => {
         if (!isClosed() && streams.get(id) !== undefined) {
-          discard(id)
+          reader.discard(id)
           shutdown(id, Shutdown.Read, code)
         }
       },
@@ -333,15 +227,12 @@ export const make = ({
         }
       }
     },
-    readAll,
-    maxUnread,
-    relieve,
+    ...readable,
     advance: () => {
       if (watched.size > 0) {
         checkStopped()
       }
-      if (!isClosed() && wantsStream && state.peerStreamsLeftBidi() > 0) {
-        wantsStream = false
+      if (!isClosed() && LocalStreams.stopWaiting(local, askPeer)) {
         onStreamsAvailable()
       }
       if (!isClosed()) {
