@@ -1,28 +1,49 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as FastCheck from "effect/FastCheck"
+import type { Fields } from "../../../src/protocol/Fields.js"
 import { noPrefix } from "../../../src/protocol/http2/Http2Connection.js"
 import {
   bytes,
   carry,
   digest,
+  type End,
   frame,
   frames,
+  greeting,
+  literal,
   makeEnd,
+  makeOwner,
   open,
   pair,
   read,
   readAll,
   receive,
+  requestBlock,
+  requestFields,
   respond,
+  responseFields,
   settings,
   settle,
   streamOf,
   take,
   trailerFields,
-  uint32
+  uint32,
+  violationOf
 } from "./http2Support.js"
 
 const noop = () => {}
+
+/** Header blocks of requests, responses and trailers, and such as are none. */
+const blocks: ReadonlyArray<Uint8Array> = [
+  [...requestBlock],
+  [...requestBlock, ...literal("content-length", "9")],
+  [0x88],
+  [0x88, ...literal("content-length", "0")],
+  [...literal("grpc-status", "0")],
+  [...literal("Upper", "0")],
+  [0xbe],
+  []
+].map((block) => Uint8Array.from(block))
 
 describe("the beginning", () => {
   it("a client sends the preface, and of its settings what differs from the defaults", () => {
@@ -174,6 +195,101 @@ describe("a call", () => {
   })
 })
 
+describe("lists of fields that are too large", () => {
+  const large: Fields = [["x-a", "b".repeat(9000)]]
+
+  it("a request with one can be answered, and the rest of it is dropped", () => {
+    const { client, server } = pair()
+    const call = open(client, false, large)
+    client.http2.sendData(call, bytes(10), 0, false, noop)
+    settle(client, server)
+    expect(server.log).toEqual(["too large 1"])
+    server.http2.sendHeaders(streamOf(server, 1), server.http2.makeHead([[":status", "431"]]), [], true)
+    server.http2.reset(streamOf(server, 1), "NO_ERROR")
+    settle(client, server)
+    expect(client.log).toEqual(["response 1 431  end", "end 1 0:7", "reset 1 NO_ERROR remote"])
+    expect(client.http2.openCount() + server.http2.theirs()).toBe(0)
+    open(client, true)
+    settle(client, server)
+    expect(server.log.slice(1)).toEqual([
+      "request 3 POST /a.B/C content-type=application/grpc&te=trailers end",
+      "end 3 0:7"
+    ])
+  })
+
+  it("a response, or trailers, with one end their stream alone", () => {
+    const { client, server } = pair()
+    const calls = [open(client, true), open(client, true)]
+    settle(client, server)
+    const [first, second] = calls.map(({ id }) => streamOf(server, id))
+    if (first !== undefined && second !== undefined) {
+      server.http2.sendHeaders(first, server.http2.makeHead(responseFields), large, false)
+      respond(server, second)
+      server.http2.sendHeaders(second, undefined, large, true)
+    }
+    settle(client, server)
+    expect(client.log).toEqual([
+      "too large 1",
+      "response 3 200 content-type=application/grpc",
+      "too large 3 trailers",
+      "end 3 0:7"
+    ])
+  })
+
+  it("blocks larger than a frame go into several", () => {
+    const { client, server } = pair({ maxHeaderListSize: 200_000 })
+    const rest: Fields = [["x-a", "~".repeat(100_000)]]
+    open(client, true, rest)
+    const written = take(client)
+    expect(frames(written).map(({ flags, type }) => [type, flags])).toEqual([
+      [1, 1],
+      ...new Array(5).fill([9, 0]),
+      [9, 4]
+    ])
+    receive(server, written.subarray(0, 50_000))
+    expect(server.http2.isMidFrame()).toBe(true)
+    receive(server, written.subarray(50_000))
+    expect(server.http2.isMidFrame()).toBe(false)
+    expect(server.log[0]).toContain("~".repeat(100_000))
+  })
+})
+
+describe("content", () => {
+  it("of a response to HEAD there is none, whatever its content-length says", () => {
+    const { client, server } = pair()
+    const head = client.http2.makeHead([[":method", "HEAD"], ...requestFields.slice(1)])
+    client.http2.open(head, [], true, makeOwner())
+    settle(client, server)
+    server.http2.sendHeaders(
+      streamOf(server, 1),
+      undefined,
+      [
+        [":status", "200"],
+        ["content-length", "100"]
+      ],
+      true
+    )
+    settle(client, server)
+    expect(client.log).toEqual(["response 1 200 content-length=100 end", "end 1 0:7"])
+  })
+
+  it("a frame in the middle of which its stream is reset is dropped to its end", () => {
+    const { client, server } = pair()
+    const call = open(client)
+    client.http2.sendData(call, bytes(1000), 0, true, noop)
+    const written = take(client)
+    receive(server, written.subarray(0, written.length - 500))
+    server.http2.reset(streamOf(server, 1), "CANCEL")
+    receive(server, written.subarray(written.length - 500))
+    open(client, true)
+    settle(client, server)
+    expect(server.log.slice(1)).toEqual([
+      "request 3 POST /a.B/C content-type=application/grpc&te=trailers end",
+      "end 3 0:7"
+    ])
+  })
+})
+
 describe("the connection", () => {
   it("pings are answered, and told", () => {
     const { client, server } = pair()
@@ -224,6 +340,48 @@ describe("the connection", () => {
       expect(server.http2.theirs() - before).toBe(count)
     }
     expect(rest.length).toBe(0)
+  })
+})
+
+describe("any bytes", () => {
+  const id = FastCheck.constantFrom(0, 1, 1, 1, 2, 3, 3, 5)
+  const oddFrame = FastCheck.oneof(
+    FastCheck.tuple(FastCheck.constant(0), id, FastCheck.uint8Array({ maxLength: 300 })),
+    FastCheck.tuple(FastCheck.constant(1), id, FastCheck.constantFrom(...blocks)),
+    FastCheck.tuple(FastCheck.constantFrom(3, 8), id, FastCheck.nat(1e9).map(uint32)),
+    FastCheck.tuple(FastCheck.constant(6), FastCheck.constant(0), FastCheck.uint8Array({ minLength: 8, maxLength: 8 })),
+    FastCheck.tuple(FastCheck.nat(12), id, FastCheck.uint8Array({ maxLength: 20 }))
+  ).chain(([type, id, payload]) =>
+    FastCheck.constantFrom(0, 1, 4, 4, 5, 5, 8, 0x2c).map((flags) => frame(type, flags, id, payload))
+  )
+
+  it("however they are cut, the same is heard, answered and thrown", () => {
+    const hear = (role: End["role"], input: Buffer, sizes: ReadonlyArray<number>) => {
+      const end = makeEnd(role)
+      receive(end, role === "server" ? greeting : settings())
+      if (role === "client") {
+        open(end, true)
+        open(end)
+      }
+      const code = violationOf(() => receive(end, input, sizes))
+      return [code, end.log, frames(take(end)), end.http2.isMidFrame()]
+    }
+    const codes = new Set<unknown>()
+    FastCheck.assert(
+      FastCheck.property(
+        FastCheck.constantFrom("client" as const, "server" as const),
+        FastCheck.array(oddFrame, { maxLength: 12 }),
+        FastCheck.array(FastCheck.integer({ min: 1, max: 40 }), { minLength: 1, maxLength: 5 }),
+        (role, input, sizes) => {
+          const bytes = Buffer.concat(input)
+          const whole = hear(role, bytes, [Number.POSITIVE_INFINITY])
+          expect(hear(role, bytes, sizes)).toEqual(whole)
+          codes.add(whole[0])
+        }
+      ),
+      { numRuns: 1000 }
+    )
+    expect(codes.size).toBeGreaterThan(3)
   })
 })
 
