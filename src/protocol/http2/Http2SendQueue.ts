@@ -53,11 +53,13 @@ const minLargeBytes = 4096
 const behindBytes = 64
 
 /**
- * A DATA frame of at least this size, or the last of a message, lets the peer send that many WINDOW_UPDATE frames and a PING
- * (grpc-go measures round trips so); a peer that makes this end send crumbs gets nothing for them.
+ * What the peer may answer to a DATA frame of at least `minAnsweredBytes`, or the last of a message: a PING (grpc-go measures
+ * round trips so), two WINDOW_UPDATE frames, and one more for every 2 KiB (Go's net/http sends two for every 4 KiB it
+ * reads). A peer whose credit makes this end send crumbs gets nothing for them.
  */
 const minAnsweredBytes = 256
 const updatesPerFrame = 2
+const bytesPerUpdate = 2048
 
 /** What may be answered at once, later. */
 const maxFreeUpdates = 65_536
@@ -163,7 +165,7 @@ const sendPiece = <O>(queue: SendQueue<O>, stream: Stream<O>, data: Uint8Array) 
   queue.unsent -= size
   stream.offset += size
   if (isWhole || size >= minAnsweredBytes) {
-    allowUpdates(queue, updatesPerFrame)
+    allowUpdates(queue, updatesPerFrame + Math.floor(size / bytesPerUpdate))
     queue.freePings = Math.min(maxFreePings, queue.freePings + 1)
   }
   if (isWhole) {

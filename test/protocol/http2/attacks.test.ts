@@ -282,6 +282,23 @@ describe("good peers are not taken for bad ones", () => {
     expect(attack(end, () => frame(8, 0, 0, uint32(1)))[1]).toBe("ENHANCE_YOUR_CALM")
   })
 
+  it("a peer that gives credit for every 4 KiB that it reads, as Go's net/http does", () => {
+    const end = greeted({ maxUselessRate: 5 })
+    receive(end, request(1, 5))
+    const stream = streamOf(end, 1)
+    respond(end, stream)
+    for (let i = 0; i < 200; i++) {
+      end.http2.sendData(stream, bytes(16_375), -1, false, () => {})
+      for (const { payload } of frames(take(end)).filter(({ type }) => type === 0)) {
+        for (let read = 0; read < payload.length; read += 4096) {
+          const size = uint32(Math.min(4096, payload.length - read))
+          receive(end, Buffer.concat([frame(8, 0, 0, size), frame(8, 0, 1, size)]))
+        }
+      }
+    }
+    expect(end.http2.unsent()).toBe(0)
+  })
+
   it("ordinary calls, for ever", () => {
     const { client, server } = pair({
       ...rates,
