@@ -39,6 +39,8 @@ export interface Inbound {
   /** What the unfinished one costs, and when the peer was last free to go on with it. */
   unfinished: number
   since: number
+  /** What its message costs that is whole, where the call is not read before its end and `holdUnfinished` is set. */
+  whole: number
   /** Its reader holds it up. */
   isPaused: boolean
   /** Those that wait because they, or others before them, have to be inflated. */
@@ -50,6 +52,7 @@ export const makeInbound = (limit: number): Inbound => ({
   unread: 0,
   unfinished: 0,
   since: 0,
+  whole: 0,
   isPaused: false,
   packed: undefined
 })
@@ -88,6 +91,12 @@ export interface Context<S> {
   readonly flush: () => void
   /** Ends the connection for what was thrown on it. */
   readonly onThrown: (cause: unknown) => void
+  /**
+   * The wire gives no more credit for unfinished messages while they are more than `connectionWindow` together; those of
+   * calls that are not read before their end are unfinished until then. Without it the call ends whose message brings them
+   * above it.
+   */
+  readonly holdUnfinished?: boolean
 }
 
 /** Callbacks for the messages of calls. */
@@ -118,7 +127,7 @@ export interface Receiving<S> {
 }
 
 export const make = <S extends GrpcStream>(context: Context<S>, events: Events<S>): Receiving<S> => {
-  const { account, deadlines, flush, kept, onThrown, pause, resume, settings } = context
+  const { account, deadlines, flush, holdUnfinished = false, kept, onThrown, pause, resume, settings } = context
   const { connectionWindow, maxReceiveMessageSize } = settings
   const { fail, isReadable } = events
   const timeout = Duration.toMillis(settings.messageTimeout)
@@ -201,6 +210,11 @@ export const make = <S extends GrpcStream>(context: Context<S>, events: Events<S
   const deliver = (stream: S, message: Uint8Array) => {
     const { messages } = stream
     const cost = costOf(message)
+    if (holdUnfinished && !isReadable(stream)) {
+      messages.whole += cost
+      charge(stream, messages.unfinished + cost)
+      return events.onMessage(stream, message, 0)
+    }
     retain(messages, cost)
     if (isReadable(stream)) {
       pauseIfFull(stream)
@@ -256,25 +270,27 @@ export const make = <S extends GrpcStream>(context: Context<S>, events: Events<S
       const { messages } = stream
       const { decoder } = messages
       GrpcMessage.receive(decoder, messageEvents, stream, chunk)
-      const isUnfinished = GrpcMessage.isMidMessage(decoder) && !decoder.isBroken
+      const isUnfinished = (GrpcMessage.isMidMessage(decoder) || messages.whole > 0) && !decoder.isBroken
       if (!isUnfinished && messages.unfinished === 0) {
         return
       }
       if (messages.unfinished === 0 || decoder.messageAt <= chunk.length) {
         messages.since = performance.now()
       }
-      charge(stream, isUnfinished ? decoder.message.length + messageOverhead : 0)
+      charge(stream, isUnfinished ? decoder.message.length + messageOverhead + messages.whole : 0)
       // One alone may be as large as a message may be.
-      if (kept.begun > 1 && kept.unfinished > connectionWindow && isUnfinished) {
+      if (!holdUnfinished && kept.begun > 1 && kept.unfinished > connectionWindow && isUnfinished) {
         fail(stream, CallErrors.unfinishedTooMuch(connectionWindow, stream.where))
       }
     },
     end: (stream) => {
-      const { packed } = stream.messages
-      if (packed === undefined) {
+      const { messages } = stream
+      if (messages.packed === undefined) {
+        messages.whole = 0
+        charge(stream, 0)
         events.onEnd(stream)
       } else {
-        packed.hasEnded = true
+        messages.packed.hasEnded = true
       }
     },
     release: (stream, cost) => {

@@ -15,7 +15,10 @@ import * as OptionalPackage from "../Transport/internal/optionalPackage.js"
 import type { MissingPackage } from "../Transport/TransportError.js"
 import type * as Transport from "../Transport/TransportService.js"
 import type * as GrpcJsOptions from "./GrpcJsOptions.js"
-import type * as GrpcOptions from "./GrpcOptions.js"
+import * as GrpcOptions from "./GrpcOptions.js"
+import { connect } from "./internal/grpcClient.js"
+import { listen } from "./internal/grpcServer.js"
+import * as GrpcTransport from "./internal/grpcTransport.js"
 
 export type {
   /**
@@ -46,7 +49,7 @@ const makeGrpcJs = (
   Effect.flatMap(loadGrpcJs, ({ make }) => make(options, credentials))
 
 const make = (options: GrpcOptions.GrpcOptions, credentials: Credentials.CredentialsService) =>
-  Effect.orDie(makeGrpcJs(options, credentials))
+  GrpcTransport.make({ connect, listen }, GrpcOptions.withDefaults(options), credentials)
 
 /**
  * The gRPC transport with options. All who use one such layer with one `Credentials` value share a transport, and with it

@@ -8,7 +8,10 @@ import * as Metadata from "../Transport/Metadata.js"
  * @since 0.1.0
  * @category models
  */
-export interface GrpcOptions extends TransportOptions.WireOptions, TransportOptions.StreamOptions {
+export interface GrpcOptions
+  extends TransportOptions.WireOptions,
+    TransportOptions.StreamOptions,
+    TransportOptions.CompressionOptions {
   /**
    * Unread bytes of one call that a peer may send before it has to wait, as HTTP/2 counts them. Default 65,535, with which
    * every HTTP/2 connection begins (RFC 9113, section 6.9.2). At most 2 GiB - 1.
@@ -38,6 +41,9 @@ export const withDefaults = (options: GrpcOptions) => {
     maxConcurrentStreams: Math.min(wire.maxConcurrentStreams, 2 ** 32 - 1),
     streamWindow: Math.min(stream.streamWindow, 2 ** 31 - 1),
     maxPingRate: options.maxPingRate ?? 1000,
+    compression: options.compression ?? "identity",
     keepaliveWithoutCalls: options.keepaliveWithoutCalls ?? false
   }
 }
+
+export type Settings = ReturnType<typeof withDefaults>

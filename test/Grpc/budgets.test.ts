@@ -323,7 +323,7 @@ describeEngines(({ layer: transport }) => {
           stream.write(content)
         })
         expect(H2.grpcStatus(answer)).toBe(4)
-        expect(answer.headers["grpc-message"]).toContain("not%20finished%20within%20200ms")
+        expect(decodeURIComponent(`${answer.headers["grpc-message"]}`)).toContain("not finished within 200ms")
         expect((yield* client.echo({ message: "good" })).message).toBe("good")
       })
     )

@@ -185,6 +185,7 @@ const onPing = <O>({ messages, state }: Receiver<O>, flags: number, high: number
     } else {
       counters.countPing(now)
       counters.countUseless(now)
+      state.events.onPing(now)
     }
     return Frames.writePing(sendQueue.writer, Flag.ack, high, low)
   }

@@ -36,6 +36,8 @@ export interface Events<O> {
   readonly onReset: (stream: Stream<O>, code: number, by: "remote" | "local", text: string) => void
   /** The streams that this end opened beyond the last one are reset behind it, with REFUSED_STREAM. */
   readonly onGoaway: (lastStreamId: number, code: number, debugData: string) => void
+  /** A PING came that asks for an answer, and that follows nothing this end has sent. May throw a `Http2Violation`. */
+  readonly onPing: (now: number) => void
   readonly onPong: (payload: bigint) => void
   /** Whether more is unread than may be: the connection gets no credit then, until `replenish`. */
   readonly isFull: () => boolean

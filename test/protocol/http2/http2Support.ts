@@ -80,6 +80,7 @@ export const makeEnd = (
     onEnd: (stream) => log.push(`end ${stream.id} ${received(stream)}`),
     onReset: ({ id }, code, by) => log.push(`reset ${id} ${nameOf(code)} ${by}`),
     onGoaway: (last, code, text) => log.push(`goaway ${last} ${nameOf(code)} ${text}`),
+    onPing: constVoid,
     onPong: (payload) => log.push(`pong ${payload}`),
     isFull: () => end.isFull,
     ...on

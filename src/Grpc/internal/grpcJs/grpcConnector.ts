@@ -11,7 +11,7 @@ import * as Reverification from "../../../Handshake/Reverification.js"
 import * as TlsHandshake from "../../../Handshake/TlsHandshake.js"
 import type { Boundary } from "../../../Transport/internal/boundary.js"
 import { HandshakeFailed, Unavailable } from "../../../Transport/TransportError.js"
-import * as GrpcRefusal from "./GrpcRefusal.js"
+import * as GrpcRefusal from "../grpcRefusal.js"
 
 /**
  * How long a server may wait for the client to speak first. RFC 9113 lets it; the servers in use send SETTINGS at once,

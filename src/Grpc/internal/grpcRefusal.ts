@@ -4,7 +4,7 @@
  * and 6.8). Any HTTP/2 client understands these; ours reads the reason.
  */
 import * as Option from "effect/Option"
-import { HandshakeReason } from "../../../Transport/TransportError.js"
+import { HandshakeReason } from "../../Transport/TransportError.js"
 
 const prefix = "effect-transport refused: "
 const frameHeaderSize = 9
@@ -30,8 +30,11 @@ const farewell = (errorCode: number, debugData: string): Buffer => {
   ])
 }
 
+/** What the debug data of a GOAWAY says that refuses a peer. */
+export const text = (reason: HandshakeReason): string => prefix + reason
+
 /** The bytes that refuse a peer. */
-export const encode = (reason: HandshakeReason): Buffer => farewell(inadequateSecurity, prefix + reason)
+export const encode = (reason: HandshakeReason): Buffer => farewell(inadequateSecurity, text(reason))
 
 /** The bytes that turn away a peer that comes when the listener closes already. It may come again. */
 export const goingAway: Buffer = farewell(noError, "")
@@ -41,15 +44,19 @@ export const isHttp2 = (bytes: Uint8Array): boolean => bytes[3] === undefined ||
 
 const isReason = (text: string): text is HandshakeReason => HandshakeReason.literals.some((reason) => reason === text)
 
+/** The reason, where the debug data of a GOAWAY refuses this peer. */
+export const reasonOf = (text: string): HandshakeReason | undefined => {
+  const reason = text.slice(prefix.length)
+  return text.startsWith(prefix) && isReason(reason) ? reason : undefined
+}
+
 /** The reason, where the first bytes of a server refuse this peer. */
 export const decode = (bytes: Buffer): Option.Option<HandshakeReason> => {
   let offset = 0
   while (offset + frameHeaderSize <= bytes.length) {
     const payload = bytes.subarray(offset + frameHeaderSize, offset + frameHeaderSize + bytes.readUIntBE(offset, 3))
     if (bytes[offset + 3] === goawayType) {
-      const text = payload.subarray(8).toString("latin1")
-      const reason = text.slice(prefix.length)
-      return text.startsWith(prefix) && isReason(reason) ? Option.some(reason) : Option.none()
+      return Option.fromNullable(reasonOf(payload.subarray(8).toString("latin1")))
     }
     offset += frameHeaderSize + payload.length
   }
