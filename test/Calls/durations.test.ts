@@ -69,17 +69,16 @@ for (const [name, layer] of wires) {
             layer(duration),
             Effect.gen(function* () {
               const slow = yield* follow
+              const last = yield* follow
               const scope = yield* Effect.flatMap(Effect.scope, (parent) =>
                 Scope.fork(parent, ExecutionStrategy.sequential)
               )
               const handlers = Transport.handlers(EchoService, {
                 ...echo,
                 echo: ({ message }) =>
-                  slow.run(
-                    message === "slow"
-                      ? Effect.as(Effect.sleep("300 millis"), { message })
-                      : Effect.succeed({ message })
-                  )
+                  message === "quick"
+                    ? Effect.succeed({ message })
+                    : (message === "slow" ? slow : last).run(Effect.as(Effect.sleep("300 millis"), { message }))
               })
               const listener = yield* Scope.extend(Transport.listen([handlers]), scope)
               const client = yield* Transport.client(EchoService, listener.target)
@@ -98,10 +97,10 @@ for (const [name, layer] of wires) {
               expect((yield* client.echo({ message: "quick" })).message).toBe("quick")
               expect(yield* within(Fiber.join(streamed), "3 seconds")).toBe(3)
               yield* within(Fiber.join(pending), "2 seconds")
-              const draining = yield* Effect.fork(client.echo({ message: "slow" }))
-              yield* Effect.sleep("100 millis")
+              const draining = yield* Effect.fork(client.echo({ message: "last" }))
+              yield* last.started
               yield* within(Scope.close(scope, Exit.void), "4 seconds")
-              expect((yield* Fiber.join(draining)).message).toBe("slow")
+              expect((yield* Fiber.join(draining)).message).toBe("last")
             })
           )
         )
