@@ -43,9 +43,9 @@ export interface TransportOptions {
    */
   readonly maxMessageElements?: number | undefined
   /**
-   * The largest metadata of a call, in bytes as RFC 9113 section 6.5.2 counts them. Default 16 KiB. At most 1 MiB in
-   * memory and over QUIC, 60 KiB over gRPC, whose HTTP/2 takes 64 KiB of header fields, and 32 KiB over TLS, where it
-   * is one frame.
+   * The largest metadata of a call, in bytes as RFC 9113 section 6.5.2 counts them. Default 16 KiB. At most 1 MiB,
+   * 32 KiB over TLS, where it is one frame, and 60 KiB with `Grpc.layerGrpcJs`, because node:http2 takes 64 KiB of header
+   * fields.
    */
   readonly maxMetadataSize?: number | undefined
   /**
@@ -157,8 +157,8 @@ export interface WireOptions extends TransportOptions, HandshakeOptions {
    * QuicLive: NATs forget a UDP flow after 30 (RFC 4787, section 4.3, demands two minutes; RFC 9308, section 3.2, tells
    * what is seen).
    *
-   * With GrpcLive the interval of HTTP/2 PINGs, 5 minutes by default and at most 24.8 days: servers that follow gRPC
-   * take more frequent ones for abuse, unless they are configured to allow them. A dead peer is noticed sooner, after
+   * With GrpcLive the interval of HTTP/2 PINGs, 5 minutes by default (at most 24.8 days with `Grpc.layerGrpcJs`): servers that
+   * follow gRPC take more frequent ones for abuse, unless they are configured to allow them. A dead peer is noticed sooner, after
    * 40 seconds, by TCP keep-alive (30 seconds of silence, then a probe a second), by one PING when a call reaches its
    * deadline, and by calls that only time out. A listener lets its clients ping every 10 seconds, or as often as it
    * does itself; those that ping more often lose the connection (`too_many_pings`).
@@ -168,13 +168,13 @@ export interface WireOptions extends TransportOptions, HandshakeOptions {
   readonly keepaliveTime?: Duration.DurationInput | undefined
   /**
    * How long the answer to a ping may take before the connection is closed. Default 10 seconds; at most 24.8 days with
-   * GrpcLive.
+   * `Grpc.layerGrpcJs`.
    */
   readonly keepaliveTimeout?: Duration.DurationInput | undefined
   /**
    * How long a message may take from its first to its last byte, not counting the time in which it waits for the reader
-   * on this side. After that its call fails with `DeadlineExceeded`. With GrpcLive it holds for requests at listeners
-   * only: each message of a stream, and a unary request as a whole. Default 60 seconds.
+   * on this side. After that its call fails with `DeadlineExceeded`. With GrpcLive the message of a unary call ends when
+   * its sender has ended the stream. Default 60 seconds.
    */
   readonly messageTimeout?: Duration.DurationInput | undefined
   /**
@@ -183,8 +183,9 @@ export interface WireOptions extends TransportOptions, HandshakeOptions {
    * MiB.
    *
    * - TlsLive: senders have to wait. At most 4 GiB - 1.
-   * - GrpcLive: unread and unfinished messages count together, at listeners. Above it only the oldest message is read
-   *   further, until others have ended. HTTP/2's own windows (64 KiB a call) come on top.
+   * - GrpcLive: of unfinished messages only one goes on above it, until others have ended. A stream whose reader is slow
+   *   holds up its own sender alone; only above twice this all senders of the connection wait. As much again is what the
+   *   windows of streams may grow beyond `streamWindow` together. At most 2 GiB - 1.
    * - QuicLive: above it the latest calls that nobody reads are cancelled with `ResourceExhausted`, and so is the call
    *   whose unfinished message exceeds it, unless that is the only one. Peers of this library assume at least 8 MiB:
    * they
@@ -204,8 +205,8 @@ export interface WireOptions extends TransportOptions, HandshakeOptions {
    * on it then have `gracePeriod` to end. `Infinity` is unlimited and the default, except for QuicLive: 24 hours there,
    * because quiche frees some memory of a connection only at its end.
    *
-   * With GrpcLive, node:http2 accepts no call once it has asked a client to leave: a call that is on its way at that
-   * moment fails with `Unavailable`, `processed: "no"`, and has not run, as with `rehandshakeWithin`. `RetryPolicy`
+   * With `Grpc.layerGrpcJs`, node:http2 accepts no call once it has asked a client to leave: a call that is on its way at
+   * that moment fails with `Unavailable`, `processed: "no"`, and has not run, as with `rehandshakeWithin`. `RetryPolicy`
    * retries it.
    *
    * Source: gRFC A9.
@@ -224,7 +225,7 @@ export interface WireOptions extends TransportOptions, HandshakeOptions {
    * to, each at a random moment in the first half of this time, and within an hour. Calls on the old connections have
    * this long to end. Off by default: connections keep the certificates that they began with.
    *
-   * With GrpcLive a call that is on its way when a listener asks fails with `Unavailable`, `processed: "no"`, because
+   * With `Grpc.layerGrpcJs` a call that is on its way when a listener asks fails with `Unavailable`, `processed: "no"`, because
    * Node's HTTP/2 refuses it; it has not run.
    */
   readonly rehandshakeWithin?: Duration.DurationInput | undefined
