@@ -80,10 +80,23 @@ export const pingWhileOpen = (session: Http2.Http2Session): void => {
   }
 }
 
+/** What answers to PING and SETTINGS, and updates of windows, come to between two PINGs. */
+const maxControlBytes = 512
+
+/**
+ * A message may take many round trips, each of which grpc-go measures by a PING: whether there was data since the last is told
+ * by the socket alone.
+ */
 const watchPings = (session: Http2.ServerHttp2Session, pings: Pings) => {
   let isOver = false
+  let written = 0
   pingWhileOpen(session)
   session.on("ping", () => {
+    const { bytesWritten = 0 } = session.socket
+    if (bytesWritten - written > maxControlBytes) {
+      pings.onSent()
+    }
+    written = bytesWritten
     if (isOver) {
       session.destroy()
     } else if (!pings.onPing(performance.now())) {
