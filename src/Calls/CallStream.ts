@@ -117,6 +117,8 @@ export interface ClientWire<S> {
   readonly release: (stream: S, cost: number, costOnConnection: number) => void
   /** Resets a stream that the peer has not ended. `ended` follows. */
   readonly cancel: (stream: S) => void
+  /** Called when the caller waits for a message. */
+  readonly onWaiting?: (stream: S) => void
   /** The call is over, so that nothing is charged or reported for its stream any more. Only `release` may follow. */
   readonly ended: (stream: S) => void
   /** When a message wakes the reader that waits for it. Default: at once. */

@@ -125,6 +125,11 @@ export const make = <S>({ boundary, lifecycle, peer, settings, wire }: Options<S
         const inbox = Inbox.make<Received, O, CallError | E>({
           decode: ({ bytes }) => Codec.decode(method.output, bytes, settings, where, boundary),
           schedule: wire.schedule,
+          onWaiting: () => {
+            if (call.stream !== undefined) {
+              wire.onWaiting?.(call.stream)
+            }
+          },
           onTaken: Inbox.releasing((cost, costOnConnection) => {
             if (call.stream !== undefined) {
               wire.release(call.stream, cost, costOnConnection)

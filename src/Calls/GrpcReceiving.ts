@@ -43,6 +43,8 @@ export interface Inbound {
   whole: number
   /** Its reader holds it up. */
   isPaused: boolean
+  /** Its reader waits for one. */
+  isAwaited: boolean
   /** Those that wait because they, or others before them, have to be inflated. */
   packed: GrpcInflating.Packed | undefined
 }
@@ -54,6 +56,7 @@ export const makeInbound = (limit: number): Inbound => ({
   since: 0,
   whole: 0,
   isPaused: false,
+  isAwaited: false,
   packed: undefined
 })
 
@@ -120,6 +123,8 @@ export interface Receiving<S> {
   readonly end: (stream: S) => void
   /** Messages were read, which cost so much together: the peer may go on if it had to wait. */
   readonly release: (stream: S, cost: number) => void
+  /** A reader waits for a message. */
+  readonly onWaiting: (stream: S) => void
   /** Nobody will read what has come. */
   readonly releaseAll: (stream: S) => void
   /** The call is over: drops what was not reported of it, and what may still come. */
@@ -181,8 +186,10 @@ export const make = <S extends GrpcStream>(context: Context<S>, events: Events<S
     messages.unread += cost
   }
 
-  /** The stream of a reader that waits for more goes on, whatever others leave unread. */
-  const hasRoom = ({ unread }: Inbound) => unread === 0 || (unread <= maxUnreadBytes && kept.unread <= connectionWindow)
+  const isWithinBudget = ({ unread }: Inbound) => unread <= maxUnreadBytes && kept.unread <= connectionWindow
+
+  /** The stream of a reader that has read all goes on, whatever others leave unread. */
+  const hasRoom = (messages: Inbound) => messages.unread === 0 || isWithinBudget(messages)
 
   /** Whether a call's unread messages are too much for the connection. Those of one call alone never are. */
   const isTooMuch = ({ packed, unread }: Inbound) =>
@@ -210,6 +217,7 @@ export const make = <S extends GrpcStream>(context: Context<S>, events: Events<S
   const deliver = (stream: S, message: Uint8Array) => {
     const { messages } = stream
     const cost = costOf(message)
+    messages.isAwaited = false
     if (holdUnfinished && !isReadable(stream)) {
       messages.whole += cost
       charge(stream, messages.unfinished + cost)
@@ -227,6 +235,24 @@ export const make = <S extends GrpcStream>(context: Context<S>, events: Events<S
     }
   }
 
+  /**
+   * Whether the next message of a stream may be inflated. Stricter than for what was not compressed, since its sender pays
+   * nothing for what it becomes: for a reader that waits, for a call that is whole, or within the budget.
+   */
+  const isReady = (stream: S) => {
+    const { messages } = stream
+    return isReadable(stream)
+      ? messages.isAwaited || isWithinBudget(messages)
+      : messages.packed?.hasEnded === true || kept.unread + kept.unfinished <= connectionWindow
+  }
+
+  /** All of the peer's half was reported. */
+  const finish = (stream: S) => {
+    stream.messages.whole = 0
+    charge(stream, 0)
+    events.onEnd(stream)
+  }
+
   const inflating = GrpcInflating.make<S>({
     maxSize: maxReceiveMessageSize,
     costOf,
@@ -234,10 +260,10 @@ export const make = <S extends GrpcStream>(context: Context<S>, events: Events<S
       kept.unread += size
     },
     onGrown: account,
-    isReady: (stream) => !isReadable(stream) || hasRoom(stream.messages),
+    isReady,
     deliver,
     onLess: resumeIfRoom,
-    onEnd: events.onEnd,
+    onEnd: finish,
     fail,
     flush,
     onThrown
@@ -284,13 +310,12 @@ export const make = <S extends GrpcStream>(context: Context<S>, events: Events<S
       }
     },
     end: (stream) => {
-      const { messages } = stream
-      if (messages.packed === undefined) {
-        messages.whole = 0
-        charge(stream, 0)
-        events.onEnd(stream)
+      const { packed } = stream.messages
+      if (packed === undefined) {
+        finish(stream)
       } else {
-        messages.packed.hasEnded = true
+        packed.hasEnded = true
+        inflating.advance(stream)
       }
     },
     release: (stream, cost) => {
@@ -301,6 +326,10 @@ export const make = <S extends GrpcStream>(context: Context<S>, events: Events<S
         inflating.advance(stream)
         resumeIfRoom(stream)
       }
+    },
+    onWaiting: (stream) => {
+      stream.messages.isAwaited = true
+      inflating.advance(stream)
     },
     releaseAll: ({ messages }) => retain(messages, -messages.unread),
     forget: (stream) => {

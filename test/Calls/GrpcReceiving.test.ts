@@ -33,7 +33,7 @@ afterEach(() => {
   }
 })
 
-const make = (settings: Partial<GrpcReceiving.Context<Stream>["settings"]> = {}) => {
+const make = (settings: Partial<GrpcReceiving.Context<Stream>["settings"]> = {}, holdUnfinished = false) => {
   const deadlines = Deadlines.make()
   open.push(deadlines)
   const kept = GrpcReceiving.makeKept()
@@ -54,6 +54,7 @@ const make = (settings: Partial<GrpcReceiving.Context<Stream>["settings"]> = {})
         maxReceiveMessageSize: 1_000_000,
         ...settings
       },
+      holdUnfinished,
       pause: ({ events }) => events.push("pause"),
       resume: ({ events }) => events.push("resume"),
       flush: () => {
@@ -91,10 +92,12 @@ const make = (settings: Partial<GrpcReceiving.Context<Stream>["settings"]> = {})
       GrpcReceiving.takeCompressed(messages)
       return { id: ids++, messages, isReadable, events: [], cost: 0 }
     },
+    /** Reads what there is, and waits for more. */
     read: (stream: Stream) => {
       const { cost } = stream
       stream.cost = 0
       receiving.release(stream, cost)
+      receiving.onWaiting(stream)
     }
   }
 }
@@ -212,17 +215,23 @@ describe("compressed messages", () => {
     expect(kept).toEqual(nothing)
   })
 
-  it("a reader that waits is given some, whatever others leave unread", async () => {
-    const { open, receiving } = make({ connectionWindow: 100_000 })
-    const idle = [open(), open(), open()]
+  it("are inflated for nobody who reads none, and for those who wait, whatever others leave unread", async () => {
+    const { kept, open, read, receiving } = make({ connectionWindow: 100_000 })
+    const idle = Array.from({ length: 50 }, () => open())
     for (const stream of idle) {
       receiving.receive(stream, Buffer.concat([zeros(60_000), zeros(60_000)]))
     }
     const reader = open()
+    const count = () => reader.events.filter((event) => event === "50000 bytes").length
     receiving.receive(reader, Buffer.concat([zeros(50_000), zeros(50_000)]))
-    await until(() => reader.events.includes("50000 bytes"))
-    receiving.release(reader, 50_128)
-    await until(() => reader.events.filter((event) => event === "50000 bytes").length === 2)
+    read(reader)
+    await until(() => count() === 1)
+    read(reader)
+    await until(() => count() === 2)
+    read(reader)
+    const inflated = idle.filter(({ cost }) => cost > 0)
+    expect(inflated.length).toBeLessThan(3)
+    expect(kept.unread).toBeLessThan(200_000)
   })
 
   it("a thousand bombs at once are inflated one at a time, and not in one turn of the event loop", async () => {
@@ -243,6 +252,7 @@ describe("compressed messages", () => {
         stream.cost = 0
         receiving.release(stream, cost)
       }
+      receiving.onWaiting(stream)
       return stream.messages.packed === undefined
     }
     await until(() => [...bombs, small].filter((stream) => !isDone(stream)).length === 0)
@@ -254,6 +264,38 @@ describe("compressed messages", () => {
     expect(maxKept()).toBeLessThan(1000 * (bomb.length + 128) + 1000 * 300 + 4_000_000)
     expect([kept, thrown]).toEqual([nothing, []])
   }, 60_000)
+
+  it("of calls that are read at their end are inflated then, and before only within the budget", async () => {
+    for (const holdUnfinished of [false, true]) {
+      const { kept, open, receiving } = make({ connectionWindow: 1_000_000 }, holdUnfinished)
+      const streams = Array.from({ length: 30 }, () => open(false))
+      for (const stream of streams) {
+        receiving.receive(stream, zeros(400_000))
+      }
+      const barrier = open()
+      receiving.onWaiting(barrier)
+      receiving.receive(barrier, zeros(300_000))
+      await settled(barrier)
+      expect(kept.unread + kept.unfinished).toBeLessThan(2_000_000)
+      for (const stream of streams) {
+        receiving.end(stream)
+      }
+      await until(() =>
+        streams.every((stream) => {
+          if (stream.events.includes("end")) {
+            receiving.forget(stream)
+            receiving.releaseAll(stream)
+          }
+          return stream.events.length > 0
+        })
+      )
+      // What had been inflated before was too much for some, where the wire can't hold it up.
+      expect(streams.filter(({ events }) => events.includes("end")).length).toBeGreaterThan(holdUnfinished ? 29 : 20)
+      receiving.forget(barrier)
+      receiving.releaseAll(barrier)
+      expect(kept).toEqual(nothing)
+    }
+  })
 
   it("what they cost while they wait is too much for a connection as it is of any messages", () => {
     const { kept, open, receiving } = make({ connectionWindow: 10_000 })

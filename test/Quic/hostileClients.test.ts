@@ -344,6 +344,37 @@ describe("a QUIC listener, and a client that speaks HTTP/3 but not gRPC", () => 
     )
   )
 
+  it.live("that sends a thousand bombs to handlers that don't read", () => {
+    const inflatedSize = 4 * 1024 * 1024
+    const bomb = content(message(Zlib.gzipSync(Buffer.alloc(inflatedSize - 1000)), { flag: 1 }))
+    const bombs = Buffer.concat(Array.from({ length: 12 }, () => bomb))
+    return attacked(
+      (victim) =>
+        Effect.gen(function* () {
+          const client = yield* on()(Transport.client(EchoService, `127.0.0.1:${victim.remote.port}`))
+          const { quic } = yield* begun(victim)
+          const before = process.memoryUsage().arrayBuffers
+          for (let i = 0; i < 90; i++) {
+            quic.write(quic.openBidi(silent), Buffer.concat([request(bidi, ["grpc-encoding", "gzip"]), bombs]), false)
+          }
+          let largest = 0
+          // Until it grows no more.
+          for (let standing = 0; standing < 300; standing++) {
+            expect((yield* within(client.echo({ message: "good" }), "5 seconds")).message).toBe("good")
+            const now = process.memoryUsage().arrayBuffers - before
+            if (now > largest) {
+              largest = now
+              standing = 0
+            }
+          }
+          // All of them together would be more than 4 GB, and one for each of the calls 360 MB.
+          expect(largest).toBeLessThan(64 * 1024 * 1024)
+        }),
+      {},
+      { echoBidi: () => Stream.never }
+    )
+  })
+
   it.live("that breaks off in the middle of a message", () =>
     Effect.gen(function* () {
       const handler = yield* follow

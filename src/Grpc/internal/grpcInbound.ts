@@ -31,6 +31,8 @@ export interface Inbound<S> {
   /** The peer has sent all. */
   readonly end: (owner: S) => void
   readonly release: (owner: S, cost: number) => void
+  /** Its reader waits for a message. */
+  readonly onWaiting: (owner: S) => void
   /** The call is over: what has come of it and was not reported is dropped. */
   readonly forget: (owner: S) => void
   /** The same, and nobody reads what was reported. */
@@ -60,7 +62,13 @@ export const make = <O, S extends Owner<O>>(
       resume: (owner) => resume(owner),
       holdUnfinished: true
     },
-    events
+    {
+      ...events,
+      onEnd: (owner) => {
+        advanceHeld(owner)
+        events.onEnd(owner)
+      }
+    }
   )
 
   const give = ({ stream }: S, credit: number) => {
@@ -94,6 +102,12 @@ export const make = <O, S extends Owner<O>>(
     }
   }
 
+  const advanceHeld = (owner: S) => {
+    if (held.size > 0 || first !== undefined) {
+      advance(owner)
+    }
+  }
+
   const credit = (owner: S, size: number) => {
     if (isTooMuchUnfinished() && owner.messages.unfinished > 0) {
       first ??= owner
@@ -102,8 +116,8 @@ export const make = <O, S extends Owner<O>>(
         owner.backlog.heldCredit += size
         return
       }
-    } else if (held.size > 0 || first !== undefined) {
-      advance(owner)
+    } else {
+      advanceHeld(owner)
     }
     give(owner, size)
   }
@@ -160,9 +174,7 @@ export const make = <O, S extends Owner<O>>(
     setWaiting(backlog, 0)
     backlog.isEnding = false
     held.delete(owner)
-    if (held.size > 0 || first !== undefined) {
-      advance(owner)
-    }
+    advanceHeld(owner)
   }
 
   return {
@@ -179,7 +191,8 @@ export const make = <O, S extends Owner<O>>(
         receiving.end(owner)
       }
     },
-    release: (owner, cost) => receiving.release(owner, cost),
+    release: receiving.release,
+    onWaiting: receiving.onWaiting,
     forget,
     forgetAll: (owner) => {
       forget(owner)

@@ -102,6 +102,7 @@ export const make = (link: Link<ServerStream>, server: ServerCalls.Server): Inco
     },
     flush,
     release: (owner, cost) => inbound.release(owner, cost),
+    onWaiting: (owner) => inbound.onWaiting(owner),
     schedule: setImmediate,
     ended: (owner) => {
       inbound.forgetAll(owner)

@@ -157,6 +157,7 @@ export const make = (link: Link<ClientStream>, scheme: "https" | "http"): Outgoi
         }
       },
       release: inbound.release,
+      onWaiting: inbound.onWaiting,
       cancel: ({ stream }) => {
         if (stream !== undefined) {
           http2.reset(stream, "CANCEL")

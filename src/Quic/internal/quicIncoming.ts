@@ -110,6 +110,7 @@ export const make = (link: Link, server: ServerCalls.Server): Incoming => {
     },
     flush: constVoid,
     release: (stream, cost) => receiving.release(stream, cost),
+    onWaiting: (stream) => receiving.onWaiting(stream),
     ended: (stream) => {
       receiving.forget(stream)
       receiving.releaseAll(stream)

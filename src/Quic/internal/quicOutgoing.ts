@@ -199,6 +199,7 @@ export const make = (link: Link): Outgoing => {
       flush: constVoid,
       halfClose: ({ id }) => session.write(id, Frames.lastData, true),
       release: receiving.release,
+      onWaiting: receiving.onWaiting,
       cancel: ({ id }) => session.cancel(id, "H3_REQUEST_CANCELLED"),
       ended: (stream) => {
         streams.remove(stream.id)
