@@ -65,6 +65,31 @@ export const messages = ({ test, withOptions }: Suite): void => {
       expect(Buffer.compare((yield* client.echo({ payload })).payload, payload)).toBe(0)
     })
 
+    test("handlers of large messages may wait for one another", function* () {
+      // Together they are more than a connection keeps of unfinished or unread messages.
+      const calls = 6
+      const all = yield* Deferred.make<void>()
+      let begun = 0
+      const { client } = yield* serveEcho(
+        Transport.handlers(EchoService, {
+          ...echo,
+          echo: ({ payload }) => {
+            begun += 1
+            return (begun === calls ? Deferred.succeed(all, undefined) : Effect.void).pipe(
+              Effect.zipRight(Deferred.await(all)),
+              Effect.as({ index: payload.length })
+            )
+          }
+        })
+      )
+      const { payload } = requestOf(3_500_000)
+      const replies = yield* Effect.all(
+        Array.from({ length: calls }, () => client.echo({ payload })),
+        { concurrency: "unbounded" }
+      )
+      expect(replies.map(({ index }) => index)).toEqual(Array(calls).fill(payload.length))
+    })
+
     const small = { maxSendMessageSize: 1000, maxReceiveMessageSize: 1000 }
     const large = { maxSendMessageSize: 1_000_000, maxReceiveMessageSize: 1_000_000 }
 

@@ -65,6 +65,8 @@ export const make = <O, S extends Owner<O>>(
     {
       ...events,
       onEnd: (owner) => {
+        // Its call goes on, for as long as its handler does: what it held up does not wait for that.
+        giveHeld(owner)
         advanceHeld(owner)
         events.onEnd(owner)
       }
