@@ -14,6 +14,8 @@ import * as Client_ from "./Transport/Client.js"
 import { type Handlers, type RequirementsOf, routesOf } from "./Transport/Handlers.js"
 import * as Bind from "./Transport/internal/bind.js"
 import * as Boundary from "./Transport/internal/boundary.js"
+import type { ClientList, ClientRequirements } from "./Transport/Middleware/ClientMiddleware.js"
+import type { Behind, ServerList, ServerMiddleware } from "./Transport/Middleware/ServerMiddleware.js"
 import * as Peer from "./Transport/Peer.js"
 import { Reverse } from "./Transport/Reverse.js"
 import * as Service from "./Transport/Service.js"
@@ -57,7 +59,12 @@ export type {
    * @since 0.1.0
    * @category models
    */
-  ClientOptions
+  ClientOptions,
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  CommonOptions
 } from "./Transport/Client.js"
 export {
   /**
@@ -146,19 +153,33 @@ export interface ListenerService {
  */
 
 /**
+ * Where and how to listen, and what is done around all calls that come there.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ServeOptions<M extends ServerList = ReadonlyArray<ServerMiddleware>> extends ListenOptions {
+  /**
+   * What is done around all calls of the listener, the first outermost: before the authorizers and the middleware of its
+   * services. Default: nothing, which costs nothing.
+   */
+  readonly middleware?: M | undefined
+}
+
+/**
  * Listens for as long as the scope is open.
  *
  * @since 0.1.0
  * @category server
  */
-export const listen = <const H extends ReadonlyArray<Handlers<unknown>>>(
+export const listen = <const H extends ReadonlyArray<Handlers<unknown>>, const M extends ServerList = readonly []>(
   handlers: H,
-  options: ListenOptions = {}
-): Effect.Effect<ListenerService, BindError, Transport | Scope.Scope | RequirementsOf<H>> =>
+  { middleware, ...options }: ServeOptions<M> = {}
+): Effect.Effect<ListenerService, BindError, Transport | Scope.Scope | Behind<M, RequirementsOf<H>>> =>
   Effect.gen(function* () {
     const transport = yield* Transport
     // The context of all handlers is the context of each.
-    const routes = yield* routesOf(handlers)
+    const routes = yield* routesOf(handlers, middleware)
     yield* Bind.check(options)
     const address = yield* transport.listen(routes, options)
     const target = Peer.formatAddress(address)
@@ -173,10 +194,11 @@ export const listen = <const H extends ReadonlyArray<Handlers<unknown>>>(
  * @since 0.1.0
  * @category server
  */
-export const serve = <const H extends ReadonlyArray<Handlers<unknown>>>(
+export const serve = <const H extends ReadonlyArray<Handlers<unknown>>, const M extends ServerList = readonly []>(
   handlers: H,
-  options?: ListenOptions
-): Layer.Layer<Listener, BindError, Transport | RequirementsOf<H>> => Layer.scoped(Listener, listen(handlers, options))
+  options?: ServeOptions<M>
+): Layer.Layer<Listener, BindError, Transport | Behind<M, RequirementsOf<H>>> =>
+  Layer.scoped(Listener, listen(handlers, options))
 
 const parse = (peer: string) =>
   Either.mapLeft(Peer.parseTarget(peer), (message) => new InvalidArgument({ message, peer }))
@@ -191,11 +213,11 @@ const parse = (peer: string) =>
  * @since 0.1.0
  * @category client
  */
-export const client = <S extends Service.Source>(
+export const client = <S extends Service.Source, const M extends ClientList = readonly []>(
   service: S,
   peer: string,
-  options: Client_.ClientOptions = {}
-): Effect.Effect<Client_.Client<S>, ConnectError, Transport | Scope.Scope> =>
+  options: Client_.ClientOptions<M> = {}
+): Effect.Effect<Client_.Client<S>, ConnectError, Transport | Scope.Scope | ClientRequirements<M>> =>
   Effect.gen(function* () {
     const transport = yield* Transport
     const target = yield* parse(peer)
@@ -205,7 +227,8 @@ export const client = <S extends Service.Source>(
       ...options,
       timeout: options.timeout ?? transport.defaultTimeout,
       peer: Peer.formatTarget(target),
-      boundary
+      boundary,
+      context: yield* Effect.context<never>()
     })
   }).pipe(Effect.interruptible)
 
@@ -235,12 +258,13 @@ export const client = <S extends Service.Source>(
  * @since 0.1.0
  * @category client
  */
-export const layerClient = <I, S extends Service.Source>(
+export const layerClient = <I, S extends Service.Source, const M extends ClientList = readonly []>(
   tag: Context.Tag<I, Client_.Client<NoInfer<S>>>,
   service: S,
   target: string,
-  options?: Client_.ClientOptions
-): Layer.Layer<I, ConnectError, Transport> => Layer.scoped(tag, client(service, target, options))
+  options?: Client_.ClientOptions<M>
+): Layer.Layer<I, ConnectError, Transport | Exclude<ClientRequirements<M>, Scope.Scope>> =>
+  Layer.scoped(tag, client(service, target, options))
 
 /**
  * A client of the node at the other end of a connection that it made, as `call.connection` in a handler. That node says
@@ -249,11 +273,11 @@ export const layerClient = <I, S extends Service.Source>(
  * @since 0.1.0
  * @category reverse
  */
-export const reverse = <S extends Service.Source>(
+export const reverse = <S extends Service.Source, const M extends ClientList = readonly []>(
   service: S,
   connection: CallConnection,
-  options: Client_.ClientOptions = {}
-): Effect.Effect<Client_.Client<S>, Unavailable, Transport | Reverse> =>
+  options: Client_.ClientOptions<M> = {}
+): Effect.Effect<Client_.Client<S>, Unavailable, Transport | Reverse | ClientRequirements<M>> =>
   Effect.gen(function* () {
     const transport = yield* Transport
     const back = (yield* Reverse).over(connection)
@@ -265,7 +289,8 @@ export const reverse = <S extends Service.Source>(
       ...options,
       timeout: options.timeout ?? transport.defaultTimeout,
       peer,
-      boundary: yield* Boundary.unscoped
+      boundary: yield* Boundary.unscoped,
+      context: yield* Effect.context<never>()
     })
   })
 

@@ -126,7 +126,8 @@ export const make = <S>(
       })
     })
     call.inbox = inbox
-    run(call, response.sendAll(call, route.handle(inbox.stream, call.incoming)), response.onStreamExit)
+    const sending = response.sendAll(call, route.handle(inbox.stream, call.incoming))
+    run(call, route.around?.(sending, call.incoming) ?? sending, response.onStreamExit)
   }
 
   const onMessage = (call: ServerStream<S>, bytes: Uint8Array, cost: number, costOnConnection: number) => {

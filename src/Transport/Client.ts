@@ -14,22 +14,25 @@ import { CurrentCall } from "./Call.js"
 import type { Compression, Connection, OutgoingCall } from "./Connection.js"
 import type { Boundary } from "./internal/boundary.js"
 import * as Callbacks from "./internal/callbacks.js"
+import * as CallMetadata from "./internal/callMetadata.js"
 import { exactlyOne } from "./internal/cardinality.js"
+import * as ClientLayers from "./internal/clientLayers.js"
 import * as Idempotency from "./internal/idempotency.js"
 import * as Time from "./internal/time.js"
 import * as Tracing from "./internal/tracing.js"
-import * as Metadata from "./Metadata.js"
+import type * as Metadata from "./Metadata.js"
 import type * as Method from "./Method.js"
+import type { ClientList, ClientMiddleware } from "./Middleware/ClientMiddleware.js"
 import type * as Service from "./Service.js"
-import { type CallError, DeadlineExceeded, InvalidArgument, ResourceExhausted } from "./TransportError.js"
+import { type CallError, DeadlineExceeded, type InvalidArgument, type ResourceExhausted } from "./TransportError.js"
 
 /**
- * What holds for all calls of a client, where a call does not say otherwise.
+ * What may be said of all calls of a client, or of one call.
  *
  * @since 0.1.0
  * @category models
  */
-export interface ClientOptions {
+export interface CommonOptions {
   /**
    * How long to wait for a whole call, 30 seconds unless the transport says otherwise. An infinite duration waits for
    * ever.
@@ -51,15 +54,29 @@ export interface ClientOptions {
 }
 
 /**
+ * What holds for all calls of a client, where a call does not say otherwise.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ClientOptions<M extends ClientList = ReadonlyArray<ClientMiddleware>> extends CommonOptions {
+  /** What is done around all calls, the first outermost. Default: nothing, which costs nothing. */
+  readonly middleware?: M | undefined
+}
+
+/**
  * What the caller may say of one call.
  *
  * @since 0.1.0
  * @category models
  */
-export interface CallOptions extends ClientOptions {
+export interface CallOptions extends CommonOptions {
   /** In a handler, calls end no later than the call being handled, unless this is false. */
   readonly inheritDeadline?: boolean | undefined
-  /** Called once, when the response headers arrive. Where it throws, the call is cancelled and fails with `Internal`. */
+  /**
+   * Called once, when the response headers arrive. Where it throws, the call is cancelled and fails with `Internal`. A
+   * middleware that calls again has it called again.
+   */
   readonly onHeaders?: ((headers: Metadata.Metadata) => void) | undefined
   /**
    * Called once, with the response trailers, when the peer ends the call, also when it ends it with an error. Where it
@@ -102,28 +119,21 @@ export type Client<S extends Service.Source> = {
 }
 
 /** @internal */
-export interface Defaults extends ClientOptions {
+export interface Defaults extends CommonOptions {
   readonly peer: string
   readonly boundary: Boundary
   readonly timeout: Duration.DurationInput
+  readonly middleware?: ClientList | undefined
+  /** What the middleware require. */
+  readonly context: Context.Context<never>
 }
 
 /** The same, with the metadata checked once for all calls. */
 interface Settled extends Omit<Defaults, "metadata"> {
-  readonly metadata: Checked
+  readonly metadata: CallMetadata.Checked
 }
 
 type UnknownMethod = Method.Method<unknown, unknown, Method.Shape, unknown, unknown>
-
-type Checked = Either.Either<Metadata.Metadata, Metadata.MetadataError>
-
-const noMetadata: Checked = Either.right(Metadata.empty)
-
-const checkMetadata = (input: Metadata.Input | undefined): Checked =>
-  input === undefined ? noMetadata : Metadata.fromInput(input)
-
-const mergeMetadata = (defaults: Checked, own: Metadata.Input | undefined): Checked =>
-  own === undefined ? defaults : Either.zipWith(defaults, Metadata.fromInput(own), Metadata.concat)
 
 /** Runs a call with its options settled: metadata checked, the deadline inherited, a span around where one is wanted. */
 const prepare = <A, E>(
@@ -133,15 +143,10 @@ const prepare = <A, E>(
   run: (call: OutgoingCall) => Effect.Effect<A, E>
 ): Effect.Effect<A, E | InvalidArgument | ResourceExhausted | DeadlineExceeded> =>
   Effect.withFiberRuntime((fiber) => {
-    const metadata = mergeMetadata(defaults.metadata, options.metadata)
+    const metadata = CallMetadata.merge(defaults.metadata, options.metadata)
     const where = { method: method.path, peer: defaults.peer }
     if (Either.isLeft(metadata)) {
-      const { message, reason } = metadata.left
-      return Effect.fail(
-        reason === "TooLarge"
-          ? new ResourceExhausted({ message, ...where })
-          : new InvalidArgument({ message, ...where })
-      )
+      return Effect.fail(CallMetadata.failure(metadata.left, where))
     }
     const timeout = Math.min(
       Duration.toMillis(options.timeout ?? defaults.timeout),
@@ -186,30 +191,35 @@ const repeatable = (method: UnknownMethod, connection: Connection): Connection =
   }
 }
 
+/** How a method is called on a connection, with the callbacks of the caller guarded. */
+const caller = (method: UnknownMethod, connection: Connection, where: Settled): ClientLayers.Caller => ({
+  unary: (request, call) =>
+    Callbacks.isObserved(call)
+      ? Callbacks.effect(call, method.path, where, (call) => connection.unary(method, request, call))
+      : connection.unary(method, request, call),
+  stream: (requests, call) =>
+    Callbacks.isObserved(call)
+      ? Callbacks.stream(call, method.path, where, (call) => connection.stream(method, requests, call))
+      : connection.stream(method, requests, call)
+})
+
 const makeMethod = (method: UnknownMethod, shared: Connection, defaults: Settled): unknown => {
   const connection = Idempotency.isIdempotent(method) ? repeatable(method, shared) : shared
+  const plain = caller(method, connection, defaults)
+  const { middleware = [] } = defaults
+  const call = middleware.length === 0 ? plain : ClientLayers.around(plain, method, middleware, defaults)
   const stream = <E, R>(requests: Stream.Stream<unknown, E, R>, options: CallOptions = noOptions) =>
     Stream.unwrap(
       Effect.contextWithEffect((context: Context.Context<R>) =>
-        prepare(method, defaults, options, (call) =>
-          Effect.succeed(
-            Callbacks.isObserved(call)
-              ? Callbacks.stream(call, method.path, defaults, (call) =>
-                  connection.stream(method, Stream.provideContext(requests, context), call)
-                )
-              : connection.stream(method, Stream.provideContext(requests, context), call)
-          )
+        prepare(method, defaults, options, (outgoing) =>
+          Effect.succeed(call.stream(Stream.provideContext(requests, context), outgoing))
         )
       )
     )
   switch (method.shape) {
     case "unary":
       return (request: unknown, options: CallOptions = noOptions) =>
-        prepare(method, defaults, options, (call) =>
-          Callbacks.isObserved(call)
-            ? Callbacks.effect(call, method.path, defaults, (call) => connection.unary(method, request, call))
-            : connection.unary(method, request, call)
-        )
+        prepare(method, defaults, options, (outgoing) => call.unary(request, outgoing))
     case "serverStreaming":
       return (request: unknown, options?: CallOptions) => stream(Stream.succeed(request), options)
     case "clientStreaming":
@@ -226,7 +236,7 @@ export const make = <S extends Service.Source>(
   connection: Connection,
   defaults: Defaults
 ): Client<S> => {
-  const settled = { ...defaults, metadata: checkMetadata(defaults.metadata) }
+  const settled = { ...defaults, metadata: CallMetadata.check(defaults.metadata) }
   return Object.fromEntries(
     Object.entries(service.methods).map(([name, method]) => [
       name,

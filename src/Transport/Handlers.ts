@@ -10,6 +10,7 @@ import type * as Stream from "effect/Stream"
 import type { Authorizer } from "./Authorizer.js"
 import type { Call, CurrentCall } from "./Call.js"
 import type * as Method from "./Method.js"
+import type { Behind, ServerList, ServerMiddleware } from "./Middleware/ServerMiddleware.js"
 import * as Route from "./Route.js"
 import * as Service from "./Service.js"
 import type { CallError, StatusError } from "./TransportError.js"
@@ -22,8 +23,8 @@ import type { CallError, StatusError } from "./TransportError.js"
  */
 export interface Handlers<out R> {
   readonly service: string
-  /** A route for each method, with the context provided: what a transport serves. */
-  readonly routes: (context: Context.Context<R>) => ReadonlyArray<Route.Route>
+  /** A route for each method, with the context provided and a listener's middleware before it: what a transport serves. */
+  readonly routes: (context: Context.Context<R>, middleware?: ServerList) => ReadonlyArray<Route.Route>
 }
 
 /**
@@ -69,12 +70,17 @@ type NothingElse<S extends Service.Source, H> = { readonly [K in Exclude<keyof H
  * @since 0.1.0
  * @category models
  */
-export interface HandlersOptions<S extends Service.Source> {
+export interface HandlersOptions<S extends Service.Source, M extends ServerList = ReadonlyArray<ServerMiddleware>> {
   /**
    * Who may call: one authorizer for the service, or one for each of its methods, of which none may be left out. Whom it
    * refuses gets `PermissionDenied`, and the handler does not run. Default: all who may connect.
    */
   readonly authorize?: Authorizer | { readonly [K in keyof Service.Methods<S>]: Authorizer } | undefined
+  /**
+   * What is done around all calls of the service, the first outermost: each sees what those before it provide, and so do the
+   * handlers. It stands behind `authorize`, and behind the middleware of the listener. Default: nothing, which costs nothing.
+   */
+  readonly middleware?: M | undefined
 }
 
 /**
@@ -93,15 +99,20 @@ export interface HandlersOptions<S extends Service.Source> {
  * @since 0.1.0
  * @category server
  */
-export const handlers = <S extends Service.Source, const H extends Implementation<S>>(
+export const handlers = <
+  S extends Service.Source,
+  const H extends Implementation<S>,
+  const M extends ServerList = readonly []
+>(
   service: S,
   implementation: H & NothingElse<S, H>,
-  options: HandlersOptions<S> = {}
-): Handlers<Exclude<Requirements<H>, CurrentCall | Scope.Scope>> => {
+  { authorize, middleware }: HandlersOptions<S, M> = {}
+): Handlers<Behind<M, Exclude<Requirements<H>, CurrentCall | Scope.Scope>>> => {
   const contract = Service.from(service)
   return {
     service: contract.name,
-    routes: (context) => Route.make(contract, implementation, context, options.authorize)
+    routes: (context, listener) =>
+      Route.make(contract, implementation, context, { authorize, listener, service: middleware })
   }
 }
 
@@ -115,17 +126,19 @@ export type RequirementsOf<H extends ReadonlyArray<Handlers<unknown>>> = Require
 type RequirementsOfEach<H> = H extends Handlers<infer R> ? R : never
 
 /**
- * The routes of handlers by path, with what they require taken from the context.
+ * The routes of handlers by path, with what they and a listener's middleware require taken from the context.
  *
  * @internal
  */
-export const routesOf = <const H extends ReadonlyArray<Handlers<unknown>>>(
-  handlers: H
-): Effect.Effect<ReadonlyMap<string, Route.Route>, never, RequirementsOf<H>> =>
+export const routesOf = <const H extends ReadonlyArray<Handlers<unknown>>, const M extends ServerList = readonly []>(
+  handlers: H,
+  middleware?: M
+): Effect.Effect<ReadonlyMap<string, Route.Route>, never, Behind<M, RequirementsOf<H>>> =>
   Effect.gen(function* () {
-    const context = (yield* Effect.context<RequirementsOf<H>>()) as Context.Context<unknown>
+    // What a middleware provides is not in it, and replaces nothing else.
+    const context = (yield* Effect.context<Behind<M, RequirementsOf<H>>>()) as Context.Context<unknown>
     const routes = new Map<string, Route.Route>()
-    for (const route of handlers.flatMap((each) => each.routes(context))) {
+    for (const route of handlers.flatMap((each) => each.routes(context, middleware))) {
       if (routes.has(route.method.path)) {
         return yield* Effect.dieMessage(`${route.method.path} has two handlers`)
       }

@@ -1,8 +1,6 @@
 /** Routes: a method with the handler that answers it, which is what a transport serves. */
-import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as LogLevel from "effect/LogLevel"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
@@ -11,19 +9,13 @@ import * as Authorizer from "./Authorizer.js"
 import type { IncomingCall } from "./IncomingCall.js"
 import * as Authorization from "./internal/authorization.js"
 import { exactlyOne } from "./internal/cardinality.js"
-import * as Status from "./internal/status.js"
+import { toStatus } from "./internal/handlerStatus.js"
+import * as Layers from "./internal/routeLayers.js"
 import * as Tracing from "./internal/tracing.js"
 import type * as Method from "./Method.js"
+import type { ServerList } from "./Middleware/ServerMiddleware.js"
 import type * as Service from "./Service.js"
-import {
-  HandshakeFailed,
-  Internal,
-  isStatusError,
-  notProcessed,
-  PermissionDenied,
-  type StatusError,
-  Unavailable
-} from "./TransportError.js"
+import { PermissionDenied, type StatusError } from "./TransportError.js"
 import * as TransportMetrics from "./TransportMetrics.js"
 
 /** A method whose handler and codecs are known to belong together. */
@@ -53,6 +45,10 @@ export interface StreamRoute extends RouteBase {
     requests: Stream.Stream<unknown, StatusError>,
     call: IncomingCall
   ) => Stream.Stream<unknown, StatusError>
+  /** What is done around the sending of all its messages; undefined where that is nothing. */
+  readonly around?:
+    | ((sending: Effect.Effect<void, StatusError>, call: IncomingCall) => Effect.Effect<void, StatusError>)
+    | undefined
 }
 
 // What a handler requires is provided here at once, so that it is not followed in the types.
@@ -66,58 +62,6 @@ interface Shapes {
   readonly serverStreaming: (request: unknown, call: IncomingCall) => AnyStream
   readonly clientStreaming: (requests: Requests, call: IncomingCall) => AnyEffect
   readonly bidiStreaming: (requests: Requests, call: IncomingCall) => AnyStream
-}
-
-/**
- * The only way from a handler's failure to what the peer is told. A peer learns nothing of a failure that the handler
- * did not put into a status error.
- */
-const toStatus = (cause: Cause.Cause<unknown>, call: IncomingCall): Effect.Effect<never, StatusError> => {
-  const failure = Cause.failureOption(cause)
-  if (Option.isSome(failure) && isStatusError(failure.value)) {
-    const status = Status.toSend(failure.value)
-    return Either.isRight(status) ? Effect.fail(status.right) : internal(Cause.die(status.left), call)
-  }
-  if (Option.isSome(failure) && failure.value instanceof HandshakeFailed) {
-    return upstreamRefused(cause, call)
-  }
-  return Cause.isInterruptedOnly(cause) ? Effect.failCause(cause as Cause.Cause<never>) : internal(cause, call)
-}
-
-const logFailure = (cause: Cause.Cause<unknown>, { boundary, method, peer }: IncomingCall): void =>
-  boundary.log(
-    LogLevel.Error,
-    `handler of ${method}: ${kindOf(cause)}`,
-    `the handler of ${method} failed`,
-    { method, peer: peer.address },
-    cause
-  )
-
-const internal = (cause: Cause.Cause<unknown>, call: IncomingCall): Effect.Effect<never, Internal> =>
-  Effect.suspend(() => {
-    logFailure(cause, call)
-    return Effect.fail(new Internal({ message: "internal error", method: call.method }))
-  })
-
-/** Names, fingerprints and dates of this node's own peers are none of the caller's business. */
-const upstreamRefused = (cause: Cause.Cause<unknown>, call: IncomingCall): Effect.Effect<never, Unavailable> =>
-  Effect.suspend(() => {
-    logFailure(cause, call)
-    return Effect.fail(
-      new Unavailable({
-        message: "no connection with a peer that this call needs",
-        method: call.method,
-        processed: "no",
-        details: [notProcessed]
-      })
-    )
-  })
-
-/** What tells the failures of one method apart, so that one of many does not hide another. */
-const kindOf = (cause: Cause.Cause<unknown>): string => {
-  const squashed = Cause.squash(cause)
-  const name = squashed instanceof Error ? squashed.name : typeof squashed
-  return Cause.isFailure(cause) ? `failed, ${name}` : `died, ${name}`
 }
 
 const onEffect = (effect: AnyEffect, call: IncomingCall) =>
@@ -138,64 +82,96 @@ const onStream = (stream: AnyStream, call: IncomingCall) =>
     })
   )
 
-const makeRoute = (method: UnknownMethod, handler: Shapes[Method.Shape], context: Context.Context<never>): Route => {
+/** A handler by its method's shape, without what is done around it. */
+type Bare =
+  | { readonly _tag: "Unary"; readonly run: Shapes["unary"] }
+  | { readonly _tag: "Stream"; readonly run: Shapes["bidiStreaming"] }
+
+const bare = (method: UnknownMethod, handler: Shapes[Method.Shape]): Bare => {
   switch (method.shape) {
     case "unary": {
       const run = handler as Shapes["unary"]
-      return {
-        _tag: "Unary",
-        method,
-        context,
-        handle: (request, call) =>
-          onEffect(
-            Effect.suspend(() => run(request, call)),
-            call
-          )
-      }
+      return { _tag: "Unary", run: (request, call) => Effect.suspend(() => run(request, call)) }
     }
     case "serverStreaming": {
       const run = handler as Shapes["serverStreaming"]
-      return streamRoute(method, context, (requests, call) =>
-        Stream.unwrap(Effect.map(exactlyOne(requests, "request", method.path), (request) => run(request, call)))
-      )
+      return {
+        _tag: "Stream",
+        run: (requests, call) =>
+          Stream.unwrap(Effect.map(exactlyOne(requests, "request", method.path), (request) => run(request, call)))
+      }
     }
     case "clientStreaming": {
       const run = handler as Shapes["clientStreaming"]
-      return streamRoute(method, context, (requests, call) =>
-        Stream.fromEffect(Effect.suspend(() => run(requests, call)))
-      )
+      return {
+        _tag: "Stream",
+        run: (requests, call) => Stream.fromEffect(Effect.suspend(() => run(requests, call)))
+      }
     }
     case "bidiStreaming": {
       const run = handler as Shapes["bidiStreaming"]
-      return streamRoute(method, context, (requests, call) => Stream.suspend(() => run(requests, call)))
+      return { _tag: "Stream", run: (requests, call) => Stream.suspend(() => run(requests, call)) }
     }
   }
 }
 
-const streamRoute = (
+/** The route of a handler that nothing is done around. */
+const plain = (method: UnknownMethod, context: Context.Context<never>, handler: Bare): Route =>
+  handler._tag === "Unary"
+    ? { _tag: "Unary", method, context, handle: (request, call) => onEffect(handler.run(request, call), call) }
+    : { _tag: "Stream", method, context, handle: (requests, call) => onStream(handler.run(requests, call), call) }
+
+/** The route of a handler with layers around it, the first outermost. */
+const layered = (
   method: UnknownMethod,
   context: Context.Context<never>,
-  run: Shapes["bidiStreaming"]
-): StreamRoute => ({
-  _tag: "Stream",
-  method,
-  context,
-  handle: (requests, call) => onStream(run(requests, call), call)
-})
+  handler: Bare,
+  layers: ReadonlyArray<Layers.Layer>
+): Route => {
+  if (handler._tag === "Unary") {
+    const handle = Layers.aroundUnary(layers, handler.run)
+    return { _tag: "Unary", method, context, handle: (request, call) => onEffect(handle(request, call), call) }
+  }
+  const around = Layers.aroundSending(layers)
+  return {
+    _tag: "Stream",
+    method,
+    context,
+    handle: Layers.onRequests(layers, handler.run),
+    // The cast: `onEffect` leaves what an effect succeeds with as it is.
+    around: (sending, call) => onEffect(around(sending, call), call) as Effect.Effect<void, StatusError>
+  }
+}
+
+/** What is done around the handlers of a service. */
+export interface Around {
+  readonly authorize?: Authorizer.Authorizer | { readonly [name: string]: Authorizer.Authorizer } | undefined
+  /** Of the listener, for all its services; stands before the authorizer. */
+  readonly listener?: ServerList | undefined
+  /** Of the service itself; stands behind the authorizer. */
+  readonly service?: ServerList | undefined
+}
 
 /** The types of `Transport.handlers` hold contract and implementation together; from here on they are one route each. */
 export const make = (
   service: Service.Any,
   implementation: { readonly [name: string]: unknown },
   context: Context.Context<never>,
-  authorize?: Authorizer.Authorizer | { readonly [name: string]: Authorizer.Authorizer }
+  { authorize, listener = [], service: own = [] }: Around = {}
 ): ReadonlyArray<Route> =>
-  Object.entries(service.methods).map(([name, method]) => {
-    const route = makeRoute(method as UnknownMethod, implementation[name] as Shapes[Method.Shape], context)
+  Object.entries(service.methods).map(([name, each]) => {
+    const method = each as UnknownMethod
+    const handler = bare(method, implementation[name] as Shapes[Method.Shape])
     // A method that was left out against the types is closed.
-    return authorize === undefined
-      ? route
-      : guarded(route, typeof authorize === "function" ? authorize : (authorize[name] ?? Authorizer.either()))
+    const authorizer = typeof authorize === "object" ? (authorize[name] ?? Authorizer.either()) : authorize
+    const before = Layers.make(listener, method)
+    const behind = Layers.make(own, method)
+    if (before.length > 0 || behind.length > 0) {
+      const guard = authorizer === undefined ? [] : [guardLayer(authorizer)]
+      return layered(method, context, handler, [...before, ...guard, ...behind])
+    }
+    const route = plain(method, context, handler)
+    return authorizer === undefined ? route : guarded(route, authorizer)
   })
 
 const denied = ({ boundary, method, onDenied, peer }: IncomingCall): Effect.Effect<never, PermissionDenied> =>
@@ -231,3 +207,8 @@ const guarded = (route: Route, authorizer: Authorizer.Authorizer): Route =>
         handle: (requests: Requests, call: IncomingCall) =>
           mayCall(authorizer, call) ? route.handle(requests, call) : Stream.fromEffect(denied(call))
       }
+
+/** The same as a layer among others. */
+const guardLayer = (authorizer: Authorizer.Authorizer): Layers.Layer => ({
+  wrap: (call, next) => (mayCall(authorizer, call) ? next : denied(call))
+})

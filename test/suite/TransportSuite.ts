@@ -16,6 +16,7 @@ import { messages } from "./messages.js"
 import { metadata } from "./metadata.js"
 import { metadataLimits } from "./metadataLimits.js"
 import { metadataRule } from "./metadataRule.js"
+import { middleware } from "./middleware.js"
 import { retries } from "./retries.js"
 
 export type { TransportSuiteOptions } from "./harness.js"
@@ -43,5 +44,6 @@ export const transportSuite = <E>(name: string, options: TransportSuiteOptions<E
     clients(suite)
     retries(suite)
     handlerErrors(suite)
+    middleware(suite)
   })
 }
