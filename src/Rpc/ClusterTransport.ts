@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as OptionalPackage from "../Transport/internal/optionalPackage.js"
+import type { Behind, ServerList, ServerMiddleware } from "../Transport/Middleware.js"
 import * as Peer from "../Transport/Peer.js"
 import type { BindError, MissingPackage } from "../Transport/TransportError.js"
 import * as Transport from "../Transport.js"
@@ -56,10 +57,10 @@ const layerClientProtocol = (
  * @since 0.1.0
  * @category models
  */
-export type RunnerOptions<H extends ReadonlyArray<Transport.Handlers<unknown>>> = Omit<
-  RpcTransport.ServerOptions<H>,
-  "name"
->
+export type RunnerOptions<
+  H extends ReadonlyArray<Transport.Handlers<unknown>>,
+  M extends ServerList = ReadonlyArray<ServerMiddleware>
+> = Omit<RpcTransport.ServerOptions<H, M>, "name">
 
 /**
  * A runner: it takes shards, and talks to the other runners. `ShardingConfig.runnerAddress` is where the others reach it,
@@ -69,8 +70,11 @@ export type RunnerOptions<H extends ReadonlyArray<Transport.Handlers<unknown>>> 
  * @since 0.1.0
  * @category layers
  */
-export const layer = <const H extends ReadonlyArray<Transport.Handlers<unknown>> = readonly []>(
-  options: RunnerOptions<H> = {}
+export const layer = <
+  const H extends ReadonlyArray<Transport.Handlers<unknown>> = readonly [],
+  const M extends ServerList = readonly []
+>(
+  options: RunnerOptions<H, M> = {}
 ): Layer.Layer<
   Sharding.Sharding | Runners.Runners,
   BindError | MissingPackage,
@@ -79,7 +83,7 @@ export const layer = <const H extends ReadonlyArray<Transport.Handlers<unknown>>
   | MessageStorage.MessageStorage
   | RunnerStorage.RunnerStorage
   | RunnerHealth.RunnerHealth
-  | Transport.RequirementsOf<H>
+  | Behind<M, Transport.RequirementsOf<H>>
 > =>
   Layer.unwrapEffect(
     Effect.map(load, (cluster) => {
@@ -89,7 +93,7 @@ export const layer = <const H extends ReadonlyArray<Transport.Handlers<unknown>>
             Option.orElse(runnerListenAddress, () => runnerAddress),
             () => ({ host: undefined, port: undefined })
           )
-          return RpcTransport.layerProtocolServer<H>({ host, port, ...options, name })
+          return RpcTransport.layerProtocolServer<H, M>({ host, port, ...options, name })
         })
       )
       return cluster.RunnerServer.layerWithClients.pipe(

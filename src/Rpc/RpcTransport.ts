@@ -14,6 +14,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import type { Behind, ServerList, ServerMiddleware } from "../Transport/Middleware.js"
 import { CurrentPeer, type Peer } from "../Transport/Peer.js"
 import type { BindError, ConnectError } from "../Transport/TransportError.js"
 import * as Transport from "../Transport.js"
@@ -144,14 +145,17 @@ export const makeProtocolServer = (
   )
 
 /**
- * Where to listen, and what else to serve there.
+ * Where to listen, and what else to serve there. Its `middleware` stands around the one call that a client's requests come
+ * on, not around each request: that is what the middleware of the group is for.
  *
  * @since 0.1.0
  * @category models
  */
-export interface ServerOptions<H extends ReadonlyArray<Transport.Handlers<unknown>>>
-  extends ProtocolServerOptions,
-    Transport.ListenOptions {
+export interface ServerOptions<
+  H extends ReadonlyArray<Transport.Handlers<unknown>>,
+  M extends ServerList = ReadonlyArray<ServerMiddleware>
+> extends ProtocolServerOptions,
+    Transport.ServeOptions<M> {
   /** Services of other contracts, on the same listener. */
   readonly handlers?: H | undefined
 }
@@ -162,18 +166,21 @@ export interface ServerOptions<H extends ReadonlyArray<Transport.Handlers<unknow
  * @since 0.1.0
  * @category server
  */
-export const layerProtocolServer = <const H extends ReadonlyArray<Transport.Handlers<unknown>> = readonly []>(
-  options: ServerOptions<H> = {}
+export const layerProtocolServer = <
+  const H extends ReadonlyArray<Transport.Handlers<unknown>> = readonly [],
+  const M extends ServerList = readonly []
+>(
+  options: ServerOptions<H, M> = {}
 ): Layer.Layer<
   RpcServer.Protocol | Transport.Listener | Peers,
   BindError,
-  Transport.Transport | RpcSerialization.RpcSerialization | Transport.RequirementsOf<H>
+  Transport.Transport | RpcSerialization.RpcSerialization | Behind<M, Transport.RequirementsOf<H>>
 > =>
   Layer.scopedContext(
     Effect.gen(function* () {
       const { handlers, peers, protocol } = yield* makeProtocolServer(options)
       const others = (options.handlers ?? []) as H
-      const listener = yield* Transport.listen<readonly [Transport.Handlers<never>, ...H]>(
+      const listener = yield* Transport.listen<readonly [Transport.Handlers<never>, ...H], M>(
         [handlers, ...others],
         options
       )
