@@ -1,9 +1,5 @@
-/** gRPC's interoperability tests with implementations that run in this process. */
-import { connectNode } from "../fixtures/interop/connectNode.js"
+/** gRPC's interoperability tests with grpc-js; those with others are in test/long. */
 import { grpcJs } from "../fixtures/interop/grpcJs.js"
 import { interopSuite } from "../fixtures/interop/interopSuite.js"
-import { niceGrpc } from "../fixtures/interop/niceGrpc.js"
 
-for (const peer of [grpcJs, niceGrpc, connectNode]) {
-  interopSuite(peer)
-}
+interopSuite(grpcJs)

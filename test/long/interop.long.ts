@@ -1,13 +1,20 @@
-/** gRPC's interoperability tests with implementations in other languages, from Debian. */
+/** gRPC's interoperability tests with other implementations on Node, and with those in other languages, from Debian. */
 import { existsSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import { describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { describeWhere, run } from "../fixtures/command.js"
+import { connectNode } from "../fixtures/interop/connectNode.js"
 import { interopSuite } from "../fixtures/interop/interopSuite.js"
+import { niceGrpc } from "../fixtures/interop/niceGrpc.js"
 import { processPeer } from "../fixtures/interop/processPeer.js"
 import { hasPythonModules, python } from "../fixtures/python.js"
 import { isInstalled } from "../suite/fixtures/system.js"
+
+for (const peer of [niceGrpc, connectNode]) {
+  describe(`with ${peer.name}`, () => interopSuite(peer))
+}
 
 const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url))
 
