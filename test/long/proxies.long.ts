@@ -96,18 +96,24 @@ const caddy = proxy(
   () => ["caddy", ["run", "--config", "config", "--adapter", "caddyfile"], /serving initial configuration/]
 )
 
-for (const [command, through] of [
-  ["/usr/sbin/nginx", nginx],
-  ["caddy", caddy]
+/** Cases in which Go's HTTP/2 ends a call whose requests have not ended with RST_STREAM behind its status. */
+const early = ["status_code_and_message", "special_status_message", "status_details"]
+
+for (const [command, through, resets] of [
+  ["/usr/sbin/nginx", nginx, []],
+  ["caddy", caddy, early]
 ] as const) {
   describeWith([command], `through ${command}`, () =>
-    describeEngines(({ on }) =>
+    describeEngines(({ limits, on }) =>
       casesBetween(
         Effect.gen(function* () {
           const listener = yield* on(identities.good)(Ours.server)
           const target = yield* through(listener.target)
           return yield* on(identities.good)(Ours.client(target))
-        })
+        }),
+        limits.earlyStatus === undefined
+          ? {}
+          : Object.fromEntries(resets.map((name) => [name, limits.earlyStatus ?? ""]))
       )
     )
   )
