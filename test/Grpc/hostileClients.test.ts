@@ -1,4 +1,5 @@
 import * as Http2 from "node:http2"
+import { syncBuiltinESMExports } from "node:module"
 import type * as Net from "node:net"
 import * as Tls from "node:tls"
 import ZlibModule, * as Zlib from "node:zlib"
@@ -222,6 +223,53 @@ describeEngines(({ limits, name, on }) => {
             })
           )
         )
+
+        for (const [kind, to] of [
+          ["streams that nobody reads", bidi],
+          ["unary calls that don't end", path]
+        ] as const) {
+          it.live(`that sends a thousand bombs on ${kind} inflates few of them`, () => {
+            const bomb = H2.message(Zlib.gzipSync(Buffer.alloc(4 * 2 ** 20 - 1000)), { flag: 1 })
+            const bombs = Buffer.concat(Array.from({ length: to === path ? 1 : 12 }, () => bomb))
+            return attacked(
+              ({ session }) =>
+                Effect.gen(function* () {
+                  const client = yield* session
+                  const gunzip = vi.spyOn(ZlibModule, "createGunzip")
+                  syncBuiltinESMExports()
+                  for (let i = 0; i < 90; i++) {
+                    const stream = client.request({
+                      ":method": "POST",
+                      ":path": to,
+                      "content-type": "application/grpc",
+                      te: "trailers",
+                      "grpc-encoding": "gzip"
+                    })
+                    stream.on("error", () => {})
+                    stream.write(bombs)
+                  }
+                  let begun = 0
+                  // Until no more are begun, in more turns of the event loop than one takes.
+                  for (let standing = 0; standing < 150; standing++) {
+                    const good = yield* H2.request(client, { ":path": upload }, (stream) =>
+                      stream.end(H2.message(hello))
+                    )
+                    expect(H2.grpcStatus(good)).toBe(0)
+                    if (gunzip.mock.calls.length > begun) {
+                      begun = gunzip.mock.calls.length
+                      standing = 0
+                    }
+                  }
+                  gunzip.mockRestore()
+                  syncBuiltinESMExports()
+                  // What a connection may leave unread is 8 MiB, and each of them is 4.
+                  expect(begun).toBeGreaterThan(0)
+                  expect(begun).toBeLessThanOrEqual(4)
+                }),
+              { echoBidi: () => Stream.never }
+            )
+          })
+        }
       } else {
         it.live("that compresses is told what is read instead, and nothing is inflated", () =>
           attacked(({ session }) =>
