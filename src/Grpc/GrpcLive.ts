@@ -5,10 +5,11 @@
  */
 import type * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import * as HttpMounts from "../Calls/HttpMounts.js"
 import * as SharedLayer from "../Connections/SharedLayer.js"
 import type * as Credentials from "../Credentials/Credentials.js"
 import * as OptionalPackage from "../Transport/internal/optionalPackage.js"
@@ -16,6 +17,7 @@ import type { MissingPackage } from "../Transport/TransportError.js"
 import type * as Transport from "../Transport/TransportService.js"
 import type * as GrpcJsOptions from "./GrpcJsOptions.js"
 import * as GrpcOptions from "./GrpcOptions.js"
+import * as Http2 from "./Http2.js"
 import { connect } from "./internal/grpcClient.js"
 import { listen } from "./internal/grpcServer.js"
 import * as GrpcTransport from "./internal/grpcTransport.js"
@@ -48,19 +50,40 @@ const makeGrpcJs = (
 ): Effect.Effect<Context.Context<Transport.Transport>, MissingPackage, Scope.Scope> =>
   Effect.flatMap(loadGrpcJs, ({ make }) => make(options, credentials))
 
-const make = (options: GrpcOptions.GrpcOptions, credentials: Credentials.CredentialsService) =>
-  GrpcTransport.make({ connect, listen }, GrpcOptions.withDefaults(options), credentials)
+/**
+ * What `GrpcLive` provides: calls, and ordinary HTTP/2 beside them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type GrpcServices = Transport.Transport | Http2.Http2
+
+const make = (
+  options: GrpcOptions.GrpcOptions,
+  credentials: Credentials.CredentialsService
+): Effect.Effect<Context.Context<GrpcServices>, never, Scope.Scope> => {
+  const mounts = HttpMounts.make()
+  return Effect.map(
+    GrpcTransport.make(
+      { connect, listen: (...args) => listen(mounts, ...args) },
+      GrpcOptions.withDefaults(options),
+      credentials
+    ),
+    Context.add(Http2.Http2, { mount: mounts.mount })
+  )
+}
 
 /**
  * The gRPC transport with options. All who use one such layer with one `Credentials` value share a transport, and with it
- * the connections to each peer; with other credentials, or another call of this function, there is another.
+ * the connections to each peer and what is mounted for HTTP/2; with other credentials, or another call of this function,
+ * there is another.
  *
  * @since 0.1.0
  * @category layers
  */
 export const layer = (
   options: GrpcOptions.GrpcOptions = {}
-): Layer.Layer<Transport.Transport, never, Credentials.Credentials> =>
+): Layer.Layer<GrpcServices, never, Credentials.Credentials> =>
   SharedLayer.make((credentials) => make(options, credentials))
 
 /**
@@ -71,8 +94,7 @@ export const layer = (
  */
 export const layerConfig = (
   config: Config.Config.Wrap<GrpcOptions.GrpcOptions>
-): Layer.Layer<Transport.Transport, ConfigError.ConfigError, Credentials.Credentials> =>
-  SharedLayer.makeConfig(config, layer)
+): Layer.Layer<GrpcServices, ConfigError.ConfigError, Credentials.Credentials> => SharedLayer.makeConfig(config, layer)
 
 /**
  * The gRPC transport with safe defaults.
@@ -80,11 +102,11 @@ export const layerConfig = (
  * @since 0.1.0
  * @category layers
  */
-export const GrpcLive: Layer.Layer<Transport.Transport, never, Credentials.Credentials> = layer()
+export const GrpcLive: Layer.Layer<GrpcServices, never, Credentials.Credentials> = layer()
 
 /**
  * The gRPC transport on the engine of `@grpc/grpc-js`, which is imported when this layer is built. It is shared as that of
- * `layer` is. docs/security.md says what a peer can do that this engine does not bound.
+ * `layer` is, and answers calls alone. docs/security.md says what a peer can do that this engine does not bound.
  *
  * @since 0.1.0
  * @category layers

@@ -18,25 +18,25 @@ import { type Link, maxSentMetadata } from "./grpcLink.js"
 import * as GrpcSending from "./grpcSending.js"
 
 /** The stream of a call. */
-export interface ServerStream {
+export interface ServerStream<O> {
   readonly _tag: "Call"
-  readonly stream: Stream<ServerStream>
+  readonly stream: Stream<O>
   readonly id: number
   readonly messages: GrpcReceiving.Inbound
   readonly backlog: GrpcInbound.Backlog
   /** How its answer is compressed. */
   readonly compression: Compression
-  call: ServerCall<ServerStream> | undefined
+  call: ServerCall<ServerStream<O>> | undefined
   /** The head of the response has been written. */
   hasHead: boolean
 }
 
-export interface Incoming {
-  readonly onRequest: (stream: Stream<ServerStream>, head: RequestHead) => void
-  readonly onTooLarge: (stream: Stream<ServerStream>) => void
-  readonly onData: (owner: ServerStream, bytes: Buffer) => void
-  readonly onEnd: (owner: ServerStream) => void
-  readonly onGone: (owner: ServerStream) => void
+export interface Incoming<O> {
+  readonly onRequest: (stream: Stream<O>, head: RequestHead) => void
+  readonly onTooLarge: (stream: Stream<O>) => void
+  readonly onData: (owner: ServerStream<O>, bytes: Buffer) => void
+  readonly onEnd: (owner: ServerStream<O>) => void
+  readonly onGone: (owner: ServerStream<O>) => void
   readonly onRoom: () => void
 }
 
@@ -46,8 +46,15 @@ const accepted: Field = [GrpcEncoding.acceptName, GrpcEncoding.accepted]
 /** Larger messages wait until they are sent: their callers need not read them. */
 const maxReplyBytes = 4096
 
-/** Answers the calls of one connection: from the bytes of their streams to the routes' handlers and back. */
-export const make = (link: Link<ServerStream>, server: ServerCalls.Server): Incoming => {
+/**
+ * Answers the calls of one connection: from the bytes of their streams to the routes' handlers and back. `own` gives a stream
+ * to its call.
+ */
+export const make = <O>(
+  link: Link<O>,
+  server: ServerCalls.Server,
+  own: (stream: Stream<O>, owner: ServerStream<O>) => void
+): Incoming<O> => {
   const { compression, flush, http2, settings } = link
   const heads = {
     identity: http2.makeHead([...GrpcServerHead.responseHead, accepted]),
@@ -56,13 +63,13 @@ export const make = (link: Link<ServerStream>, server: ServerCalls.Server): Inco
   const okTrailer = http2.makeHead(GrpcServerHead.okTrailer)
 
   /** Wants no more of a request that is answered. */
-  const stop = (stream: Stream<ServerStream>) => {
+  const stop = (stream: Stream<O>) => {
     if (!stream.isRemoteDone && !http2.isSending(stream)) {
       http2.reset(stream, "NO_ERROR")
     }
   }
 
-  const wire: ServerWire<ServerStream> = {
+  const wire: ServerWire<ServerStream<O>> = {
     maxMessageSize: () => settings.maxSendMessageSize,
     maxMetadataSize: () => maxSentMetadata(link),
     isFull: () => http2.unsent() + compression.pending() > settings.maxUnsentBytes,
@@ -113,13 +120,13 @@ export const make = (link: Link<ServerStream>, server: ServerCalls.Server): Inco
   }
   const calls = ServerCalls.make(wire, server, link)
 
-  const fail = ({ call }: ServerStream, error: StatusError) => {
+  const fail = ({ call }: ServerStream<O>, error: StatusError) => {
     if (call !== undefined) {
       calls.fail(call, error)
     }
   }
 
-  const inbound = GrpcInbound.make<ServerStream, ServerStream>(link, {
+  const inbound = GrpcInbound.make<O, ServerStream<O>>(link, {
     isReadable: ({ call }) => call?.inbox !== undefined,
     onMessage: ({ call }, message, cost) => {
       if (call !== undefined) {
@@ -139,8 +146,8 @@ export const make = (link: Link<ServerStream>, server: ServerCalls.Server): Inco
     compressedText: GrpcEncoding.compressedRequest
   })
 
-  const makeOwner = (stream: Stream<ServerStream>, compression: Compression = "identity"): ServerStream => {
-    const owner: ServerStream = {
+  const makeOwner = (stream: Stream<O>, compression: Compression = "identity"): ServerStream<O> => {
+    const owner: ServerStream<O> = {
       _tag: "Call",
       id: stream.id,
       stream,
@@ -150,7 +157,7 @@ export const make = (link: Link<ServerStream>, server: ServerCalls.Server): Inco
       call: undefined,
       hasHead: false
     }
-    stream.owner = owner
+    own(stream, owner)
     return owner
   }
 

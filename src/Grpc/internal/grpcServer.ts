@@ -4,7 +4,9 @@ import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import type * as Scope from "effect/Scope"
 import * as InFlight from "../../Calls/HandlerFibers.js"
+import type { HttpMounts } from "../../Calls/HttpMounts.js"
 import * as Renew from "../../Connections/CredentialRotation.js"
+import * as Idle from "../../Connections/Idle.js"
 import * as MemoryBudget from "../../Connections/MemoryBudget.js"
 import type * as Credentials from "../../Credentials/Credentials.js"
 import type { Reverification } from "../../Handshake/Reverification.js"
@@ -21,6 +23,7 @@ import * as GrpcConnection from "./grpcConnection.js"
 import type { Streams } from "./grpcLink.js"
 import * as GrpcRefusal from "./grpcRefusal.js"
 import * as GrpcServing from "./grpcServing.js"
+import type * as Http2Requests from "./http2Requests.js"
 
 type ServerConnection = GrpcConnection.GrpcConnection<Streams<GrpcServing.Owner>>
 
@@ -33,8 +36,28 @@ const retirePeriod = Duration.seconds(1)
 const forAll = (connections: Iterable<ServerConnection>, f: (connection: ServerConnection) => Effect.Effect<void>) =>
   Effect.forEach([...connections], f, { concurrency: "unbounded", discard: true })
 
-/** Listens until the scope closes, and lets the calls in flight end before it does. */
+/** The plain requests of a listener, and what completes when all of them are answered. */
+const makeOthers = (scheme: "https" | "http", handler: HttpMounts["current"]) => {
+  let answering = 0
+  const allAnswered = Idle.make(() => answering === 0)
+  const onDone = () => {
+    answering -= 1
+    allAnswered.check()
+  }
+  const others: Http2Requests.Others = {
+    scheme,
+    handler,
+    onBegin: () => {
+      answering += 1
+      return onDone
+    }
+  }
+  return { others, allAnswered: allAnswered.reached }
+}
+
+/** Listens until the scope closes, and lets the calls and requests in flight end before it does. */
 export const listen = (
+  mounts: Pick<HttpMounts, "current">,
   settings: Settings,
   credentials: Credentials.CredentialsService,
   reverification: Reverification,
@@ -49,6 +72,8 @@ export const listen = (
     const gracePeriod = options.gracePeriod ?? settings.gracePeriod
     const connections = new Set<ServerConnection>()
     const budget = MemoryBudget.make(settings.maxBufferedBytes)
+    const { _tag } = yield* credentials.current
+    const { allAnswered, others } = makeOthers(_tag === "Insecure" ? "http" : "https", mounts.current)
 
     /** Two GOAWAY frames (RFC 9113, section 6.8): what a client has sent before it hears the first is still taken. */
     const goAway = (connection: ServerConnection) =>
@@ -60,7 +85,8 @@ export const listen = (
     const drain = (closed: Effect.Effect<void>) =>
       Effect.gen(function* () {
         yield* forAll(connections, goAway)
-        yield* inFlight.drain(gracePeriod)
+        const answered = Effect.timeoutOption(Effect.interruptible(allAnswered), gracePeriod)
+        yield* Effect.zip(inFlight.drain(gracePeriod), answered, { concurrent: true })
         yield* Effect.timeoutOption(Effect.interruptible(forAll(connections, ({ idle }) => idle)), flushPeriod)
         for (const connection of connections) {
           connection.close("NO_ERROR", "")
@@ -110,7 +136,7 @@ export const listen = (
             boundary,
             budget,
             keepaliveTime: Duration.toMillis(settings.keepaliveTime),
-            makeStreams: (link) => GrpcServing.make(link, { routes, inFlight, clock, boundary })
+            makeStreams: (link) => GrpcServing.make(link, { routes, inFlight, clock, boundary }, others)
           })
           connections.add(connection)
           run(

@@ -4,17 +4,22 @@ import * as GrpcServerHead from "../../Calls/GrpcServerHead.js"
 import type * as ServerCalls from "../../Calls/ServerCalls.js"
 import * as GrpcIncoming from "./grpcIncoming.js"
 import type { Link, Streams } from "./grpcLink.js"
+import * as Http2Requests from "./http2Requests.js"
 
 /** What owns a stream of the peer's. */
-export type Owner = GrpcIncoming.ServerStream
+export type Owner = GrpcIncoming.ServerStream<Owner> | Http2Requests.PlainRequest
 
-export const make = (link: Link<Owner>, server: ServerCalls.Server): Streams<Owner> => {
+export const make = (link: Link<Owner>, server: ServerCalls.Server, others: Http2Requests.Others): Streams<Owner> => {
   const { http2, useless } = link
-  const calls = GrpcIncoming.make(link, server)
+  const calls = GrpcIncoming.make(link, server, (stream, call) => {
+    stream.owner = call
+  })
 
   const onGone = (owner: Owner | undefined) => {
-    if (owner !== undefined) {
+    if (owner?._tag === "Call") {
       calls.onGone(owner)
+    } else {
+      owner?.onGone()
     }
   }
 
@@ -23,34 +28,25 @@ export const make = (link: Link<Owner>, server: ServerCalls.Server): Streams<Own
       if (GrpcServerHead.isGrpc(head)) {
         return calls.onRequest(stream, head)
       }
-      useless()
-      const status = server.routes.has(head.path ?? "") ? 415 : 404
-      http2.sendHeaders(
-        stream,
-        undefined,
-        [
-          [":status", String(status)],
-          ["content-length", "0"]
-        ],
-        true
-      )
-      http2.reset(stream, "NO_ERROR")
+      stream.owner = Http2Requests.serve(link, others, stream, head, server.routes.has(head.path ?? ""))
     },
     // Servers get no responses.
     onResponse: constVoid,
     onTooLarge: (stream, isTrailers) => (isTrailers ? useless() : calls.onTooLarge(stream)),
     onData: (stream, bytes) => {
       const { owner } = stream
-      if (owner === undefined) {
-        http2.consume(stream, bytes.length)
-      } else {
+      if (owner?._tag === "Call") {
         calls.onData(owner, bytes)
+      } else {
+        owner?.onData(bytes)
       }
     },
     onTrailers: constVoid,
     onEnd: ({ owner }) => {
-      if (owner !== undefined) {
+      if (owner?._tag === "Call") {
         calls.onEnd(owner)
+      } else {
+        owner?.onEnd()
       }
     },
     onReset: ({ owner }) => {
