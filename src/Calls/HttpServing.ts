@@ -1,7 +1,6 @@
 /** Plain HTTP requests beside calls, answered by a web handler. */
 import { constVoid } from "effect/Function"
 import type { Fields } from "../protocol/Fields.js"
-import * as GrpcFields from "../protocol/grpc/GrpcFields.js"
 import * as HttpFields from "../protocol/http/HttpFields.js"
 import type { Boundary } from "../Transport/internal/boundary.js"
 import * as EventLoop from "../Transport/internal/eventLoop.js"
@@ -54,9 +53,8 @@ export const refuse = ({ useless }: Pick<Context, "useless">, stream: HttpStream
   return ignored
 }
 
-/** The status for a request that nothing answers: gRPC's own (415) where only the content-type is wrong. */
-export const statusOfNone = (head: HttpFields.RequestHead, isMethod: boolean): number =>
-  isMethod && !GrpcFields.isGrpc(GrpcFields.get(head.fields, "content-type")) ? 415 : 404
+/** The status for a request that nothing answers: gRPC's own (415) where there is a method, which it does not call. */
+export const statusOfNone = (isMethod: boolean): number => (isMethod ? 415 : 404)
 
 /** An authority that ends where the path begins. */
 const authorityPattern = /^[^/?#@\\]+$/

@@ -125,7 +125,7 @@ export const serve = <O>(
   const current = handler()
   return make(link, stream, (to) =>
     current === undefined
-      ? HttpServing.refuse(link, to, HttpServing.statusOfNone(head, isMethod))
+      ? HttpServing.refuse(link, to, HttpServing.statusOfNone(isMethod))
       : HttpServing.serve({ ...link, scheme }, to, head, current, onBegin())
   )
 }

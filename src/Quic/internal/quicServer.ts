@@ -133,7 +133,7 @@ export const listen = (
         }
         const handler = others.handler()
         if (handler === undefined) {
-          return Http3Server.refuse(link, id, HttpServing.statusOfNone(head, routes.has(head.path ?? "")))
+          return Http3Server.refuse(link, id, HttpServing.statusOfNone(routes.has(head.path ?? "")))
         }
         answering += 1
         return Http3Server.serve(link, head, id, handler, answered)
