@@ -1,10 +1,15 @@
 /** What clients of plain HTTP/2 meet: a listener of GrpcLive with an app beside its calls, over mutual TLS and insecure. */
 import type * as Http2 from "node:http2"
 import type * as HttpApp from "@effect/platform/HttpApp"
+import * as HttpRouter from "@effect/platform/HttpRouter"
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import { Credentials, DevCa, Grpc, type Peer, Http2 as Plain, Transport } from "effect-transport"
+import * as Stream from "effect/Stream"
+import { Credentials, DevCa, Grpc, Peer, Http2 as Plain, Transport } from "effect-transport"
 import { echoHandlers, insecure } from "../fixtures/grpc.js"
 import * as H2 from "../fixtures/http2.js"
 import { rawMaterial } from "../suite/fixtures/certificates.js"
@@ -99,3 +104,46 @@ export const sum = (bytes: Iterable<number>) => {
   }
   return total
 }
+
+/** How much `/large` returns. */
+export const size = 3_000_000
+
+/** Pages of every kind. */
+export const app = HttpRouter.empty.pipe(
+  HttpRouter.get("/metrics", HttpServerResponse.text("calls_total 1\n")),
+  HttpRouter.get(
+    "/search",
+    Effect.map(HttpServerRequest.ParsedSearchParams, (params) => HttpServerResponse.unsafeJson(params))
+  ),
+  HttpRouter.post(
+    "/sum",
+    Effect.gen(function* () {
+      const request = yield* HttpServerRequest.HttpServerRequest
+      const bytes = new Uint8Array(yield* request.arrayBuffer)
+      return yield* HttpServerResponse.json({
+        length: bytes.length,
+        sum: sum(bytes),
+        type: request.headers["content-type"],
+        url: request.url
+      })
+    })
+  ),
+  HttpRouter.get("/large", Effect.succeed(HttpServerResponse.uint8Array(numbered(size)))),
+  HttpRouter.get(
+    "/stream",
+    Effect.succeed(
+      HttpServerResponse.stream(Stream.map(Stream.range(1, 1000), (n) => new TextEncoder().encode(`${n}\n`)))
+    )
+  ),
+  HttpRouter.get(
+    "/who",
+    Effect.map(Peer.CurrentPeer, ({ identity }) =>
+      HttpServerResponse.text(Option.match(identity, { onNone: () => "nobody", onSome: ({ subject }) => subject }))
+    )
+  ),
+  HttpRouter.del("/nothing", HttpServerResponse.empty({ status: 204 })),
+  HttpRouter.post("/unread", HttpServerResponse.text("done"))
+)
+
+/** The content of an answer. */
+export const json = ({ body }: H2.Answer): unknown => JSON.parse(body.toString())
