@@ -1,6 +1,5 @@
 /** The client side of GrpcLive: connects, verifies the server, and keeps the connection. */
 import * as Net from "node:net"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
@@ -20,26 +19,11 @@ import * as GrpcConnection from "./grpcConnection.js"
 import * as GrpcOutgoing from "./grpcOutgoing.js"
 import * as GrpcRefusal from "./grpcRefusal.js"
 import type { End } from "./grpcState.js"
+import * as Keepalive from "./keepalive.js"
 
 type Failure = Unavailable | HandshakeFailed
 
 type ClientConnection = GrpcConnection.GrpcConnection<GrpcOutgoing.Outgoing>
-
-/** How often the connections to a peer are pinged: half as often after each that was lost for it (gRFC A8). */
-interface Keepalive {
-  readonly millis: () => number
-  readonly onTooManyPings: () => void
-}
-
-const makeKeepalive = (settings: Settings): Keepalive => {
-  let millis = Duration.toMillis(settings.keepaliveTime)
-  return {
-    millis: () => millis,
-    onTooManyPings: () => {
-      millis *= 2
-    }
-  }
-}
 
 /** A silent peer is probed by TCP after so long: below what HTTP/2 may ask for, NATs forget a connection (RFC 5382). */
 const tcpKeepAliveMillis = 30_000
@@ -111,7 +95,7 @@ const connectTo = (
   boundary: Boundary,
   reverification: Reverification.Reverification,
   target: Peer.Target,
-  keepalive: Keepalive,
+  keepalive: Keepalive.Keepalive,
   to: Peer.Target
 ): Effect.Effect<ClientConnection, Failure, Scope.Scope> =>
   Effect.gen(function* () {
@@ -177,7 +161,7 @@ const connectOnce = (
   boundary: Boundary,
   reverification: Reverification.Reverification,
   target: Peer.Target,
-  keepalive: Keepalive
+  keepalive: Keepalive.Keepalive
 ): Effect.Effect<Reconnected.Live, Failure | DeadlineExceeded, Scope.Scope> =>
   Effect.map(
     Addresses.connect(target, settings.connectTimeout, (to) =>
@@ -195,7 +179,7 @@ export const connect = (
   target: Peer.Target
 ): Effect.Effect<Reconnected.Reconnected<Reconnected.Live>, never, Scope.Scope> =>
   Reconnected.make(
-    connectOnce(settings, credentials, boundary, reverification, target, makeKeepalive(settings)),
+    connectOnce(settings, credentials, boundary, reverification, target, Keepalive.make(settings.keepaliveTime)),
     { initial: settings.initialReconnectBackoff, max: settings.maxReconnectBackoff },
     Peer.formatTarget(target)
   )

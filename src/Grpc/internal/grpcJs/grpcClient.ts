@@ -20,6 +20,7 @@ import * as Unreachable from "../../../Transport/internal/unreachable.js"
 import * as Peer from "../../../Transport/Peer.js"
 import { type DeadlineExceeded, HandshakeFailed, Unavailable } from "../../../Transport/TransportError.js"
 import type { Settings } from "../../GrpcJsOptions.js"
+import * as Keepalive from "../keepalive.js"
 import * as ChannelTarget from "./channelTarget.js"
 import * as GrpcConnector from "./grpcConnector.js"
 import * as GrpcHttp2 from "./grpcHttp2.js"
@@ -52,22 +53,6 @@ const channelOptions = (settings: Settings, target: Peer.Target, keepaliveMillis
 /** A silent peer is probed by TCP after so long: below what HTTP/2 may ask for, NATs forget a connection (RFC 5382). */
 const tcpKeepAliveMillis = 30_000
 
-/** How often the connections to a peer are pinged: half as often after each that was lost for it (gRFC A8). */
-interface Keepalive {
-  readonly millis: () => number
-  readonly onTooManyPings: () => void
-}
-
-const makeKeepalive = (settings: Settings): Keepalive => {
-  let millis = Duration.toMillis(settings.keepaliveTime)
-  return {
-    millis: () => millis,
-    onTooManyPings: () => {
-      millis *= 2
-    }
-  }
-}
-
 /** A channel that is connected; it is left when it is no more, and another takes its place. */
 interface Channel {
   readonly grpc: Grpc.ChannelInterface
@@ -83,7 +68,7 @@ const openChannel = (
   boundary: Boundary,
   reverification: Reverification,
   target: Peer.Target,
-  keepalive: Keepalive,
+  keepalive: Keepalive.Keepalive,
   to: Peer.Target
 ): Effect.Effect<Channel, Failure, Scope.Scope> =>
   Effect.gen(function* () {
@@ -288,7 +273,7 @@ const connectOnce = (
   boundary: Boundary,
   reverification: Reverification,
   target: Peer.Target,
-  keepalive: Keepalive
+  keepalive: Keepalive.Keepalive
 ): Effect.Effect<Reconnected.Live, Failure, Scope.Scope> =>
   Effect.gen(function* () {
     const peer = Peer.formatTarget(target)
@@ -360,7 +345,7 @@ export const connect = (
   target: Peer.Target
 ): Effect.Effect<Reconnected.Reconnected<Reconnected.Live>, never, Scope.Scope> =>
   Reconnected.make(
-    connectOnce(settings, credentials, boundary, reverification, target, makeKeepalive(settings)),
+    connectOnce(settings, credentials, boundary, reverification, target, Keepalive.make(settings.keepaliveTime)),
     { initial: settings.initialReconnectBackoff, max: settings.maxReconnectBackoff },
     Peer.formatTarget(target)
   )
