@@ -80,6 +80,9 @@ export const make = ({
     isWriting = true
     const chunks = source.output(writeChunkBytes)
     isWriting = false
+    if (isEnded()) {
+      return
+    }
     const isMany = chunks.length > 1
     let size = 0
     if (isMany) {

@@ -109,10 +109,7 @@ const onTimer = <O>(self: State.GrpcState<O>, mayPing: boolean) => {
 }
 
 const leave = <O>(self: State.GrpcState<O>) => {
-  if (!State.isEnded(self)) {
-    self.phase = "Leaving"
-  }
-  Deferred.doneUnsafe(self.lost, Effect.void)
+  State.lose(self, "Leaving")
   State.closeWhenIdle(self)
 }
 
@@ -174,13 +171,10 @@ export const make = <O, S extends Streams<O>>({
       }
     },
     onGoaway: (last, code, text) => {
-      if (self.phase === "Open") {
-        self.phase = "Lost"
-      }
       const reason = nameOf(code) ?? "INTERNAL_ERROR"
       self.goaway = { reason, text, refusedBy: "remote" }
       streams.onGoaway(last, reason, text)
-      Deferred.doneUnsafe(self.lost, Effect.void)
+      State.lose(self, "Lost")
     },
     isFull: () => kept.unread + backlog.size > 2 * settings.connectionWindow
   }
@@ -203,6 +197,9 @@ export const make = <O, S extends Streams<O>>({
     onWritten: () => {
       link.account()
       streams.onRoom()
+      if (http2.isExhausted()) {
+        State.lose(self, "Lost")
+      }
       State.closeWhenIdle(self)
       State.checkIdle(self)
     },
@@ -242,7 +239,7 @@ export const make = <O, S extends Streams<O>>({
       }
     },
     onThrown: (cause) => State.fail(self, "engine", cause),
-    isClosed: () => State.isEnded(self)
+    isLost: () => self.phase !== "Open" || http2.isExhausted()
   }
   const streams = makeStreams(link)
 
@@ -318,7 +315,7 @@ export const make = <O, S extends Streams<O>>({
     ended: Deferred.await(self.ended),
     closed: Deferred.await(closed),
     lost: Deferred.await(self.lost),
-    isLost: () => self.phase !== "Open" || http2.isExhausted(),
+    isLost: link.isLost,
     stalled: link.progress.stalled,
     hasServed: link.progress.hasServed,
     leave: () => leave(self),

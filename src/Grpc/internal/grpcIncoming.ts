@@ -146,6 +146,14 @@ export const make = <O>(
     compressedText: GrpcEncoding.compressedRequest
   })
 
+  const endLater = (owner: ServerStream<O>) => {
+    try {
+      inbound.end(owner)
+    } catch (cause) {
+      link.onThrown(cause)
+    }
+  }
+
   const makeOwner = (stream: Stream<O>, compression: Compression = "identity"): ServerStream<O> => {
     const owner: ServerStream<O> = {
       _tag: "Call",
@@ -189,7 +197,8 @@ export const make = <O>(
         inbound.receive(owner, bytes)
       }
     },
-    onEnd: inbound.end,
+    // Clients on Node end a stream just before they reset it: the reset is in the bytes behind these.
+    onEnd: (owner) => (owner.call?.inbox === undefined ? inbound.end(owner) : setImmediate(endLater, owner)),
     onGone: ({ call }) => {
       if (call !== undefined) {
         calls.onReset(call)

@@ -42,7 +42,8 @@ export interface Link<O> {
   readonly useless: () => void
   /** Ends the connection for what was thrown on it. */
   readonly onThrown: (cause: unknown) => void
-  readonly isClosed: () => boolean
+  /** No stream is opened any more: the peer goes away, another connection has taken the place, or ids are used up. */
+  readonly isLost: () => boolean
 }
 
 /** Callbacks for the streams of a connection, and what there is to know of them. */
@@ -58,6 +59,8 @@ export interface Streams<O> {
   readonly onReset: (stream: Stream<O>, code: number, by: "remote" | "local", text: string) => void
   /** The peer goes away, and has not processed the streams of this end above `last`. */
   readonly onGoaway: (last: number, code: Http2Code, text: string) => void
+  /** No more streams are opened on this connection; those that are open go on. */
+  readonly onLeaving: () => void
   /** The connection has ended. */
   readonly onLost: (why: string) => void
   /** There may be room for what waits because too much was unsent. */

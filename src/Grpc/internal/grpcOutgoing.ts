@@ -97,7 +97,7 @@ export const make = (link: Link<ClientStream>, scheme: "https" | "http"): Outgoi
     progress.answered()
   }
 
-  const quota = StreamQuota.make(http2.canOpen, link.isClosed, deadlines, (cause) =>
+  const quota = StreamQuota.make(http2.canOpen, link.isLost, deadlines, (cause) =>
     boundary.caught("engine", name, cause)
   )
 
@@ -116,7 +116,7 @@ export const make = (link: Link<ClientStream>, scheme: "https" | "http"): Outgoi
 
   const calls = ClientCalls.make<ClientStream>({
     wire: {
-      isClosed: link.isClosed,
+      isClosed: link.isLost,
       maxMetadataSize: () => maxSentMetadata(link),
       maxMessageSize: () => settings.maxSendMessageSize,
       maxPathLength: Number.POSITIVE_INFINITY,
@@ -233,8 +233,9 @@ export const make = (link: Link<ClientStream>, scheme: "https" | "http"): Outgoi
         inbound.end(owner)
       }
     },
-    onReset: ({ owner }, code, by, text) => {
-      if (owner !== undefined && !owner.call.isOver) {
+    onReset: ({ isRemoteDone, owner }, code, by, text) => {
+      // An answer that has come whole counts, whatever follows it (RFC 9113 section 8.1), and its reader may still be at it.
+      if (owner !== undefined && !owner.call.isOver && !(isRemoteDone && by === "remote")) {
         progress.answered()
         calls.onReset(
           owner.call,
@@ -251,6 +252,7 @@ export const make = (link: Link<ClientStream>, scheme: "https" | "http"): Outgoi
         }
       }
     },
+    onLeaving: quota.advance,
     onLost: (why) => {
       for (const owner of open()) {
         calls.onReset(owner.call, CallErrors.connectionLost(why, owner.where))

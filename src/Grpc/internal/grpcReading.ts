@@ -12,6 +12,7 @@ export interface Reading<O> {
   begun: number
   /** What came in this turn behind the last stream that may begin in it. */
   rest: Buffer | undefined
+  isTurnAwaited: boolean
   readonly onTurn: () => void
 }
 
@@ -24,16 +25,22 @@ export const make = <O>(self: State.GrpcState<O>, mayKeep: boolean): Reading<O> 
     mayKeep,
     begun: 0,
     rest: undefined,
+    isTurnAwaited: false,
     onTurn: () => onTurn(reading)
   }
   return reading
 }
 
-/** A stream of the peer begins. */
-export const onRequest = <O>(reading: Reading<O>): void => {
-  if (reading.begun === 0) {
+const awaitTurn = <O>(reading: Reading<O>): void => {
+  if (!reading.isTurnAwaited) {
+    reading.isTurnAwaited = true
     setImmediate(reading.onTurn)
   }
+}
+
+/** A stream of the peer begins. */
+export const onRequest = <O>(reading: Reading<O>): void => {
+  awaitTurn(reading)
   reading.begun += 1
 }
 
@@ -55,9 +62,11 @@ const take = <O>(reading: Reading<O>, chunk: Buffer): void => {
     link.account()
     Liveness.onRead(liveness, http2.isMidFrame())
     writer.flush()
-    if (mayKeep && reading.begun >= maxStreamsPerTurn) {
+    // Streams that were refused count among those for which it stops, and are not in `begun`.
+    if (taken < chunk.length || (mayKeep && reading.begun >= maxStreamsPerTurn)) {
       socket.pause()
       reading.rest = chunk.subarray(taken)
+      awaitTurn(reading)
     }
     State.closeWhenIdle(self)
     State.checkIdle(self)
@@ -82,6 +91,7 @@ export const onData = <O>(reading: Reading<O>, chunk: Buffer): void => {
 /** The next turn of the event loop: reads on where the last one stopped. */
 const onTurn = <O>(reading: Reading<O>): void => {
   const { rest, self } = reading
+  reading.isTurnAwaited = false
   reading.begun = 0
   reading.rest = undefined
   if (rest === undefined || State.isEnded(self)) {

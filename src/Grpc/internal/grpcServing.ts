@@ -55,6 +55,7 @@ export const make = (link: Link<Owner>, server: ServerCalls.Server, others: Http
     },
     // A client that goes away still gets its answers.
     onGoaway: constVoid,
+    onLeaving: constVoid,
     onLost: () => {
       for (const { owner } of http2.streams()) {
         onGone(owner)

@@ -1,6 +1,7 @@
 /** What a connection of GrpcLive keeps, and how it ends. */
 import type * as Net from "node:net"
 import * as Effect from "effect/Effect"
+import { constVoid } from "effect/Function"
 import type { Idle } from "../../Connections/Idle.js"
 import type * as Liveness from "../../Connections/Liveness.js"
 import type { Account } from "../../Connections/MemoryBudget.js"
@@ -21,7 +22,7 @@ export interface End {
 
 export type Phase =
   | "Open"
-  /** The peer takes no more calls. */
+  /** The peer takes no more calls, or all stream ids are used up. */
   | "Lost"
   /** Another connection has taken the place of this one, which begins no more calls. */
   | "Leaving"
@@ -57,6 +58,15 @@ export const isEnded = (self: Pick<GrpcState<unknown>, "phase">): boolean => sel
 export const describe = ({ reason, text }: End): string =>
   `the connection ended: ${reason}${text === "" ? "" : `, ${text}`}`
 
+/** No more calls begin on the connection. Those that wait for that fail, and may try another. */
+export const lose = <O>(self: GrpcState<O>, phase: "Lost" | "Leaving"): void => {
+  if (self.phase === "Open") {
+    self.phase = phase
+  }
+  self.streams.onLeaving()
+  Deferred.doneUnsafe(self.lost, Effect.void)
+}
+
 /** Has no effect on a connection that has ended. */
 export const finish = <O>(self: GrpcState<O>, end: End): void => {
   if (isEnded(self)) {
@@ -65,7 +75,8 @@ export const finish = <O>(self: GrpcState<O>, end: End): void => {
   self.phase = "Ended"
   clearInterval(self.timer)
   self.account?.close()
-  self.streams.onLost(describe(end))
+  // What a call's end throws must not keep the others, and whoever waits for the end of the connection.
+  self.boundary.guard("engine", self.name, () => self.streams.onLost(describe(end)), constVoid)
   self.link.deadlines.stop()
   Deferred.doneUnsafe(self.ready, Effect.fail(end))
   Deferred.doneUnsafe(self.lost, Effect.void)
