@@ -43,6 +43,8 @@ export interface Inbound {
   whole: number
   /** Its reader holds it up. */
   isPaused: boolean
+  /** This end holds up its sender, because too much is unfinished. */
+  isHeld: boolean
   /** Its reader waits for one. */
   isAwaited: boolean
   /** Those that wait because they, or others before them, have to be inflated. */
@@ -56,6 +58,7 @@ export const makeInbound = (limit: number): Inbound => ({
   since: 0,
   whole: 0,
   isPaused: false,
+  isHeld: false,
   isAwaited: false,
   packed: undefined
 })
@@ -144,7 +147,7 @@ export const make = <S extends GrpcStream>(context: Context<S>, events: Events<S
     let next = Number.POSITIVE_INFINITY
     for (const [, stream] of unfinished.entries()) {
       const { messages } = stream
-      if (messages.isPaused) {
+      if (messages.isPaused || messages.isHeld) {
         messages.since = now
       }
       const left = messages.since + timeout - now

@@ -110,6 +110,10 @@ export const make = <S>(
     // Most handlers have ended by now. To interrupt one that has would wake it up for nothing.
     if (Fiber.pollUnsafe(fiber) === undefined) {
       call.handler = fiber
+      if (call.isOver) {
+        // It ended before there was a handler to interrupt: its connection did, for what the handler has begun with.
+        Fiber.interruptUnsafe(fiber)
+      }
     }
   }
 

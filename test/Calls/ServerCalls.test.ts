@@ -628,3 +628,25 @@ describe("a call that streams", () => {
     })
   )
 })
+
+it.scopedLive("a handler is interrupted whose connection ends while it begins", () =>
+  Effect.gen(function* () {
+    const { handle, state } = waiting()
+    let end = () => {}
+    const { calls, log } = yield* open({
+      unary: () =>
+        Effect.zipRight(
+          Effect.sync(() => end()),
+          handle
+        )
+    })
+    const call = calls.accept("1", unaryPath, Metadata.empty, Number.POSITIVE_INFINITY)
+    if (call === undefined) {
+      throw new Error("the call was not accepted")
+    }
+    end = () => calls.onReset(call)
+    calls.begin(call, bytes("a"), true)
+    yield* eventually(Effect.sync(() => expect(state.interrupted).toBe(1)))
+    expect(log).toEqual(["1 ended"])
+  })
+)

@@ -70,6 +70,9 @@ export interface GrpcConnection<S> {
 const retirePing = 1n
 const keepalivePing = 0n
 
+/** How long a frame that is not DATA, or a header block, may take: one is small, and sent in one piece. In milliseconds. */
+const frameTimeout = 10_000
+
 /** What an honest peer can leave unread: an answer for each of its calls, and what it may have cancelled since. */
 const maxBufferedBytes = ({ maxConcurrentStreams, maxMetadataSize }: Settings): number =>
   2 * maxConcurrentStreams * (2 * maxMetadataSize + 32 * 1024) + 1024 * 1024 + 2 * SocketWriter.writeChunkBytes
@@ -176,7 +179,10 @@ export const make = <O, S extends Streams<O>>({
       streams.onGoaway(last, reason, text)
       State.lose(self, "Lost")
     },
-    isFull: () => kept.unread + backlog.size > 2 * settings.connectionWindow
+    // What honest senders may leave unread is no more: their streams' windows, and messages decoded out of them.
+    isFull: () =>
+      kept.unread + backlog.size >
+      2 * settings.connectionWindow + settings.streamWindow * (http2.openCount() + http2.theirs())
   }
   const http2 = Http2Connection.make<O>(role, limitsOf(settings), events)
 
@@ -184,7 +190,7 @@ export const make = <O, S extends Streams<O>>({
     {
       keepaliveTime,
       keepaliveTimeout: Duration.toMillis(settings.keepaliveTimeout),
-      frameTimeout: Duration.toMillis(settings.handshakeTimeout)
+      frameTimeout
     },
     performance.now()
   )
@@ -219,7 +225,11 @@ export const make = <O, S extends Streams<O>>({
       self.account?.set(
         kept.unread + kept.unfinished + backlog.size + unsent() + http2.buffered() + socket.writableLength
       )
+      const before = http2.buffered()
       http2.replenish()
+      if (http2.buffered() > before) {
+        writer.flush()
+      }
     },
     deadlines: Deadlines.make((cause) => State.fail(self, "timer", cause)),
     progress: Progress.make(),

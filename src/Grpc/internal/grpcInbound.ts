@@ -2,22 +2,30 @@
  * Data of streams on its way to the messages in it. What a reader has no room for stays undecoded, and its credit with it,
  * so that whoever reads slowly holds up the sender of that stream alone.
  */
-import { constVoid } from "effect/Function"
 import * as GrpcReceiving from "../../Calls/GrpcReceiving.js"
 import type { Stream } from "../../protocol/http2/Http2Connection.js"
 import type { Link } from "./grpcLink.js"
 
-/** What has come of a stream and is not decoded. */
+/** What has come of a stream and is not decoded: `size` bytes from `start` on. */
 export interface Backlog {
   bytes: Buffer | undefined
+  start: number
   size: number
+  isResuming: boolean
   /** The peer has sent all, which the reader hears behind the backlog. */
   isEnding: boolean
   /** Credit that waits until unfinished messages of other streams have ended. */
   heldCredit: number
 }
 
-export const makeBacklog = (): Backlog => ({ bytes: undefined, size: 0, isEnding: false, heldCredit: 0 })
+export const makeBacklog = (): Backlog => ({
+  bytes: undefined,
+  start: 0,
+  size: 0,
+  isResuming: false,
+  isEnding: false,
+  heldCredit: 0
+})
 
 /** A stream as its owner knows it. */
 export interface Owner<O> extends GrpcReceiving.GrpcStream {
@@ -49,29 +57,14 @@ export const make = <O, S extends Owner<O>>(
 ): Inbound<S> => {
   const { backlog: waiting, http2, kept, settings } = link
   const { connectionWindow } = settings
-  /** Streams whose unfinished messages wait for credit, and the one that goes on although too much is unfinished. */
+  /**
+   * Streams whose unfinished messages wait for credit, and the one that goes on although too much is unfinished. Those that
+   * wait for their readers are neither: they would hold up the others for as long.
+   */
   const held = new Set<S>()
   let first: S | undefined
 
   const isTooMuchUnfinished = () => kept.begun > 1 && kept.unfinished > connectionWindow
-
-  const receiving = GrpcReceiving.make<S>(
-    {
-      ...link,
-      pause: constVoid,
-      resume: (owner) => resume(owner),
-      holdUnfinished: true
-    },
-    {
-      ...events,
-      onEnd: (owner) => {
-        // Its call goes on, for as long as its handler does: what it held up does not wait for that.
-        giveHeld(owner)
-        advanceHeld(owner)
-        events.onEnd(owner)
-      }
-    }
-  )
 
   const give = ({ stream }: S, credit: number) => {
     if (stream !== undefined && credit > 0) {
@@ -79,19 +72,26 @@ export const make = <O, S extends Owner<O>>(
     }
   }
 
-  const giveHeld = (owner: S) => {
-    const credit = owner.backlog.heldCredit
+  const unhold = (owner: S) => {
+    owner.messages.isHeld = false
     held.delete(owner)
-    owner.backlog.heldCredit = 0
-    owner.messages.since = performance.now()
-    give(owner, credit)
-  }
-
-  /** The unfinished message of a stream has ended: others may go on. */
-  const advance = (owner: S) => {
     if (first === owner) {
       first = undefined
     }
+  }
+
+  const giveHeld = (owner: S) => {
+    const { backlog, messages } = owner
+    const credit = backlog.heldCredit
+    messages.isHeld = false
+    held.delete(owner)
+    backlog.heldCredit = 0
+    messages.since = performance.now()
+    give(owner, credit)
+  }
+
+  /** Streams that are held go on, where they may. */
+  const advance = () => {
     for (const next of held) {
       if (isTooMuchUnfinished()) {
         if (first === undefined) {
@@ -104,24 +104,49 @@ export const make = <O, S extends Owner<O>>(
     }
   }
 
-  const advanceHeld = (owner: S) => {
-    if (held.size > 0 || first !== undefined) {
-      advance(owner)
+  /** A stream no longer keeps others from going on: its message has ended, or waits for its reader. */
+  const leave = (owner: S) => {
+    if (first !== undefined || held.size > 0) {
+      unhold(owner)
+      advance()
     }
   }
 
+  const receiving = GrpcReceiving.make<S>(
+    {
+      ...link,
+      pause: leave,
+      resume: (owner) => resume(owner),
+      holdUnfinished: true
+    },
+    {
+      ...events,
+      onEnd: (owner) => {
+        leave(owner)
+        events.onEnd(owner)
+      }
+    }
+  )
+
   const credit = (owner: S, size: number) => {
-    if (isTooMuchUnfinished() && owner.messages.unfinished > 0) {
-      first ??= owner
+    const { backlog, messages } = owner
+    if (isTooMuchUnfinished() && messages.unfinished > 0) {
+      if (!messages.isPaused) {
+        first ??= owner
+      }
       if (first !== owner) {
-        held.add(owner)
-        owner.backlog.heldCredit += size
+        backlog.heldCredit += size
+        if (!messages.isPaused) {
+          messages.isHeld = true
+          held.add(owner)
+        }
         return
       }
     } else {
-      advanceHeld(owner)
+      leave(owner)
     }
-    give(owner, size)
+    give(owner, size + backlog.heldCredit)
+    backlog.heldCredit = 0
   }
 
   const setWaiting = (backlog: Backlog, size: number) => {
@@ -131,39 +156,66 @@ export const make = <O, S extends Owner<O>>(
 
   /** Decodes bytes as far as the reader has room for messages; returns how many. */
   const decode = (owner: S, chunk: Buffer): number => {
+    const { messages } = owner
     let at = 0
-    while (at < chunk.length && !owner.messages.isPaused) {
+    while (at < chunk.length && !messages.isPaused) {
       const size = Math.min(chunk.length - at, kept.unread > connectionWindow ? lowDecodeBytes : decodeBytes)
       receiving.receive(owner, size === chunk.length ? chunk : chunk.subarray(at, at + size))
       at += size
+      if (messages.decoder.isBroken) {
+        // Its call is over, whether or not it is paused: the rest is dropped.
+        at = chunk.length
+      }
+    }
+    if (messages.decoder.isBroken) {
+      give(owner, chunk.length)
+      return chunk.length
     }
     credit(owner, at)
     return at
   }
 
   const stash = ({ backlog }: S, chunk: Buffer) => {
+    const { bytes, start } = backlog
     const size = backlog.size + chunk.length
-    if (backlog.bytes === undefined || backlog.bytes.length < size) {
+    if (bytes === undefined || start + size > bytes.length) {
       const larger = Buffer.allocUnsafeSlow(Math.max(size, 2 * backlog.size))
-      backlog.bytes?.copy(larger, 0, 0, backlog.size)
+      bytes?.copy(larger, 0, start, start + backlog.size)
       backlog.bytes = larger
+      backlog.start = 0
     }
-    chunk.copy(backlog.bytes, backlog.size)
+    if (backlog.bytes !== undefined) {
+      chunk.copy(backlog.bytes, backlog.start + backlog.size)
+    }
     setWaiting(backlog, size)
   }
 
   const resume = (owner: S) => {
-    const { backlog } = owner
-    const { bytes, size } = backlog
+    const { backlog, messages } = owner
+    const { bytes, isResuming, size, start } = backlog
+    if (isResuming) {
+      // A message was released in the very moment it was reported: whoever reports it goes on.
+      return
+    }
     if (bytes !== undefined) {
       backlog.bytes = undefined
       setWaiting(backlog, 0)
-      const taken = decode(owner, bytes.subarray(0, size))
+      backlog.isResuming = true
+      const taken = decode(owner, bytes.subarray(start, start + size))
+      backlog.isResuming = false
       if (taken < size) {
-        stash(owner, bytes.subarray(taken, size))
+        backlog.bytes = bytes
+        backlog.start = start + taken
+        setWaiting(backlog, size - taken)
       }
     }
-    if (backlog.isEnding && !owner.messages.isPaused) {
+    if (messages.isPaused || messages.decoder.isBroken) {
+      return
+    }
+    if (backlog.heldCredit > 0) {
+      credit(owner, 0)
+    }
+    if (backlog.isEnding) {
       backlog.isEnding = false
       receiving.end(owner)
     }
@@ -172,11 +224,13 @@ export const make = <O, S extends Owner<O>>(
   const forget = (owner: S) => {
     const { backlog } = owner
     receiving.forget(owner)
+    // The peer may still have to send before it hears of the end.
+    give(owner, backlog.size + backlog.heldCredit)
+    backlog.heldCredit = 0
     backlog.bytes = undefined
     setWaiting(backlog, 0)
     backlog.isEnding = false
-    held.delete(owner)
-    advanceHeld(owner)
+    leave(owner)
   }
 
   return {

@@ -58,7 +58,7 @@ export interface Http2Connection<O> {
   readonly reset: (stream: Stream<O>, code: Http2Code) => void
   /** Bytes of a stream were read; where negative, as many that were count as unread again. */
   readonly consume: (stream: Stream<O>, size: number) => void
-  /** `isFull` has become false: the connection gets the credit that is due. */
+  /** `isFull` may have become false: the connection gets the credit that is due then. */
   readonly replenish: () => void
   readonly ping: (payload: bigint) => void
   /** The last frame before the connection is closed, or drained: streams that begin from now on are ignored. */
@@ -153,7 +153,11 @@ export const make = <O>(role: State.Role, limits: State.Limits, events: State.Ev
       }
     },
     consume: (stream, size) => State.consume(state, stream, size),
-    replenish: () => State.replenish(state),
+    replenish: () => {
+      if (!events.isFull()) {
+        State.replenish(state)
+      }
+    },
     ping: (payload) => {
       Frames.writePing(writer, 0, Number(BigInt.asUintN(32, payload >> 32n)), Number(BigInt.asUintN(32, payload)))
     },
