@@ -5,6 +5,7 @@
 import type * as Fiber from "../effect/Fiber.js"
 import type { OutgoingCall } from "../Transport/Connection.js"
 import type { IncomingCall } from "../Transport/IncomingCall.js"
+import type * as CallMetrics from "../Transport/internal/callMetrics.js"
 import type { Where } from "../Transport/internal/where.js"
 import type * as Metadata from "../Transport/Metadata.js"
 import type * as Route from "../Transport/Route.js"
@@ -29,6 +30,8 @@ export interface Received {
  * of its own. Nothing here is called for a stream after `ended`.
  */
 export interface ServerWire<S> {
+  /** What the wire speaks, as OpenTelemetry names it (`rpc.system.name`). Default `effect_transport`. */
+  readonly system?: string | undefined
   /** The largest message that both ends take, in bytes. */
   readonly maxMessageSize: () => number
   /** The largest metadata that both ends take, in bytes; with an error, that which goes beside its status. */
@@ -68,6 +71,7 @@ export interface ServerStream<S> {
   readonly inFlight: InFlight
   readonly incoming: IncomingCall
   readonly where: Where
+  readonly metrics: CallMetrics.Method | undefined
   /** Milliseconds that the caller allows, and that it has. */
   readonly wanted: number
   readonly timeout: number
@@ -92,6 +96,8 @@ export interface ServerStream<S> {
  * of its own.
  */
 export interface ClientWire<S> {
+  /** What the wire speaks, as OpenTelemetry names it (`rpc.system.name`). Default `effect_transport`. */
+  readonly system?: string | undefined
   readonly isClosed: () => boolean
   /** The largest metadata to send: the smaller of this end's and the peer's limit. */
   readonly maxMetadataSize: () => number
@@ -132,6 +138,11 @@ export interface ClientWire<S> {
 /** A call that this end opens, made by `ClientCalls`. A wire reads its first fields; the others are its caller's state. */
 export interface ClientCall<S> {
   readonly where: Where
+  readonly metrics: CallMetrics.Method | undefined
+  /** When it began, by the clock of the deadlines. */
+  readonly began: number
+  /** What it ended with where its reader has not been told: a call that streams is over when its reader is. */
+  status: number | undefined
   options: OutgoingCall
   /** Its answer is one message, which nobody reads before the call has ended: its stream can't be paused. */
   readonly isUnary: boolean

@@ -1,5 +1,6 @@
 /** The calls that this end opens on one connection: what a call is on its calling side, whatever wire carries it. */
 import type { Connection } from "../Transport/Connection.js"
+import * as CallMetrics from "../Transport/internal/callMetrics.js"
 import * as Metadata from "../Transport/Metadata.js"
 import type { StatusError } from "../Transport/TransportError.js"
 import * as CallErrors from "./CallErrors.js"
@@ -37,12 +38,17 @@ export interface Options<S> extends ClientLifecycle.Options<S> {
     readonly maxMetadataSize: number
     readonly maxReceiveMessageSize: number
     readonly maxMessageElements: number
+    /** Whether calls are measured. Default true. */
+    readonly metrics?: boolean | undefined
   }
+  /** Whether the peer made the connection, so that its address says nothing of where it listens. Default false. */
+  readonly isReverse?: boolean | undefined
 }
 
 export const make = <S>(options: Options<S>): ClientCalls<S> => {
   const { progress, wire } = options
-  const { maxMetadataSize } = options.settings
+  const { maxMetadataSize, metrics = true } = options.settings
+  const methods = CallMetrics.client(metrics, wire.system, options.isReverse === true ? undefined : options.peer)
   const lifecycle = ClientLifecycle.make(options)
   const { cancel, end, timeOut } = lifecycle
 
@@ -57,7 +63,7 @@ export const make = <S>(options: Options<S>): ClientCalls<S> => {
   const tooLarge = ({ where }: ClientCall<S>) => MetadataLimit.tooLarge(maxMetadataSize, where)
 
   return {
-    connection: ClientRequests.make({ ...options, lifecycle }),
+    connection: ClientRequests.make({ ...options, lifecycle, methods, now: options.deadlines.now }),
     onHeaders: (call, metadata) => {
       if (!call.isOver) {
         progress.answered()
@@ -70,6 +76,7 @@ export const make = <S>(options: Options<S>): ClientCalls<S> => {
         return
       }
       progress.answered()
+      CallMetrics.received(call.metrics, bytes.length)
       headers(call, Metadata.empty)
       if (call.isOver) {
         wire.release(stream, cost, costOnConnection)

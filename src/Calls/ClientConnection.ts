@@ -10,6 +10,7 @@ import * as ReconnectingConnection from "../Connections/ReconnectingConnection.j
 import * as Deferred from "../effect/Deferred.js"
 import type { Entries } from "../protocol/Entries.js"
 import type { Boundary } from "../Transport/internal/boundary.js"
+import * as CallMetrics from "../Transport/internal/callMetrics.js"
 import { HandshakeFailed, type HandshakeReason, Unavailable } from "../Transport/TransportError.js"
 import * as CallErrors from "./CallErrors.js"
 import type { ClientCall } from "./CallStream.js"
@@ -225,4 +226,4 @@ export const reconnecting = (
   connect: () => ClientConnection,
   backoff = defaultBackoff
 ): Effect.Effect<ReconnectingConnection.Pending, never, Scope.Scope> =>
-  ReconnectingConnection.make(connectOnce(peer, connect), backoff, peer)
+  ReconnectingConnection.make(connectOnce(peer, connect), backoff, peer, CallMetrics.client(true, undefined, peer))

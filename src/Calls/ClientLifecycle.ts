@@ -2,6 +2,7 @@
 import { constVoid } from "effect/Function"
 import type { OutgoingCall } from "../Transport/Connection.js"
 import type { Boundary } from "../Transport/internal/boundary.js"
+import * as CallMetrics from "../Transport/internal/callMetrics.js"
 import * as Metadata from "../Transport/Metadata.js"
 import type { StatusError } from "../Transport/TransportError.js"
 import * as CallErrors from "./CallErrors.js"
@@ -52,6 +53,7 @@ export const make = <S>({ boundary, deadlines, peer, progress, quota, wire }: Op
   const end = (call: ClientCall<S>, error: StatusError | undefined) => {
     const { cost, costOnConnection, onEnd, reply, stream } = call
     call.isOver = true
+    call.status ??= error === undefined ? 0 : CallMetrics.codeOf(error)
     deadlines.remove(call.deadline)
     call.deadline = undefined
     call.options = settled
@@ -94,11 +96,16 @@ export const make = <S>({ boundary, deadlines, peer, progress, quota, wire }: Op
   const abandon = (call: ClientCall<S>) => {
     call.leave()
     call.onEnd = constVoid
+    call.status ??= CallMetrics.cancelled
     cancel(call, undefined)
   }
 
   const start = (call: ClientCall<S>, timeout: number) => {
-    const stream = wire.open(call, timeout, call.request)
+    const { request } = call
+    const stream = wire.open(call, timeout, request)
+    if (request !== undefined) {
+      CallMetrics.sent(call.metrics, request.length)
+    }
     call.stream = stream
     call.request = undefined
     call.leave = constVoid
@@ -118,11 +125,16 @@ export const make = <S>({ boundary, deadlines, peer, progress, quota, wire }: Op
       }
       return onOpen()
     }
+    const waited = () => CallMetrics.waited(call.metrics, deadlines.now() - call.began)
     const onPermit = (left: number) => {
+      waited()
       start(call, left)
       onOpen()
     }
-    const leave = quota.acquire(call.where, timeout, onPermit, (error) => end(call, error))
+    const leave = quota.acquire(call.where, timeout, onPermit, (error) => {
+      waited()
+      end(call, error)
+    })
     if (call.stream === undefined && !call.isOver) {
       call.leave = leave
     }

@@ -7,6 +7,7 @@ import { constFalse, constVoid } from "effect/Function"
 import * as Stream from "effect/Stream"
 import type { Connection, OutgoingCall } from "../Transport/Connection.js"
 import type { Boundary } from "../Transport/internal/boundary.js"
+import * as CallMetrics from "../Transport/internal/callMetrics.js"
 import type { Where } from "../Transport/internal/where.js"
 import type * as Metadata from "../Transport/Metadata.js"
 import type * as Method from "../Transport/Method.js"
@@ -23,6 +24,10 @@ import * as Waiting from "./Waiting.js"
 export interface Options<S> {
   readonly wire: ClientWire<S>
   readonly lifecycle: ClientLifecycle<S>
+  /** Undefined where metrics are off. */
+  readonly methods: CallMetrics.Methods | undefined
+  /** The clock of the deadlines. */
+  readonly now: () => number
   readonly peer: string
   readonly settings: {
     readonly maxReceiveMessageSize: number
@@ -36,11 +41,16 @@ const waiting = Waiting.make(constFalse)
 
 const makeCall = <S>(
   where: Where,
+  metrics: CallMetrics.Method | undefined,
+  began: number,
   options: OutgoingCall,
   request: Uint8Array | undefined,
   push: ClientCall<S>["push"]
 ): ClientCall<S> => ({
   where,
+  metrics,
+  began,
+  status: undefined,
   options,
   isUnary: push === undefined,
   stream: undefined,
@@ -57,7 +67,7 @@ const makeCall = <S>(
   onEnd: constVoid
 })
 
-export const make = <S>({ boundary, lifecycle, peer, settings, wire }: Options<S>): Connection => {
+export const make = <S>({ boundary, lifecycle, methods, now, peer, settings, wire }: Options<S>): Connection => {
   const { abandon, cancel, open } = lifecycle
 
   /** Why a call can't be made. */
@@ -72,9 +82,21 @@ export const make = <S>({ boundary, lifecycle, peer, settings, wire }: Options<S
   const encode = <II>(method: Method.Method<unknown, unknown, Method.Shape, II>, request: II, where: Where) =>
     Codec.encode(method.input, request, wire.maxMessageSize(), where, boundary)
 
+  const measure = ({ began, metrics }: ClientCall<S>, code: number) =>
+    CallMetrics.endedInFlight(metrics, code, now() - began)
+
+  /** The end of a call that has not begun. */
+  const refuse = <E extends CallError>(metrics: CallMetrics.Method | undefined, error: E): Effect.Effect<never, E> => {
+    CallMetrics.ended(metrics, CallMetrics.codeOf(error), 0)
+    return Effect.fail(error)
+  }
+
   /** What follows where a unary call fails, or its caller is interrupted. Sees nothing but the record, which is empty then. */
   const giveUp = (call: ClientCall<S>) => (cause: Cause.Cause<CallError>) => {
-    abandon(call)
+    if (!call.isOver) {
+      abandon(call)
+      measure(call, CallMetrics.cancelled)
+    }
     return Effect.failCause(cause)
   }
 
@@ -86,25 +108,27 @@ export const make = <S>({ boundary, lifecycle, peer, settings, wire }: Options<S
     // `Effect.async` with a canceller, and `Effect.onInterrupt`, cost more than twice of this.
     Effect.uninterruptibleMask((restore) => {
       const where = { method: method.path, peer }
+      const metrics = methods?.(method.path)
       if (wire.isClosed()) {
-        return Effect.fail(CallErrors.closedBefore(where))
+        return refuse(metrics, CallErrors.closedBefore(where))
       }
       const checked = check(options.metadata, where)
       if (Either.isLeft(checked)) {
-        return Effect.fail(checked.left)
+        return refuse(metrics, checked.left)
       }
       const bytes = encode(method, request, where)
       if (Either.isLeft(bytes)) {
-        return Effect.fail(bytes.left)
+        return refuse(metrics, bytes.left)
       }
-      const call: ClientCall<S> = makeCall(where, options, bytes.right, undefined)
+      const call: ClientCall<S> = makeCall(where, metrics, now(), options, bytes.right, undefined)
+      CallMetrics.began(metrics)
       const answer = Effect.async<O, CallError>((resume) => {
-        call.onEnd = (error, reply) =>
-          resume(
-            error === undefined
-              ? Codec.decodeReply(method.output, reply, settings, where, boundary)
-              : Effect.fail(error)
-          )
+        call.onEnd = (error, reply) => {
+          const exit =
+            error === undefined ? Codec.decodeReply(method.output, reply, settings, where, boundary) : Exit.fail(error)
+          measure(call, Exit.isSuccess(exit) ? 0 : CallMetrics.codeOfCause(exit.cause))
+          resume(exit)
+        }
         open(call, constVoid)
       })
       return Effect.catchAllCause(restore(answer), giveUp(call))
@@ -118,12 +142,22 @@ export const make = <S>({ boundary, lifecycle, peer, settings, wire }: Options<S
     Stream.unwrapScoped(
       Effect.gen(function* () {
         const where = { method: method.path, peer }
+        const metrics = methods?.(method.path)
         if (wire.isClosed()) {
-          return yield* CallErrors.closedBefore(where)
+          return yield* refuse(metrics, CallErrors.closedBefore(where))
         }
-        yield* check(options.metadata, where)
+        const checked = check(options.metadata, where)
+        if (Either.isLeft(checked)) {
+          return yield* refuse(metrics, checked.left)
+        }
         const inbox = Inbox.make<Received, O, CallError | E>({
-          decode: ({ bytes }) => Codec.decode(method.output, bytes, settings, where, boundary),
+          decode: ({ bytes }) => {
+            const decoded = Codec.decode(method.output, bytes, settings, where, boundary)
+            if (Either.isLeft(decoded)) {
+              call.status = CallMetrics.codeOf(decoded.left)
+            }
+            return decoded
+          },
           schedule: wire.schedule,
           onWaiting: () => {
             if (call.stream !== undefined) {
@@ -137,12 +171,15 @@ export const make = <S>({ boundary, lifecycle, peer, settings, wire }: Options<S
             }
           })
         })
-        const call: ClientCall<S> = makeCall(where, options, undefined, inbox.push)
-        yield* Effect.addFinalizer(() =>
-          Effect.sync(() => {
-            abandon(call)
-            inbox.discard()
-          })
+        const call: ClientCall<S> = makeCall(where, metrics, now(), options, undefined, inbox.push)
+        yield* Effect.acquireRelease(
+          Effect.sync(() => CallMetrics.began(metrics)),
+          () =>
+            Effect.sync(() => {
+              abandon(call)
+              inbox.discard()
+              measure(call, call.status ?? CallMetrics.cancelled)
+            })
         )
         yield* Effect.async<void>((resume) => {
           const go = () => resume(Effect.void)
@@ -180,6 +217,7 @@ export const make = <S>({ boundary, lifecycle, peer, settings, wire }: Options<S
       (request) => encode(method, request, call.where),
       (message, sent) => {
         if (!call.isOver && call.stream !== undefined) {
+          CallMetrics.sent(call.metrics, message.length)
           wire.message(call.stream, message, sent)
         }
       }
@@ -188,6 +226,7 @@ export const make = <S>({ boundary, lifecycle, peer, settings, wire }: Options<S
         onFailure: (cause) =>
           Effect.sync(() => {
             inbox.end(Exit.failCause(cause))
+            call.status ??= CallMetrics.codeOfCause(cause)
             abandon(call)
           }),
         onSuccess: () =>

@@ -11,6 +11,7 @@ import * as Fiber from "../effect/Fiber.js"
 import type { CallConnection } from "../Transport/Call.js"
 import * as IncomingCall from "../Transport/IncomingCall.js"
 import type { Boundary } from "../Transport/internal/boundary.js"
+import * as CallMetrics from "../Transport/internal/callMetrics.js"
 import * as Time from "../Transport/internal/time.js"
 import type * as Metadata from "../Transport/Metadata.js"
 import type * as Route from "../Transport/Route.js"
@@ -50,6 +51,8 @@ interface Settings {
   readonly maxMessageElements: number
   readonly maxMetadataSize: number
   readonly maxReceiveMessageSize: number
+  /** Whether calls are measured. Default true. */
+  readonly metrics?: boolean | undefined
 }
 
 /**
@@ -89,8 +92,18 @@ export const make = <S>(
   { connection, deadlines, settings }: ServerConnection
 ): ServerCalls<S> => {
   const { peer } = connection
-  const response = ServerResponse.make(wire, deadlines, boundary)
-  const { fail, reject } = response
+  const now = () => Time.now(clock)
+  const system = wire.system ?? CallMetrics.ownSystem
+  const methods = CallMetrics.server(settings.metrics ?? true, system)
+  const response = ServerResponse.make(wire, deadlines, boundary, now)
+  const { fail } = response
+
+  /** Refuses a call of a path that is served, or of one that no contract has. */
+  const refuse = (stream: S, path: string, error: StatusError) => {
+    CallMetrics.refused(methods, error, path)
+    return response.reject(stream, error)
+  }
+  const reject = (stream: S, error: StatusError) => refuse(stream, CallMetrics.unknown, error)
 
   const decode = ({ route, where }: ServerStream<S>, bytes: Uint8Array) =>
     Codec.decode(route.method.input, bytes, settings, where, boundary)
@@ -138,6 +151,7 @@ export const make = <S>(
     if (call.isOver) {
       return
     }
+    CallMetrics.received(call.metrics, bytes.length)
     if (call.inbox !== undefined) {
       call.inbox.push({ bytes, cost, costOnConnection })
     } else if (call.request !== undefined) {
@@ -185,22 +199,25 @@ export const make = <S>(
         return reject(stream, CallErrors.unknownMethod(path))
       }
       if (!MetadataLimit.fits(metadata, settings.maxMetadataSize)) {
-        return reject(stream, MetadataLimit.tooLarge(settings.maxMetadataSize))
+        return refuse(stream, path, MetadataLimit.tooLarge(settings.maxMetadataSize))
       }
       if (Number.isNaN(wanted)) {
-        return reject(stream, CallErrors.malformedTimeout())
+        return refuse(stream, path, CallErrors.malformedTimeout())
       }
       if (wanted <= 0) {
-        return reject(stream, CallErrors.deadlinePassed())
+        return refuse(stream, path, CallErrors.deadlinePassed())
       }
       const timeout = Math.min(wanted, CallDuration.limitOf(settings.maxCallDuration, route))
       const inFlight = route.inFlight ?? shared
+      const began = now()
       const incoming = IncomingCall.make(
         {
           method: path,
           peer,
           metadata,
-          deadline: Time.now(clock) + timeout,
+          deadline: began + timeout,
+          began,
+          system,
           draining: inFlight.draining,
           boundary,
           endConnection: wire.onThrown,
@@ -214,6 +231,7 @@ export const make = <S>(
         inFlight,
         incoming,
         where: { method: path, peer: peer.address },
+        metrics: methods?.(path),
         wanted,
         timeout,
         inbox: undefined,

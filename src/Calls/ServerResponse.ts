@@ -7,6 +7,7 @@ import * as Option from "effect/Option"
 import type * as Stream from "effect/Stream"
 import * as Fiber from "../effect/Fiber.js"
 import type { Boundary } from "../Transport/internal/boundary.js"
+import * as CallMetrics from "../Transport/internal/callMetrics.js"
 import * as Metadata from "../Transport/Metadata.js"
 import type { StatusError } from "../Transport/TransportError.js"
 import * as CallErrors from "./CallErrors.js"
@@ -38,13 +39,20 @@ export interface ServerResponse<S> {
   readonly onRoom: () => void
 }
 
-export const make = <S>(wire: ServerWire<S>, deadlines: Deadlines, boundary: Boundary): ServerResponse<S> => {
+export const make = <S>(
+  wire: ServerWire<S>,
+  deadlines: Deadlines,
+  boundary: Boundary,
+  /** The clock of `IncomingCall.began`. */
+  now: () => number
+): ServerResponse<S> => {
   const waiting = Waiting.make(wire.isFull)
   const outbox: Outbox.Outbox = { isFull: wire.isFull, waiting, flush: wire.flush, onThrown: wire.onThrown }
 
   /** The last that is done for a call, when its status is sent or nobody wants it any more. */
-  const settle = (call: ServerStream<S>) => {
+  const settle = (call: ServerStream<S>, code: number) => {
     if (!call.isOver) {
+      CallMetrics.ended(call.metrics, code, now() - call.incoming.began)
       call.isOver = true
       deadlines.remove(call.deadline)
       waiting.remove(call.answer)
@@ -74,7 +82,7 @@ export const make = <S>(wire: ServerWire<S>, deadlines: Deadlines, boundary: Bou
 
   const finish = (call: ServerStream<S>, error: StatusError | undefined, trailers: Metadata.Metadata) => {
     wire.finish(call.stream, error, trailers)
-    settle(call)
+    settle(call, error?.code ?? 0)
     wire.flush()
   }
 
@@ -109,9 +117,11 @@ export const make = <S>(wire: ServerWire<S>, deadlines: Deadlines, boundary: Bou
     }
     if (wire.reply(call.stream, bytes.right, response.headers, response.trailers)) {
       response.headersSent = true
-      settle(call)
+      CallMetrics.sent(call.metrics, bytes.right.length)
+      settle(call, 0)
     } else {
       sendHeaders(call)
+      CallMetrics.sent(call.metrics, bytes.right.length)
       // Its deadline stays until all of it is sent: the caller need not read it.
       wire.message(call.stream, bytes.right, () => {
         if (!call.isOver) {
@@ -131,14 +141,14 @@ export const make = <S>(wire: ServerWire<S>, deadlines: Deadlines, boundary: Bou
     fail: (call, error) => {
       if (!call.isOver) {
         wire.abort(call.stream, error, trailersOf(error, Metadata.empty))
-        settle(call)
+        settle(call, error.code)
         wire.flush()
         Fiber.interruptUnsafe(call.handler)
       }
     },
     abandon: (call) => {
       if (!call.isOver) {
-        settle(call)
+        settle(call, CallMetrics.interruptedCode(now() - call.incoming.began, call.timeout))
         Fiber.interruptUnsafe(call.handler)
       }
     },
@@ -164,6 +174,7 @@ export const make = <S>(wire: ServerWire<S>, deadlines: Deadlines, boundary: Bou
         (bytes, sent) => {
           if (!call.isOver) {
             sendHeaders(call)
+            CallMetrics.sent(call.metrics, bytes.length)
             wire.message(call.stream, bytes, sent)
           }
         }

@@ -9,6 +9,7 @@ import type { Pending } from "../Connections/ReconnectingConnection.js"
 import * as Authorizer from "../Transport/Authorizer.js"
 import * as Authorization from "../Transport/internal/authorization.js"
 import * as Boundary from "../Transport/internal/boundary.js"
+import * as EventLoopDelay from "../Transport/internal/eventLoopDelay.js"
 import * as Count from "../Transport/internal/gauge.js"
 import type * as Peer from "../Transport/Peer.js"
 import type { BindError } from "../Transport/TransportError.js"
@@ -56,14 +57,17 @@ const leavePeriod = Duration.seconds(1)
 interface Settings {
   readonly defaultTimeout: Duration.DurationInput
   readonly gracePeriod: Duration.DurationInput
+  /** Whether the delay of the event loop is measured. Default true. */
+  readonly metrics?: boolean | undefined
 }
 
 export const make = (
-  { defaultTimeout, gracePeriod }: Settings,
+  { defaultTimeout, gracePeriod, metrics }: Settings,
   wire: Wire
 ): Effect.Effect<TransportService, never, Scope.Scope> =>
   Effect.gen(function* () {
     const boundary = yield* Boundary.make
+    yield* EventLoopDelay.whileOpen(metrics)
     const connect = yield* ConnectionPool.make((target) => wire.connect(target, boundary))
     const listen: TransportService["listen"] = (routes, options) =>
       Effect.gen(function* () {

@@ -8,6 +8,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Connection, OutgoingCall } from "../Transport/Connection.js"
 import * as Boundary from "../Transport/internal/boundary.js"
+import * as CallMetrics from "../Transport/internal/callMetrics.js"
 import * as Count from "../Transport/internal/gauge.js"
 import * as Status from "../Transport/internal/status.js"
 import {
@@ -67,7 +68,9 @@ const lossesToLog = 3
 export const make = <L extends Live>(
   connectOnce: Effect.Effect<L, Failure, Scope.Scope>,
   backoff: Reconnect.Backoff,
-  peer: string
+  peer: string,
+  /** Where calls are measured that found no connection. Default: nowhere. */
+  methods?: CallMetrics.Methods
 ): Effect.Effect<Reconnected<L>, never, Scope.Scope> =>
   Effect.gen(function* () {
     yield* Count.whileOpen(TransportMetrics.connectionsOpened)
@@ -124,6 +127,17 @@ export const make = <L extends Live>(
         return run(live.right, { ...call, timeout: Math.max(1, call.timeout - (performance.now() - started)) })
       }).pipe(Effect.timeoutFail({ duration: call.timeout, onTimeout: () => late(peer, method) }))
 
+    /** `withLive`, measured where it fails: the connection measures what it runs. */
+    const reach: Reconnected<L>["withLive"] = (method, call, run) =>
+      Effect.suspend(() => {
+        const since = performance.now()
+        return Effect.onError(withLive(method, call, run), (cause) =>
+          Effect.sync(() =>
+            CallMetrics.ended(methods?.(method), CallMetrics.codeOfCause(cause), performance.now() - since)
+          )
+        )
+      })
+
     /** The result of the next attempt, or of one that is over and that nobody has asked for yet. */
     const attempt: Effect.Effect<void, Failure> = Effect.gen(function* () {
       let state = current()
@@ -163,11 +177,9 @@ export const make = <L extends Live>(
         const live = usable(method.path)
         return live !== undefined && Either.isRight(live)
           ? live.right.connection.unary(method, request, call)
-          : Effect.flatten(
-              withLive(method.path, call, ({ connection }, call) => connection.unary(method, request, call))
-            )
+          : Effect.flatten(reach(method.path, call, ({ connection }, call) => connection.unary(method, request, call)))
       },
       stream: (method, requests, call) =>
-        Stream.unwrap(withLive(method.path, call, ({ connection }, call) => connection.stream(method, requests, call)))
+        Stream.unwrap(reach(method.path, call, ({ connection }, call) => connection.stream(method, requests, call)))
     }
   })

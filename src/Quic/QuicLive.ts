@@ -19,6 +19,7 @@ import * as SharedLayer from "../Connections/SharedLayer.js"
 import type * as Credentials from "../Credentials/Credentials.js"
 import * as Reverification from "../Handshake/Reverification.js"
 import * as Boundary from "../Transport/internal/boundary.js"
+import * as EventLoopDelay from "../Transport/internal/eventLoopDelay.js"
 import * as OptionalPackage from "../Transport/internal/optionalPackage.js"
 import { CredentialsError, type MissingPackage } from "../Transport/TransportError.js"
 import * as Transport from "../Transport/TransportService.js"
@@ -78,6 +79,7 @@ const build = (
     // A source of credentials does not change from TLS to none.
     const current = Effect.orDie(material)
     const boundary = yield* Boundary.make
+    yield* EventLoopDelay.whileOpen(settings.metrics)
     const reverification = yield* Reverification.make(credentials)
     const channels = yield* DatagramChannel.makeChannels
     const mounts = HttpMounts.make()

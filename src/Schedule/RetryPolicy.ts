@@ -11,6 +11,7 @@ import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import * as ScheduleDecision from "effect/ScheduleDecision"
 import * as ScheduleInterval from "effect/ScheduleInterval"
+import * as CallMetrics from "../Transport/internal/callMetrics.js"
 import { type CallError, isOwn, Unavailable } from "../Transport/TransportError.js"
 import * as Pushback from "./Pushback.js"
 
@@ -137,6 +138,7 @@ export const exponential = <E = unknown>(options: ExponentialOptions<E>): Schedu
     const exact = pushback._tag === "Exactly"
     const delay = exact ? asked : Math.max(asked, yield* backoff(state.backoffs))
     const retries = state.retries + 1
+    CallMetrics.retried(error)
     yield* Effect.logWarning(`retry: caught ${nameOf(error)} (${retries}/${times})`).pipe(
       Effect.annotateLogs(annotations(error, delay))
     )

@@ -20,6 +20,7 @@ import * as Reverification from "../Handshake/Reverification.js"
 import type { CallConnection } from "../Transport/Call.js"
 import type { Connection } from "../Transport/Connection.js"
 import * as Boundary from "../Transport/internal/boundary.js"
+import * as EventLoopDelay from "../Transport/internal/eventLoopDelay.js"
 import * as Reverse from "../Transport/Reverse.js"
 import { CredentialsError } from "../Transport/TransportError.js"
 import * as Transport from "../Transport/TransportService.js"
@@ -56,6 +57,7 @@ const build = (
     const current = Effect.orDie(material)
     const inFlight = yield* InFlight.make
     const boundary = yield* Boundary.make
+    yield* EventLoopDelay.whileOpen(settings.metrics)
     const clock = yield* Effect.clock
     const reverification = yield* Reverification.make(credentials)
     /** The ways back over the connections of the listeners. */

@@ -10,6 +10,10 @@ import * as Metadata from "./Metadata.js"
 export interface IncomingCall extends Call {
   readonly response: Response
   readonly boundary: Boundary
+  /** When it came, by the clock of the deadline. */
+  readonly began: number
+  /** What its wire speaks: `rpc.system.name`. */
+  readonly system: string
   /** Ends the connection that the call came on, where the call alone can't be ended. */
   readonly endConnection: (cause: unknown) => void
   /** Called when an authorizer denies the call. */
@@ -40,7 +44,7 @@ const checked = (input: Metadata.Input, response: Response): Effect.Effect<Metad
 
 type Facts = Pick<
   IncomingCall,
-  "method" | "peer" | "metadata" | "deadline" | "draining" | "boundary" | "endConnection"
+  "method" | "peer" | "metadata" | "deadline" | "draining" | "boundary" | "began" | "system" | "endConnection"
 > &
   Partial<Pick<IncomingCall, "onDenied">>
 
@@ -60,6 +64,8 @@ export const make = (facts: Facts, connection: CallConnection = { peer: facts.pe
     draining: facts.draining,
     response,
     boundary: facts.boundary,
+    began: facts.began,
+    system: facts.system,
     endConnection: facts.endConnection,
     onDenied: facts.onDenied,
     setHeaders: (input) =>

@@ -1,9 +1,11 @@
 /**
- * What the transports count, for `Metric.value` and for whatever exports Effect's metrics.
+ * What the transports count and measure, for `Metric.value` and for whatever exports Effect's metrics.
+ * docs/guide/observability.md has a table of them, with their labels.
  *
  * @since 0.1.0
  */
 import * as Metric from "effect/Metric"
+import * as Keys from "./internal/metricKeys.js"
 
 /**
  * Calls being handled by listeners of this process.
@@ -13,6 +15,94 @@ import * as Metric from "effect/Metric"
  */
 export const callsInFlight = Metric.gauge("effect_transport_calls_in_flight", {
   description: "Calls being handled by listeners of this process"
+})
+
+/**
+ * Calls that this process made and that have not ended.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const clientCallsInFlight: Metric.Metric.Gauge<number> = Metric.fromMetricKey(Keys.clientCallsInFlight)
+
+/**
+ * Seconds that calls took which this process made, tagged with `rpc.system.name`, `rpc.method`, `rpc.response.status_code`,
+ * `server.address`, `server.port`, and `error.type` where it is an error: with any status but `OK`.
+ *
+ * Source: OpenTelemetry's semantic conventions for RPC, as is what follows.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const clientCallDuration: Metric.Metric.Histogram<number> = Metric.fromMetricKey(Keys.clientCallDuration)
+
+/**
+ * Seconds that calls took which this process answered, tagged with `rpc.system.name`, `rpc.method` (`unknown` for what no
+ * listener serves), `rpc.response.status_code`, and `error.type` where it is an error of this side.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const serverCallDuration: Metric.Metric.Histogram<number> = Metric.fromMetricKey(Keys.serverCallDuration)
+
+/**
+ * Seconds that calls waited until their peer took one more (`maxConcurrentStreams`), of those that had to; tagged with
+ * `rpc.system.name` and `rpc.method`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const queueTime: Metric.Metric.Histogram<number> = Metric.fromMetricKey(Keys.queueTime)
+
+/**
+ * Messages of calls that were sent, tagged with `side` (`client`, `server`), `rpc.system.name` and `rpc.method`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const messagesSent: Metric.Metric.Counter<number> = Metric.fromMetricKey(Keys.messagesSent)
+
+/**
+ * Messages of calls that were received, tagged like those sent.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const messagesReceived: Metric.Metric.Counter<number> = Metric.fromMetricKey(Keys.messagesReceived)
+
+/**
+ * Bytes of the messages that were sent, before compression and without framing, tagged like them.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const bytesSent: Metric.Metric.Counter<number> = Metric.fromMetricKey(Keys.bytesSent)
+
+/**
+ * Bytes of the messages that were received, after decompression, tagged like them.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const bytesReceived: Metric.Metric.Counter<number> = Metric.fromMetricKey(Keys.bytesReceived)
+
+/**
+ * Retries that a `RetryPolicy` began, tagged with `rpc.method` and `error.type`: the status that was retried, or `other`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const retries: Metric.Metric.Counter<number> = Metric.fromMetricKey(Keys.retries)
+
+/**
+ * Connections that clients of this process hold, tagged with `state`: `connecting`, `connected` or `failed` (waiting to try
+ * again). Those of MemoryLive have no state.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const clientConnections = Metric.gauge("effect_transport_client_connections", {
+  description: "Connections that clients of this process hold, by state"
 })
 
 /**

@@ -50,6 +50,9 @@ const make = Effect.map(Boundary.unscoped, (boundary) => {
   })
   const call = (method: string): ClientCall<string> => ({
     where: { method, peer: "peer:1" },
+    metrics: undefined,
+    began: 0,
+    status: undefined,
     options: {
       metadata: Metadata.empty,
       timeout: Number.POSITIVE_INFINITY,

@@ -26,6 +26,8 @@ const run = (onExit: (exit: Exit.Exit<unknown, unknown>, response: IncomingCall.
         deadline: Number.POSITIVE_INFINITY,
         draining: inFlight.draining,
         boundary,
+        began: 0,
+        system: "test",
         endConnection: (cause) => {
           ended.push(cause)
           throw new Error("thrown by the end of the connection")

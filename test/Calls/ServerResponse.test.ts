@@ -49,7 +49,8 @@ const open = Effect.gen(function* () {
       onThrown: (cause) => log.push(`thrown ${cause}`)
     },
     Deadlines.make(),
-    boundary
+    boundary,
+    () => 0
   )
   const call = (stream: string): ServerStream<string> => ({
     stream,
@@ -67,9 +68,12 @@ const open = Effect.gen(function* () {
       deadline: Number.POSITIVE_INFINITY,
       draining: inFlight.draining,
       boundary,
+      began: 0,
+      system: "test",
       endConnection: () => {}
     }),
     where: { method: "/a.B/C", peer: peer.address },
+    metrics: undefined,
     wanted: Number.POSITIVE_INFINITY,
     timeout: Number.POSITIVE_INFINITY,
     inbox: undefined,

@@ -42,6 +42,8 @@ const open = (...sent: ReadonlyArray<Uint8Array>) =>
         deadline: Number.POSITIVE_INFINITY,
         draining: Effect.never,
         boundary,
+        began: 0,
+        system: "test",
         endConnection: () => {}
       }),
       (request) => Effect.sync(() => requests.push(request))

@@ -16,6 +16,7 @@ import { messages } from "./messages.js"
 import { metadata } from "./metadata.js"
 import { metadataLimits } from "./metadataLimits.js"
 import { metadataRule } from "./metadataRule.js"
+import { metrics } from "./metrics.js"
 import { middleware } from "./middleware.js"
 import { retries } from "./retries.js"
 
@@ -43,6 +44,7 @@ export const transportSuite = <E>(name: string, options: TransportSuiteOptions<E
     listeners(suite)
     clients(suite)
     retries(suite)
+    metrics(suite)
     handlerErrors(suite)
     middleware(suite)
   })

@@ -2,6 +2,9 @@
 import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
+import * as Metric from "effect/Metric"
+import * as Count from "../../Transport/internal/gauge.js"
+import * as TransportMetrics from "../../Transport/TransportMetrics.js"
 
 /** What a new call finds. */
 export type State<L, E> =
@@ -26,17 +29,30 @@ export interface ConnectionState<L, E> {
   readonly wanted: Effect.Effect<void>
 }
 
+const gauge = (state: string) => Metric.tagged(TransportMetrics.clientConnections, "state", state)
+
+const gauges = { Connecting: gauge("connecting"), Connected: gauge("connected"), Failed: gauge("failed") }
+
+const count = ({ _tag }: State<unknown, unknown>, n: number) => {
+  if (_tag !== "Closed") {
+    Count.add(gauges[_tag], n)
+  }
+}
+
 /** Begins with the first attempt. */
 export const make = <L, E>(): ConnectionState<L, E> => {
   const waiting = new Set<() => void>()
   let current: State<L, E> = { _tag: "Connecting" }
   let onHurry = constVoid
+  count(current, 1)
   return {
     current: () => current,
     set: (next) => {
       if (current._tag === "Closed") {
         return
       }
+      count(current, -1)
+      count(next, 1)
       current = next
       const woken = [...waiting]
       waiting.clear()

@@ -10,6 +10,7 @@ import * as ServerName from "../../Credentials/ServerName.js"
 import * as Reverification from "../../Handshake/Reverification.js"
 import * as TlsHandshake from "../../Handshake/TlsHandshake.js"
 import type { Boundary } from "../../Transport/internal/boundary.js"
+import * as CallMetrics from "../../Transport/internal/callMetrics.js"
 import { lingerPeriod } from "../../Transport/internal/lingeringClose.js"
 import * as Unreachable from "../../Transport/internal/unreachable.js"
 import * as Peer from "../../Transport/Peer.js"
@@ -181,5 +182,6 @@ export const connect = (
   Reconnected.make(
     connectOnce(settings, credentials, boundary, reverification, target, Keepalive.make(settings.keepaliveTime)),
     { initial: settings.initialReconnectBackoff, max: settings.maxReconnectBackoff },
-    Peer.formatTarget(target)
+    Peer.formatTarget(target),
+    CallMetrics.client(settings.metrics, "grpc", Peer.formatTarget(target))
   )

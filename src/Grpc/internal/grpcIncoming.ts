@@ -70,6 +70,7 @@ export const make = <O>(
   }
 
   const wire: ServerWire<ServerStream<O>> = {
+    system: "grpc",
     maxMessageSize: () => settings.maxSendMessageSize,
     maxMetadataSize: () => maxSentMetadata(link),
     isFull: () => http2.unsent() + compression.pending() > settings.maxUnsentBytes,

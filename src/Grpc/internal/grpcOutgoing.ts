@@ -116,6 +116,7 @@ export const make = (link: Link<ClientStream>, scheme: "https" | "http"): Outgoi
 
   const calls = ClientCalls.make<ClientStream>({
     wire: {
+      system: "grpc",
       isClosed: link.isLost,
       maxMetadataSize: () => maxSentMetadata(link),
       maxMessageSize: () => settings.maxSendMessageSize,

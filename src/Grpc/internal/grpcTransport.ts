@@ -12,6 +12,7 @@ import * as SharedLayer from "../../Connections/SharedLayer.js"
 import type * as Credentials from "../../Credentials/Credentials.js"
 import * as Reverification from "../../Handshake/Reverification.js"
 import * as Boundary from "../../Transport/internal/boundary.js"
+import * as EventLoopDelay from "../../Transport/internal/eventLoopDelay.js"
 import type * as Peer from "../../Transport/Peer.js"
 import type * as Route from "../../Transport/Route.js"
 import type { BindError } from "../../Transport/TransportError.js"
@@ -20,6 +21,7 @@ import * as Transport from "../../Transport/TransportService.js"
 /** What all engines have among their settings. */
 interface Settings {
   readonly defaultTimeout: Duration.Duration
+  readonly metrics: boolean
   readonly rehandshakeWithin: Option.Option<Duration.Duration>
 }
 
@@ -51,6 +53,7 @@ export const make = <S extends Settings>(
       yield* Effect.logWarning("gRPC without TLS: peers are not authenticated and anyone on the path can read along")
     }
     const boundary = yield* Boundary.make
+    yield* EventLoopDelay.whileOpen(settings.metrics)
     const reverification = yield* Reverification.make(credentials)
     return Context.make(Transport.Transport, {
       listen: (routes, options) => engine.listen(settings, credentials, reverification, routes, options),

@@ -8,6 +8,7 @@ import * as Deadlines from "../../Calls/Deadlines.js"
 import * as Timing from "../../Calls/Timing.js"
 import type { Pending } from "../../Connections/ReconnectingConnection.js"
 import type { OutgoingCall } from "../../Transport/Connection.js"
+import * as CallMetrics from "../../Transport/internal/callMetrics.js"
 import * as Count from "../../Transport/internal/gauge.js"
 import type { Where } from "../../Transport/internal/where.js"
 import * as Peer from "../../Transport/Peer.js"
@@ -91,6 +92,19 @@ export const connect = (
         return call.waitForReady ? waitFor(where, call) : Effect.fail(unavailable(peer, where))
       })
 
+    const methods = CallMetrics.client(settings.metrics, undefined, peer)
+
+    /** `open`, measured where it fails: the link measures what it runs. */
+    const reach = (where: Where, call: OutgoingCall) =>
+      Effect.suspend(() => {
+        const since = timing.now()
+        return Effect.onError(open(where, call), (cause) =>
+          Effect.sync(() =>
+            CallMetrics.ended(methods?.(where.method), CallMetrics.codeOfCause(cause), timing.now() - since)
+          )
+        )
+      })
+
     const waitFor = (where: Where, call: OutgoingCall) => {
       const since = timing.now()
       return Effect.zipRight(
@@ -120,13 +134,13 @@ export const connect = (
           const { connection } = current() ?? {}
           return connection !== undefined
             ? connection.unary(method, request, call)
-            : Effect.flatMap(open({ method: method.path, peer }, call), ([{ connection }, call]) =>
+            : Effect.flatMap(reach({ method: method.path, peer }, call), ([{ connection }, call]) =>
                 connection.unary(method, request, call)
               )
         }),
       stream: (method, requests, call) =>
         Stream.unwrap(
-          Effect.map(open({ method: method.path, peer }, call), ([{ connection }, call]) =>
+          Effect.map(reach({ method: method.path, peer }, call), ([{ connection }, call]) =>
             connection.stream(method, requests, call)
           )
         )

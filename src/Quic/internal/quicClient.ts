@@ -15,6 +15,7 @@ import * as PeerVerification from "../../Handshake/PeerVerification.js"
 import * as Reverification from "../../Handshake/Reverification.js"
 import { alpnProtocol } from "../../protocol/http3/Http3Connection.js"
 import type { Boundary } from "../../Transport/internal/boundary.js"
+import * as CallMetrics from "../../Transport/internal/callMetrics.js"
 import * as Unreachable from "../../Transport/internal/unreachable.js"
 import * as Peer from "../../Transport/Peer.js"
 import { type DeadlineExceeded, HandshakeFailed, InvalidArgument, Unavailable } from "../../Transport/TransportError.js"
@@ -203,6 +204,7 @@ export const connect = (
     : Reconnected.make(
         connectOnce(engine, settings, boundary, reverification, credentials, target),
         { initial: settings.initialReconnectBackoff, max: settings.maxReconnectBackoff },
-        peer
+        peer,
+        CallMetrics.client(settings.metrics, "grpc", peer)
       )
 }

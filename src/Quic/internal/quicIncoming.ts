@@ -71,6 +71,7 @@ export const make = (link: Link, server: ServerCalls.Server): Incoming => {
     Frames.writeHeaders(writer, GrpcFields.fromEntries(trailers.entries), okTrailer)
 
   const serverWire: ServerWire<ServerStream> = {
+    system: "grpc",
     maxMessageSize: () => settings.maxSendMessageSize,
     maxMetadataSize: () => maxSentMetadata(link),
     isFull: sending.isFull,

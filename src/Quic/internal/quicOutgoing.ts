@@ -190,6 +190,7 @@ export const make = (link: Link): Outgoing => {
 
   const calls = ClientCalls.make<ClientStream>({
     wire: {
+      system: "grpc",
       isClosed: session.isClosed,
       maxMetadataSize: () => maxSentMetadata(link),
       maxMessageSize: () => settings.maxSendMessageSize,

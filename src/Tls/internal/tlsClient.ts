@@ -11,6 +11,7 @@ import * as ServerName from "../../Credentials/ServerName.js"
 import * as Reverification from "../../Handshake/Reverification.js"
 import * as TlsHandshake from "../../Handshake/TlsHandshake.js"
 import * as Wire from "../../protocol/wire/Wire.js"
+import * as CallMetrics from "../../Transport/internal/callMetrics.js"
 import { lingerPeriod } from "../../Transport/internal/lingeringClose.js"
 import * as Peer from "../../Transport/Peer.js"
 import {
@@ -121,5 +122,6 @@ export const connect = (
   Reconnected.make(
     connectOnce(settings, credentials, reverification, target, server),
     { initial: settings.initialReconnectBackoff, max: settings.maxReconnectBackoff },
-    Peer.formatTarget(target)
+    Peer.formatTarget(target),
+    CallMetrics.client(settings.metrics, undefined, Peer.formatTarget(target))
   )

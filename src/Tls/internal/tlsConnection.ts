@@ -178,6 +178,7 @@ export const make = (
     settings,
     wire,
     peer,
+    isAccepted: role === "server",
     connection: { peer },
     name,
     deadlines: Deadlines.make((cause) => State.fail(self, "timer", cause)),

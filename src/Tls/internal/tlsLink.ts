@@ -12,6 +12,8 @@ export interface Link {
   readonly settings: Settings
   readonly wire: WireConnection
   readonly peer: Peer
+  /** Whether the other end made the connection. */
+  readonly isAccepted: boolean
   /** What the handlers of its calls know it by. */
   readonly connection: CallConnection
   /** The target or address of the other end, for errors. */

@@ -65,6 +65,7 @@ export const make = (link: Link): Outgoing => {
       onThrown
     },
     peer: name,
+    isReverse: link.isAccepted,
     settings,
     quota,
     deadlines,

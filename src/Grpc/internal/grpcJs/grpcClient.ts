@@ -15,6 +15,7 @@ import * as ServerName from "../../../Credentials/ServerName.js"
 import * as Deferred from "../../../effect/Deferred.js"
 import type { Reverification } from "../../../Handshake/Reverification.js"
 import type { Boundary } from "../../../Transport/internal/boundary.js"
+import * as CallMetrics from "../../../Transport/internal/callMetrics.js"
 import * as Timers from "../../../Transport/internal/timers.js"
 import * as Unreachable from "../../../Transport/internal/unreachable.js"
 import * as Peer from "../../../Transport/Peer.js"
@@ -347,5 +348,6 @@ export const connect = (
   Reconnected.make(
     connectOnce(settings, credentials, boundary, reverification, target, Keepalive.make(settings.keepaliveTime)),
     { initial: settings.initialReconnectBackoff, max: settings.maxReconnectBackoff },
-    Peer.formatTarget(target)
+    Peer.formatTarget(target),
+    CallMetrics.client(settings.metrics, "grpc", Peer.formatTarget(target))
   )

@@ -137,6 +137,7 @@ export const make = (
   }
 
   const wire: ServerWire<ServerStream> = {
+    system: "grpc",
     maxMessageSize: () => settings.maxSendMessageSize,
     maxMetadataSize: (error) =>
       error === undefined ? settings.maxMetadataSize : Math.min(settings.maxMetadataSize, GrpcStatus.roomBeside(error)),

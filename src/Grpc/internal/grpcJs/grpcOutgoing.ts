@@ -193,6 +193,7 @@ export const make = (link: Link): Outgoing => {
 
   const calls = ClientCalls.make<ClientStream>({
     wire: {
+      system: "grpc",
       isClosed,
       maxMetadataSize: () => settings.maxMetadataSize,
       maxMessageSize: () => settings.maxSendMessageSize,

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import { constVoid } from "effect/Function"
 import type * as Scope from "effect/Scope"
+import * as CallErrors from "../../../Calls/CallErrors.js"
 import * as InFlight from "../../../Calls/HandlerFibers.js"
 import * as Renew from "../../../Connections/CredentialRotation.js"
 import * as MemoryBudget from "../../../Connections/MemoryBudget.js"
@@ -15,6 +16,7 @@ import type { Reverification } from "../../../Handshake/Reverification.js"
 import * as SecureListener from "../../../Handshake/SecureListener.js"
 import * as Age from "../../../Transport/internal/age.js"
 import * as Boundary from "../../../Transport/internal/boundary.js"
+import * as CallMetrics from "../../../Transport/internal/callMetrics.js"
 import * as Timers from "../../../Transport/internal/timers.js"
 import type * as Peer from "../../../Transport/Peer.js"
 import type * as Route from "../../../Transport/Route.js"
@@ -115,6 +117,8 @@ const makeInjector = (
       onRequest: (path) => {
         if (path === undefined || !routes.has(path)) {
           connection.useless()
+          // grpc-js answers it by itself.
+          CallMetrics.refused(CallMetrics.server(settings.metrics, "grpc"), CallErrors.unknownMethod(path ?? ""))
         }
       }
     }
