@@ -39,7 +39,8 @@ const all = {
   maxUnsentBytes: 8 * MiB,
   maxBufferedBytes: 512 * MiB,
   maxUselessRate: 2000,
-  maxConcurrentStreams: 100
+  maxConcurrentStreams: 100,
+  metrics: true
 }
 
 const wires = {

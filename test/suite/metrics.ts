@@ -68,21 +68,24 @@ export const metrics = ({ test, withOptions }: Suite): void => {
       )
       const since = yield* measuring
       yield* Effect.flip(client.echo({}))
-      const labels = {
+      const expected = {
         "rpc.system.name": expect.stringMatching(/^(grpc|effect_transport)$/),
         "rpc.method": `${service}/Echo`,
         "rpc.response.status_code": "NOT_FOUND",
         unit: "s"
       }
       const all = yield* since
-      expect(only(all, "rpc.client.call.duration").labels).toEqual({
-        ...labels,
+      const { labels } = only(all, "rpc.client.call.duration")
+      expect(labels).toEqual({
+        ...expected,
         // What the caller did wrong is an error to the caller alone.
         "error.type": "NOT_FOUND",
-        "server.address": "127.0.0.1",
-        "server.port": String(listener.address.port)
+        // Of a process that has called many servers, the later ones are not told apart.
+        ...(labels["server.address"] === "other"
+          ? { "server.address": "other" }
+          : { "server.address": "127.0.0.1", "server.port": String(listener.address.port) })
       })
-      expect(only(all, "rpc.server.call.duration").labels).toEqual(labels)
+      expect(only(all, "rpc.server.call.duration").labels).toEqual(expected)
     })
 
     test("a stream that is cancelled half-way", function* () {
@@ -111,8 +114,8 @@ export const metrics = ({ test, withOptions }: Suite): void => {
         Transport.handlers(EchoService, { ...echo, echo: () => Effect.never, echoBidi: () => Stream.never })
       )
       const since = yield* measuring
-      yield* Effect.flip(client.echo({}, { timeout: "500 millis" }))
-      yield* Effect.flip(Stream.runDrain(client.echoBidi(numbered(1), { timeout: "500 millis" })))
+      yield* Effect.flip(client.echo({}, { timeout: "1 second" }))
+      yield* Effect.flip(Stream.runDrain(client.echoBidi(numbered(1), { timeout: "1 second" })))
       yield* eventually(
         Effect.map(since, (all) =>
           expect(endsOf(all)).toEqual({ ...both("Echo DEADLINE_EXCEEDED"), ...both("EchoBidi DEADLINE_EXCEEDED") })

@@ -86,7 +86,7 @@ export const codeOfCause = (cause: Cause.Cause<unknown>): number => {
  * deadline passes resets the call, and that reset is here at about the time at which the deadline passes here.
  */
 export const interruptedCode = (elapsed: number, timeout: number): number =>
-  elapsed >= timeout - Math.min(50, timeout / 10) ? deadlineExceeded : cancelled
+  elapsed >= timeout - Math.min(250, timeout / 5) ? deadlineExceeded : cancelled
 
 /** `rpc.method` of a path: without its leading slash. */
 export const methodName = (path: string): string => path.slice(1)
