@@ -267,6 +267,8 @@ describe("plain HTTP/2", () => {
       )
       const closing = yield* Effect.fork(close)
       yield* soon(Fiber.join(goingAway))
+      // Longer than a listener waits for the last bytes of answers that have ended.
+      yield* Effect.sleep("1500 millis")
       yield* latch.open
       const answer = yield* soon(Fiber.join(asking))
       expect([answer.body.toString(), answer.rstCode]).toEqual(["late", 0])
