@@ -68,6 +68,10 @@ for (const wire of wires) {
         yield* ask(http, "/seen?a=1")
         expect(asked).toBe(`${url}/seen?a=1`)
         expect(json(yield* ask(http, "/search?id=1%202"))).toEqual({ id: "1 2" })
+        // Clients of HTTP/2 split cookies into fields of their own (RFC 9113, section 8.2.3).
+        const cookies = yield* ask(http, "/cookies", { cookie: ["a=1", "b=2"] })
+        expect(cookies.body.toString()).toBe("a=1; b=2")
+        expect(cookies.headers["set-cookie"]).toEqual(["c=3", "d=4"])
       })
     )
 

@@ -141,6 +141,15 @@ export const app = HttpRouter.empty.pipe(
       HttpServerResponse.text(Option.match(identity, { onNone: () => "nobody", onSome: ({ subject }) => subject }))
     )
   ),
+  HttpRouter.get(
+    "/cookies",
+    Effect.map(HttpServerRequest.HttpServerRequest, ({ headers }) =>
+      HttpServerResponse.text(headers.cookie ?? "").pipe(
+        HttpServerResponse.unsafeSetCookie("c", "3"),
+        HttpServerResponse.unsafeSetCookie("d", "4")
+      )
+    )
+  ),
   HttpRouter.del("/nothing", HttpServerResponse.empty({ status: 204 })),
   HttpRouter.post("/unread", HttpServerResponse.text("done"))
 )
