@@ -9,6 +9,38 @@ export {
    * @since 0.1.0
    * @category models
    */
+  type BearerToken,
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  type BearerTokenOptions,
+  /**
+   * @since 0.1.0
+   * @category ready-made
+   */
+  bearerToken,
+  /**
+   * @since 0.1.0
+   * @category ready-made
+   */
+  tokenEquals,
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  type VerifyBearerTokenOptions,
+  /**
+   * @since 0.1.0
+   * @category ready-made
+   */
+  verifyBearerToken
+} from "./Middleware/BearerToken.js"
+export {
+  /**
+   * @since 0.1.0
+   * @category models
+   */
   type ClientAround,
   /**
    * @since 0.1.0
@@ -56,6 +88,30 @@ export {
    */
   type UnaryCall
 } from "./Middleware/ClientMiddleware.js"
+export {
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  type LoggingOptions,
+  /**
+   * @since 0.1.0
+   * @category ready-made
+   */
+  logging,
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  type Status
+} from "./Middleware/Logging.js"
+export {
+  /**
+   * @since 0.1.0
+   * @category ready-made
+   */
+  propagate
+} from "./Middleware/Propagate.js"
 export {
   /**
    * @since 0.1.0
@@ -113,3 +169,15 @@ export {
    */
   server
 } from "./Middleware/ServerMiddleware.js"
+export {
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  type ValidationOptions,
+  /**
+   * @since 0.1.0
+   * @category ready-made
+   */
+  validation
+} from "./Middleware/Validation.js"

@@ -122,11 +122,24 @@ export const isService = (u: unknown): u is Any => Predicate.hasProperty(u, Type
  */
 export const protobufCodec = <Desc extends DescMessage>(
   schema: Desc
-): Method.Codec<MessageInitShape<Desc>, MessageShape<Desc>> => ({
-  encode: (value) => toBinary(schema, create(schema, value)),
-  decode: (bytes) => fromBinary(schema, bytes),
-  countElements: ProtobufScan.makeCounter(schema)
-})
+): Method.Codec<MessageInitShape<Desc>, MessageShape<Desc>> => {
+  const codec: Method.Codec<MessageInitShape<Desc>, MessageShape<Desc>> = {
+    encode: (value) => toBinary(schema, create(schema, value)),
+    decode: (bytes) => fromBinary(schema, bytes),
+    countElements: ProtobufScan.makeCounter(schema)
+  }
+  descriptors.set(codec, schema)
+  return codec
+}
+
+const descriptors = new WeakMap<object, DescMessage>()
+
+/**
+ * The descriptor that a codec was made from; undefined for one of another contract language.
+ *
+ * @internal
+ */
+export const descriptorOf = (codec: Method.Any["input"]): DescMessage | undefined => descriptors.get(codec)
 
 /** A level that a later edition of protobuf adds says nothing. */
 const idempotencyOf = ({ idempotency }: DescMethod): Method.Idempotency =>
