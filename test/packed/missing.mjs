@@ -1,6 +1,6 @@
 /** What the layers say whose packages are missing; the argument is what QUIC's engine lacks. */
 import { Effect, Layer } from "effect"
-import { Credentials, Grpc, Quic } from "effect-transport"
+import { Credentials, Grpc, Middleware, Quic } from "effect-transport"
 import * as ClusterTransport from "effect-transport/ClusterTransport"
 
 const failure = (layer) => Effect.runPromise(Effect.flip(Effect.scoped(Layer.build(layer))))
@@ -22,3 +22,7 @@ const { layer, layerClientOnly, layerRunnerHealth } = ClusterTransport
 for (const each of [layer(), layerClientOnly, layerRunnerHealth]) {
   check(await failure(each), { package: "@effect/cluster", reason: "NotInstalled" })
 }
+check(await Effect.runPromise(Effect.flip(Middleware.validation())), {
+  package: "@bufbuild/protovalidate",
+  reason: "NotInstalled"
+})

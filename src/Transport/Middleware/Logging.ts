@@ -53,6 +53,9 @@ const defaultLevel = (status: Status): LogLevel.LogLevel => {
   }
 }
 
+/** A caller whose time is over gives up at about the moment at which the deadline passes here. */
+const toleranceMillis = 20
+
 /** A listener that shuts down interrupts its calls as their callers do. */
 const isDraining = ({ draining }: Call): Effect.Effect<boolean> =>
   Effect.map(Effect.timeoutOption(Effect.interruptible(draining), 0), Option.isSome)
@@ -65,7 +68,7 @@ const statusOf = (call: Call, exit: Exit.Exit<unknown, StatusError>, now: number
   if (Option.isSome(failure)) {
     return Effect.succeed(failure.value._tag)
   }
-  return now >= call.deadline
+  return now >= call.deadline - toleranceMillis
     ? Effect.succeed("DeadlineExceeded")
     : Effect.map(isDraining(call), (draining) => (draining ? "Unavailable" : "Cancelled"))
 }
