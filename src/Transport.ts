@@ -227,6 +227,7 @@ export const client = <S extends Service.Source, const M extends ClientList = re
       ...options,
       timeout: options.timeout ?? transport.defaultTimeout,
       peer: Peer.formatTarget(target),
+      system: transport.system,
       boundary,
       context: yield* Effect.context<never>()
     })
@@ -289,6 +290,7 @@ export const reverse = <S extends Service.Source, const M extends ClientList = r
       ...options,
       timeout: options.timeout ?? transport.defaultTimeout,
       peer,
+      system: transport.system,
       boundary: yield* Boundary.unscoped,
       context: yield* Effect.context<never>()
     })

@@ -106,6 +106,7 @@ const build = (
 
     return Context.make(Transport.Transport, {
       connect,
+      system: "grpc",
       defaultTimeout: settings.defaultTimeout,
       description: SharedLayer.describe("QUIC", credentials),
       listen: (routes, options) =>

@@ -121,6 +121,8 @@ export type Client<S extends Service.Source> = {
 /** @internal */
 export interface Defaults extends CommonOptions {
   readonly peer: string
+  /** What the wire speaks, for spans. */
+  readonly system?: string | undefined
   readonly boundary: Boundary
   readonly timeout: Duration.DurationInput
   readonly middleware?: ClientList | undefined
@@ -140,7 +142,7 @@ const prepare = <A, E>(
   method: UnknownMethod,
   defaults: Settled,
   options: CallOptions,
-  run: (call: OutgoingCall) => Effect.Effect<A, E>
+  run: (call: OutgoingCall, isTraced: boolean) => Effect.Effect<A, E>
 ): Effect.Effect<A, E | InvalidArgument | ResourceExhausted | DeadlineExceeded> =>
   Effect.withFiberRuntime((fiber) => {
     const metadata = CallMetadata.merge(defaults.metadata, options.metadata)
@@ -163,13 +165,7 @@ const prepare = <A, E>(
       onHeaders: options.onHeaders,
       onTrailers: options.onTrailers
     }
-    return Tracing.isTraced(fiber)
-      ? Effect.useSpan(
-          Tracing.spanName(method.path),
-          { kind: "client", attributes: Tracing.attributes(method.path, defaults.peer) },
-          (span) => run({ ...call, metadata: Tracing.withTraceparent(call.metadata, span) })
-        )
-      : run(call)
+    return run(call, Tracing.isTraced(fiber))
   })
 
 /** What is left of the deadline of the call being handled by this fiber. */
@@ -211,15 +207,26 @@ const makeMethod = (method: UnknownMethod, shared: Connection, defaults: Settled
   const stream = <E, R>(requests: Stream.Stream<unknown, E, R>, options: CallOptions = noOptions) =>
     Stream.unwrap(
       Effect.contextWithEffect((context: Context.Context<R>) =>
-        prepare(method, defaults, options, (outgoing) =>
-          Effect.succeed(call.stream(Stream.provideContext(requests, context), outgoing))
-        )
+        prepare(method, defaults, options, (outgoing, isTraced) => {
+          const provided = Stream.provideContext(requests, context)
+          return Effect.succeed(
+            isTraced
+              ? Tracing.clientStream(method.path, defaults, (span) =>
+                  call.stream(provided, Tracing.within(outgoing, span))
+                )
+              : call.stream(provided, outgoing)
+          )
+        })
       )
     )
   switch (method.shape) {
     case "unary":
       return (request: unknown, options: CallOptions = noOptions) =>
-        prepare(method, defaults, options, (outgoing) => call.unary(request, outgoing))
+        prepare(method, defaults, options, (outgoing, isTraced) =>
+          isTraced
+            ? Tracing.client(method.path, defaults, (span) => call.unary(request, Tracing.within(outgoing, span)))
+            : call.unary(request, outgoing)
+        )
     case "serverStreaming":
       return (request: unknown, options?: CallOptions) => stream(Stream.succeed(request), options)
     case "clientStreaming":

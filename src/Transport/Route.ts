@@ -65,21 +65,15 @@ interface Shapes {
 }
 
 const onEffect = (effect: AnyEffect, call: IncomingCall) =>
-  Effect.withFiberRuntime<unknown, StatusError>((fiber) => {
-    const handled = Effect.catchAllCause(effect, (cause) => toStatus(cause, call))
-    const span = Tracing.serverSpan(fiber, call)
-    return span === undefined ? handled : Effect.withSpan(handled, Tracing.spanName(call.method), span)
-  })
+  Tracing.server(
+    Effect.catchAllCause(effect, (cause) => toStatus(cause, call)),
+    call
+  )
 
 const onStream = (stream: AnyStream, call: IncomingCall) =>
-  Stream.unwrap(
-    Effect.withFiberRuntime<Stream.Stream<unknown, StatusError>>((fiber) => {
-      const handled = Stream.catchAllCause(stream, (cause) => Stream.fromEffect(toStatus(cause, call)))
-      const span = Tracing.serverSpan(fiber, call)
-      return Effect.succeed(
-        span === undefined ? handled : Stream.withSpan(handled, Tracing.spanName(call.method), span)
-      )
-    })
+  Tracing.serverStream(
+    Stream.catchAllCause(stream, (cause) => Stream.fromEffect(toStatus(cause, call))),
+    call
   )
 
 /** A handler by its method's shape, without what is done around it. */

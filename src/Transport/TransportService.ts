@@ -40,6 +40,8 @@ export interface TransportService {
   ) => Effect.Effect<Connection, ConnectError, Scope.Scope>
   /** The timeout of calls that name none. */
   readonly defaultTimeout: Duration.DurationInput
+  /** What the wire speaks, for spans: OpenTelemetry's `rpc.system.name`. Default `effect_transport`. */
+  readonly system?: string | undefined
   /** The wire, and as whom it listens, for the log: `"gRPC, as CN=node-a, fingerprint ab12..."`. Default: nothing is said. */
   readonly description?: Effect.Effect<string> | undefined
 }

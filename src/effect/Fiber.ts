@@ -3,7 +3,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as DefaultServices from "effect/DefaultServices"
 import * as Effect from "effect/Effect"
-import type * as Exit from "effect/Exit"
+import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
@@ -21,6 +21,9 @@ export const interruptUnsafe = (fiber: AnyFiber | undefined): void => fiber?.uns
 /** How a fiber has ended, or undefined if it still runs. */
 export const pollUnsafe = <A, E>(fiber: Fiber.RuntimeFiber<A, E>): Exit.Exit<A, E> | undefined =>
   fiber.unsafePoll() ?? undefined
+
+/** How what was interrupted by nobody in particular has ended. */
+export const interruptedExit: Exit.Exit<never> = Exit.interrupt(FiberId.none)
 
 export const contextOf = (fiber: AnyFiber): Context.Context<never> => fiber.getFiberRef(FiberRef.currentContext)
 

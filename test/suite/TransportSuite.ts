@@ -19,6 +19,7 @@ import { metadataRule } from "./metadataRule.js"
 import { metrics } from "./metrics.js"
 import { middleware } from "./middleware.js"
 import { retries } from "./retries.js"
+import { traces } from "./traces.js"
 
 export type { TransportSuiteOptions } from "./harness.js"
 
@@ -45,6 +46,7 @@ export const transportSuite = <E>(name: string, options: TransportSuiteOptions<E
     clients(suite)
     retries(suite)
     metrics(suite)
+    traces(suite)
     handlerErrors(suite)
     middleware(suite)
   })

@@ -65,6 +65,7 @@ export const make = <S extends Settings>(
           target
         )
       ),
+      system: "grpc",
       defaultTimeout: settings.defaultTimeout,
       description: SharedLayer.describe("gRPC", credentials)
     })
