@@ -262,9 +262,9 @@ describe("inbound data", () => {
     }
     expect(owners.filter(({ error }) => error === "Internal").length).toBeGreaterThan(0)
     for (const owner of owners) {
-      expect(owner.backlog.size).toBe(owner.error === undefined ? owner.backlog.size : 0)
+      expect(owner.backlog.bytes?.size ?? 0).toBe(owner.error === undefined ? (owner.backlog.bytes?.size ?? 0) : 0)
     }
-    expect(backlog.size).toBe(owners.reduce((sum, owner) => sum + owner.backlog.size, 0))
+    expect(backlog.size).toBe(owners.reduce((sum, owner) => sum + (owner.backlog.bytes?.size ?? 0), 0))
     expect(kept.begun).toBe(0)
   })
 

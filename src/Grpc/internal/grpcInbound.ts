@@ -3,14 +3,14 @@
  * so that whoever reads slowly holds up the sender of that stream alone.
  */
 import * as GrpcReceiving from "../../Calls/GrpcReceiving.js"
+import * as ByteQueue from "../../protocol/ByteQueue.js"
+import * as GrpcMessage from "../../protocol/grpc/GrpcMessage.js"
 import type { Stream } from "../../protocol/http2/Http2Connection.js"
 import type { Link } from "./grpcLink.js"
 
-/** What has come of a stream and is not decoded: `size` bytes from `start` on. */
+/** What has come of a stream and is not decoded. */
 export interface Backlog {
-  bytes: Buffer | undefined
-  start: number
-  size: number
+  bytes: ByteQueue.ByteQueue | undefined
   isResuming: boolean
   /** The peer has sent all, which the reader hears behind the backlog. */
   isEnding: boolean
@@ -20,8 +20,6 @@ export interface Backlog {
 
 export const makeBacklog = (): Backlog => ({
   bytes: undefined,
-  start: 0,
-  size: 0,
   isResuming: false,
   isEnding: false,
   heldCredit: 0
@@ -149,17 +147,13 @@ export const make = <O, S extends Owner<O>>(
     backlog.heldCredit = 0
   }
 
-  const setWaiting = (backlog: Backlog, size: number) => {
-    waiting.size += size - backlog.size
-    backlog.size = size
-  }
-
   /** Decodes bytes as far as the reader has room for messages; returns how many. */
   const decode = (owner: S, chunk: Buffer): number => {
     const { messages } = owner
     let at = 0
     while (at < chunk.length && !messages.isPaused) {
-      const size = Math.min(chunk.length - at, kept.unread > connectionWindow ? lowDecodeBytes : decodeBytes)
+      const most = kept.unread > connectionWindow ? lowDecodeBytes : decodeBytes
+      const size = Math.min(chunk.length - at, Math.max(most, GrpcMessage.missing(messages.decoder)))
       receiving.receive(owner, size === chunk.length ? chunk : chunk.subarray(at, at + size))
       at += size
       if (messages.decoder.isBroken) {
@@ -176,38 +170,31 @@ export const make = <O, S extends Owner<O>>(
   }
 
   const stash = ({ backlog }: S, chunk: Buffer) => {
-    const { bytes, start } = backlog
-    const size = backlog.size + chunk.length
-    if (bytes === undefined || start + size > bytes.length) {
-      const larger = Buffer.allocUnsafeSlow(Math.max(size, 2 * backlog.size))
-      bytes?.copy(larger, 0, start, start + backlog.size)
-      backlog.bytes = larger
-      backlog.start = 0
+    backlog.bytes ??= ByteQueue.make()
+    ByteQueue.push(backlog.bytes, chunk)
+    waiting.size += chunk.length
+  }
+
+  const decodeStashed = (owner: S, bytes: ByteQueue.ByteQueue) => {
+    while (bytes.size > 0 && !owner.messages.isPaused) {
+      const chunk = ByteQueue.shift(bytes)
+      waiting.size -= chunk.length
+      const rest = chunk.subarray(decode(owner, chunk))
+      ByteQueue.unshift(bytes, rest)
+      waiting.size += rest.length
     }
-    if (backlog.bytes !== undefined) {
-      chunk.copy(backlog.bytes, backlog.start + backlog.size)
-    }
-    setWaiting(backlog, size)
   }
 
   const resume = (owner: S) => {
     const { backlog, messages } = owner
-    const { bytes, isResuming, size, start } = backlog
-    if (isResuming) {
+    if (backlog.isResuming) {
       // A message was released in the very moment it was reported: whoever reports it goes on.
       return
     }
-    if (bytes !== undefined) {
-      backlog.bytes = undefined
-      setWaiting(backlog, 0)
+    if (backlog.bytes !== undefined) {
       backlog.isResuming = true
-      const taken = decode(owner, bytes.subarray(start, start + size))
+      decodeStashed(owner, backlog.bytes)
       backlog.isResuming = false
-      if (taken < size) {
-        backlog.bytes = bytes
-        backlog.start = start + taken
-        setWaiting(backlog, size - taken)
-      }
     }
     if (messages.isPaused || messages.decoder.isBroken) {
       return
@@ -225,10 +212,13 @@ export const make = <O, S extends Owner<O>>(
     const { backlog } = owner
     receiving.forget(owner)
     // The peer may still have to send before it hears of the end.
-    give(owner, backlog.size + backlog.heldCredit)
+    const stashed = backlog.bytes?.size ?? 0
+    give(owner, stashed + backlog.heldCredit)
     backlog.heldCredit = 0
-    backlog.bytes = undefined
-    setWaiting(backlog, 0)
+    waiting.size -= stashed
+    if (backlog.bytes !== undefined) {
+      ByteQueue.clear(backlog.bytes)
+    }
     backlog.isEnding = false
     leave(owner)
   }

@@ -39,8 +39,11 @@ export interface Decoder {
 
 const none = Buffer.alloc(0)
 
-/** Room for a message grows with what has come of it: its prefix may claim what never comes. */
-const firstRoom = 64 * 1024
+/**
+ * Room for a message grows with what has come of it: its prefix may claim what never comes. Many have 64 KiB of content and a
+ * little beside.
+ */
+const firstRoom = 64 * 1024 + 1024
 
 export const makeDecoder = (limit: number): Decoder => ({
   limit,
@@ -55,6 +58,10 @@ export const makeDecoder = (limit: number): Decoder => ({
 
 /** Whether a message has begun and not ended. */
 export const isMidMessage = (decoder: Decoder): boolean => decoder.prefixAt > 0
+
+/** What is to come of a message whose prefix has come. */
+export const missing = ({ length, messageAt, prefixAt }: Decoder): number =>
+  prefixAt < prefixSize ? 0 : length - messageAt
 
 /** The room that is taken for a message that has begun and not ended. */
 export const pendingSize = (decoder: Decoder): number =>
