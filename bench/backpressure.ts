@@ -69,7 +69,7 @@ const stream = (contestant: string, direction: "download" | "upload", certificat
       mib(sample.rss)
     ])
     console.log(Report.table(["second", "MiB consumed", "producer RSS", "consumer RSS"], rows))
-    console.log(`peak above idle: server ${mib(more.server)} MiB, client ${mib(more.client)} MiB`)
+    console.log(`\npeak above idle: server ${mib(more.server)} MiB, client ${mib(more.client)} MiB`)
     return Math.max(more.server, more.client) < limit * MiB
   })
 

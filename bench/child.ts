@@ -1,11 +1,21 @@
 /** One side of a contestant in a process of its own, which does what the parent asks over IPC. */
 import * as Inspector from "node:inspector/promises"
 import { setTimeout as sleep } from "node:timers/promises"
-import type { Certificates, Client, Connection, Consumer, Contestant, Work } from "./contestant.js"
+import {
+  type Certificates,
+  type Client,
+  type Connection,
+  type Consumer,
+  type Contestant,
+  directions,
+  type Work
+} from "./contestant.js"
 import { type Profile, summarize } from "./profile.js"
 
 const [name = ""] = process.argv.slice(2)
+const importStarted = performance.now()
 const { default: contestant }: { readonly default: Contestant } = await import(`./contestants/${name}.js`)
+const importMillis = performance.now() - importStarted
 
 const connections: Array<Connection> = []
 const profiler = new Inspector.Session()
@@ -103,6 +113,14 @@ interface Load {
 const commands = {
   serve: ({ certificates, pace }: { readonly certificates: Certificates; readonly pace?: Pace }) =>
     contestant.serve(certificates, makeConsumer(pace ?? { slowSeconds: 0, pauseMillis: 0 })),
+
+  serveCleartext: () => required(contestant.serveCleartext)(() => undefined),
+
+  /** How long it took to import the contestant, in milliseconds. */
+  importMillis: async () => importMillis,
+
+  /** The streams in which the contestant takes part. */
+  directions: async () => directions.filter((direction) => connections[0]?.[direction] !== undefined),
 
   /** Opens connections, makes a call on each and keeps them. Gives the time of the first in milliseconds. */
   connect: async ({ certificates, count, port }: Target & { readonly count: number }) => {

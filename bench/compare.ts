@@ -111,7 +111,7 @@ interface Pair {
 }
 
 const open = async ({ contestant, flags }: Item, certificates: Certificates, built?: string): Promise<Pair> => {
-  const start = () => Harness.start(contestant, flags, built)
+  const start = () => Harness.start(contestant, { flags, ...(built === undefined ? {} : { built }) })
   const [server, client] = await Promise.all([start(), start()])
   const port = await server.ask("serve", { certificates })
   await client.ask("connect", { certificates, port, count: 1 })

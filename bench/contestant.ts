@@ -11,6 +11,8 @@ export interface Certificates {
 export interface Contestant {
   /** Serves `EchoService` with mutual TLS on a port that the system chooses. Lives as long as the process. */
   readonly serve: (certificates: Certificates, consumer: Consumer) => Promise<number>
+  /** The same without TLS. */
+  readonly serveCleartext?: (consumer: Consumer) => Promise<number>
   /** What a process that calls others has once, however many they are. */
   readonly client: (certificates: Certificates) => Promise<Client>
 }
@@ -30,6 +32,11 @@ export interface Connection {
   /** `EchoClientStream`; gives the number of messages that the server says it received. */
   readonly upload?: (payload: Uint8Array, repeat: number) => Promise<number>
 }
+
+/** The ways that a stream goes, as the client sees it. */
+export const directions = ["download", "upload"] as const
+
+export type Direction = (typeof directions)[number]
 
 /** The calls of one worker. */
 export interface Work {

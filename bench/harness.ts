@@ -48,6 +48,9 @@ export const buildOther = (checkout: string): string => {
   return built
 }
 
+/** A file of these benchmarks, compiled. */
+export const builtFile = (name: string): string => `${ownBuilt}/bench/${name}.js`
+
 export const contestants: ReadonlyArray<string> = readdirSync(path("contestants")).map((file) =>
   file.replace(".ts", "")
 )
@@ -60,6 +63,7 @@ export const makeCertificates: Effect.Effect<Certificates> = Effect.gen(function
 })
 
 export interface Child {
+  readonly pid: number
   readonly ask: <K extends keyof Commands>(
     command: K,
     ...args: Parameters<Commands[K]>
@@ -67,14 +71,24 @@ export interface Child {
   readonly stop: () => void
 }
 
-/** Starts a process for one side of a contestant, with further flags for Node, of this checkout or of one built beside it. */
-export const start = async (
-  contestant: string,
-  flags: ReadonlyArray<string> = [],
-  built: string = ownBuilt
-): Promise<Child> => {
+export interface Start {
+  /** Further flags for Node. */
+  readonly flags?: ReadonlyArray<string>
+  /** Where the contestant was built, if not in this checkout. */
+  readonly built?: string
+  /** The core that the process is bound to. */
+  readonly core?: number | undefined
+}
+
+/** Starts a process for one side of a contestant. */
+export const start = async (contestant: string, { built = ownBuilt, core, flags = [] }: Start = {}): Promise<Child> => {
+  const nodeFlags = ["--expose-gc", "--tls-min-v1.3", "--no-deprecation", ...flags]
   const child = fork(`${built}/bench/child.js`, [contestant], {
-    execArgv: ["--expose-gc", "--tls-min-v1.3", "--no-deprecation", ...flags]
+    // What it logs is no result.
+    stdio: ["inherit", 2, 2, "ipc"],
+    ...(core === undefined
+      ? { execArgv: nodeFlags }
+      : { execPath: "taskset", execArgv: ["-c", String(core), process.execPath, ...nodeFlags] })
   })
   const waiting = new Map<number, { resolve: (result: never) => void; reject: (error: Error) => void }>()
   child.on("message", ({ error, id, result }: { id: number; result: never; error?: string }) => {
@@ -91,12 +105,17 @@ export const start = async (
   const reply = (id: number) => new Promise<never>((resolve, reject) => waiting.set(id, { resolve, reject }))
   await reply(0)
   return {
+    pid: child.pid ?? 0,
     ask: (command, ...[args]) => {
       lastId += 1
       child.send({ id: lastId, command, args })
       return reply(lastId)
     },
-    stop: () => child.disconnect()
+    stop: () => {
+      if (child.connected) {
+        child.disconnect()
+      }
+    }
   }
 }
 
@@ -106,7 +125,7 @@ export const withPair = async <A>(
   use: (server: Child, client: Child) => Promise<A>,
   flags: ReadonlyArray<string> = []
 ): Promise<A> => {
-  const pair = await Promise.all([start(contestant, flags), start(contestant, flags)])
+  const pair = await Promise.all([start(contestant, { flags }), start(contestant, { flags })])
   try {
     return await use(...pair)
   } finally {

@@ -8,8 +8,8 @@ import type { Summary } from "./profile.js"
 import * as Report from "./report.js"
 
 const usage = `npm run bench -- [options]
-  --only a,b       these contestants and the baseline: ${Harness.contestants.join(", ")}
-  --baseline name  what the ratios refer to; default grpc-js
+  --only a,b       these contestants and the baselines: ${Harness.contestants.join(", ")}
+  --baseline a,b   what the ratios refer to; default grpc-js
   --rounds n       default 5; each with processes of its own
   --seconds n      how long each load is measured in a round; default 3
   --warmup n       seconds of load before that; default 3
@@ -37,8 +37,8 @@ const { values } = parseArgs({
   }
 })
 
-const baseline = values.baseline
-const names = [...new Set([baseline, ...values.only.split(",")])]
+const baselines = values.baseline.split(",")
+const names = [...new Set([...baselines, ...values.only.split(",")])]
 const rounds = Number(values.rounds)
 const seconds = Number(values.seconds)
 const warmup = Number(values.warmup)
@@ -206,39 +206,38 @@ const run = async (): Promise<ReadonlyArray<ReadonlyArray<Result>>> => {
   return results
 }
 
-const present = (results: ReadonlyArray<ReadonlyArray<Result>>): string => {
-  /** A number of each round, and the same divided by the baseline's of that round. */
-  const column = (contestant: string, get: (result: Result) => number | undefined) => {
-    const of = (name: string) => results.map((round) => round.find((each) => each.contestant === name))
-    const numbers = of(contestant).flatMap((result) => (result === undefined ? [] : (get(result) ?? [])))
-    const base = of(baseline).flatMap((result) => (result === undefined ? [] : (get(result) ?? [])))
-    return { numbers, ratios: numbers.map((n, i) => n / (base[i] ?? Number.NaN)) }
-  }
-  const parts: Array<string> = []
-  for (const [i, inFlight] of inFlights.entries()) {
-    const rows = names.map((name) => {
-      const of = (key: keyof Load) => column(name, (result) => result.loads[i]?.[key])
-      const rate = of("callsPerSecond")
-      return [
-        name,
-        Report.spread(rate.numbers),
-        Report.spread(rate.ratios, 2),
-        Report.spread(of("p50").numbers, 2),
-        Report.spread(of("p99").numbers, 2),
-        Report.number(Report.median(of("clientCpu").numbers), 3),
-        Report.number(Report.median(of("serverCpu").numbers), 3)
-      ]
+/** A number of each round, and the same divided by that of each baseline in that round. */
+const makeColumn =
+  (results: ReadonlyArray<ReadonlyArray<Result>>) =>
+  (contestant: string, get: (result: Result) => number | undefined) => {
+    const of = (name: string) =>
+      results.flatMap((round) => {
+        const result = round.find((each) => each.contestant === name)
+        return result === undefined ? [] : (get(result) ?? [])
+      })
+    const numbers = of(contestant)
+    const ratios = baselines.map((baseline) => {
+      const base = of(baseline)
+      return Report.spread(
+        numbers.map((n, i) => n / (base[i] ?? Number.NaN)),
+        2
+      )
     })
-    const heads = ["", "calls/s", `x ${baseline}`, "p50 ms", "p99 ms", "client CPU s/1000", "server CPU s/1000"]
-    parts.push(`${inFlight} in flight, ${bytes}-byte messages\n\n${Report.table(heads, rows)}`)
+    return { numbers, ratios }
   }
+
+type Column = ReturnType<typeof makeColumn>
+
+const ratioHeads = baselines.map((baseline) => `x ${baseline}`)
+
+const presentConnections = (column: Column): string => {
   const rows = names.map((name) => {
     const start = column(name, (result) => result.start)
     const of = (key: keyof Memory) => column(name, (result) => result.memory?.[key])
     return [
       name,
       Report.spread(start.numbers, 1),
-      Report.spread(start.ratios, 2),
+      ...start.ratios,
       Report.spread(column(name, (result) => result.further).numbers, 1),
       Report.spread(column(name, (result) => result.firstStart).numbers),
       Report.spread(of("clientHeap").numbers),
@@ -250,7 +249,7 @@ const present = (results: ReadonlyArray<ReadonlyArray<Result>>): string => {
   const heads = [
     "",
     "start ms",
-    `x ${baseline}`,
+    ...ratioHeads,
     "2nd peer ms",
     "cold ms",
     "client heap",
@@ -258,9 +257,32 @@ const present = (results: ReadonlyArray<ReadonlyArray<Result>>): string => {
     "client RSS",
     "server RSS"
   ]
-  parts.push(
-    `from nothing to the first reply, and KiB for each of ${connections} connections\n\n${Report.table(heads, rows)}`
-  )
+  return `from nothing to the first reply, and KiB for each of ${connections} connections\n\n${Report.table(heads, rows)}`
+}
+
+const present = (results: ReadonlyArray<ReadonlyArray<Result>>): string => {
+  const column = makeColumn(results)
+  const parts: Array<string> = []
+  for (const [i, inFlight] of inFlights.entries()) {
+    const rows = names.map((name) => {
+      const of = (key: keyof Load) => column(name, (result) => result.loads[i]?.[key])
+      const rate = of("callsPerSecond")
+      return [
+        name,
+        Report.spread(rate.numbers),
+        ...rate.ratios,
+        Report.spread(of("p50").numbers, 2),
+        Report.spread(of("p99").numbers, 2),
+        Report.number(Report.median(of("clientCpu").numbers), 3),
+        Report.number(Report.median(of("serverCpu").numbers), 3)
+      ]
+    })
+    const heads = ["", "calls/s", ...ratioHeads, "p50 ms", "p99 ms", "client CPU s/1000", "server CPU s/1000"]
+    parts.push(`${inFlight} in flight, ${bytes}-byte messages\n\n${Report.table(heads, rows)}`)
+  }
+  if (starts > 0 || connections > 0) {
+    parts.push(presentConnections(column))
+  }
   for (const { summary, title } of profiles) {
     parts.push(Report.profile(title, summary))
   }

@@ -12,7 +12,7 @@ import { EchoService } from "../examples/gen/echo/v1/echo_pb.js"
 import type { Certificates, Connection, Consumer, Contestant } from "./contestant.js"
 import { bindHost, host } from "./echo.js"
 
-const handlers = (consumer: Consumer) =>
+const echoHandlers = (consumer: Consumer) =>
   Transport.handlers(EchoService, {
     echo: ({ payload }) => Effect.succeed({ payload }),
     echoServerStream: ({ payloadSize, repeat }) => {
@@ -38,12 +38,14 @@ type Further = "address" | "transport"
 
 export const make = <E>(
   transport: Layer.Layer<Transport.Transport, E, Credentials.Credentials>,
-  further: Further = "address"
+  further: Further = "address",
+  handlers: typeof echoHandlers = echoHandlers
 ): Contestant => {
   /** The transport, for what shall outlive the effect that starts it and live as long as the scope. */
-  const open = async (certificates: Certificates) => {
+  const open = async (certificates: Certificates | undefined) => {
     const scope = Effect.runSync(Scope.make())
-    const context = await run(Layer.buildWithScope(Layer.provide(transport, Credentials.layerPem(certificates)), scope))
+    const credentials = certificates === undefined ? Credentials.insecure : Credentials.layerPem(certificates)
+    const context = await run(Layer.buildWithScope(Layer.provide(transport, credentials), scope))
     return {
       start: <A, E>(effect: Effect.Effect<A, E, Transport.Transport | Scope.Scope>, within: Scope.Scope = scope) =>
         run(Effect.provide(Scope.extend(effect, within), context)),
@@ -51,14 +53,17 @@ export const make = <E>(
     }
   }
 
+  const serve = async (certificates: Certificates | undefined, consumer: Consumer) => {
+    const { start } = await open(certificates)
+    const listener = await start(
+      Transport.listen([handlers(consumer)], { host: further === "address" ? bindHost : host })
+    )
+    return listener.address.port
+  }
+
   return {
-    serve: async (certificates, consumer) => {
-      const { start } = await open(certificates)
-      const listener = await start(
-        Transport.listen([handlers(consumer)], { host: further === "address" ? bindHost : host })
-      )
-      return listener.address.port
-    },
+    serve,
+    serveCleartext: (consumer) => serve(undefined, consumer),
     client: async (certificates) => {
       const { close, start } = await open(certificates)
       let connections = 0

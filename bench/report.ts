@@ -17,12 +17,13 @@ export const spread = (values: ReadonlyArray<number>, digits = 0): string =>
 export const number = (value: number, digits = 0): string =>
   value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits })
 
-/** Rows under their heads; the first column is text, the others are numbers. */
+/** Rows under their heads, as a table of Markdown; the first column is text, the others are numbers. */
 export const table = (heads: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string => {
-  const widths = heads.map((head, i) => Math.max(head.length, ...rows.map((row) => row[i]?.length ?? 0)))
+  const widths = heads.map((head, i) => Math.max(head.length, 3, ...rows.map((row) => row[i]?.length ?? 0)))
   const line = (cells: ReadonlyArray<string>) =>
-    cells.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join("  ")
-  return [line(heads), line(widths.map((width) => "-".repeat(width))), ...rows.map(line)].join("\n")
+    `| ${cells.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join(" | ")} |`
+  const rule = widths.map((width, i) => (i === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`))
+  return [line(heads), line(rule), ...rows.map(line)].join("\n")
 }
 
 /** What costs most of a process, by self time. */
