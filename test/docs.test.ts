@@ -15,6 +15,22 @@ for (const [page, file, says] of [
   })
 }
 
+it("docs/guide/observability.md shows what one call leaves behind on each wire, and names every metric", async () => {
+  const page = await readFile("docs/guide/observability.md", "utf8")
+  const run = promisify(execFile)("node_modules/.bin/tsx", ["examples/observability/oneCall.ts"], { timeout: 60_000 })
+  const { stdout } = await run
+  expect(stdout).toContain("# MemoryLive")
+  expect(page).toContain(`\`\`\`\n${stdout}\`\`\``)
+  const sources = await Promise.all(
+    ["TransportMetrics.ts", "internal/metricKeys.ts"].map((file) => readFile(`src/Transport/${file}`, "utf8"))
+  )
+  const names = sources.flatMap((source) =>
+    [...source.matchAll(/"((?:rpc\.|effect_transport_)[a-z_.]+)"/g)].map(([, name = ""]) => name)
+  )
+  expect(names.length).toBeGreaterThan(15)
+  expect(names.filter((name) => !page.includes(`\`${name}\``))).toEqual([])
+})
+
 it("the wire of docs/guide/your-own-wire.md is the example, piece by piece, in under 150 lines, and carries calls", async () => {
   const example = await readFile("examples/worker-wire/WorkerWire.ts", "utf8")
   const page = await readFile("docs/guide/your-own-wire.md", "utf8")

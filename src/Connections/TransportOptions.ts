@@ -71,7 +71,7 @@ export interface TransportOptions {
   readonly maxConcurrentStreams?: number | undefined
   /**
    * Whether calls are measured: their durations by method and status, their messages and bytes, and how long they wait for
-   * their peer. Default true, which costs about a third of a microsecond a call. See docs/guide/observability.md.
+   * their peer. Default true, which costs a quarter of a microsecond a call. See docs/guide/observability.md.
    */
   readonly metrics?: boolean | undefined
 }
