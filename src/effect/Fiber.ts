@@ -72,3 +72,15 @@ export const makeRunner: Effect.Effect<Runner> = Effect.map(Effect.runtime(), (r
     runCallback: (effect, onExit) => void Runtime.runCallback(runtime)(effect, { onExit })
   }
 })
+
+const bare = Runtime.make({
+  context: Context.empty(),
+  runtimeFlags: Runtime.defaultRuntime.runtimeFlags,
+  fiberRefs: FiberRefs.empty()
+})
+
+/** Starts an effect at once, with all that a fiber refers to, and without ending with that. */
+export const startUnsafe = <A, E>(effect: Effect.Effect<A, E>, like: AnyFiber): Fiber.RuntimeFiber<A, E> => {
+  const refs = like.getFiberRefs()
+  return Runtime.runFork(bare, effect, { immediate: true, updateRefs: () => refs })
+}

@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
-import { RpcTransport, Transport } from "effect-transport"
+import { Middleware, RpcTransport, Transport } from "effect-transport"
 import { EchoService, echo } from "../suite/fixtures/echo.js"
 import { eventually, soon, within } from "../suite/fixtures/expect.js"
 import { closable, connect, formats, Other, otherHandlers, serve, testOn } from "./rpcSupport.js"
@@ -46,6 +46,28 @@ export const connectionSuite = <E>(name: string, transport: Layer.Layer<Transpor
         yield* eventually(
           Effect.sync(() => expect(log).toEqual(expect.arrayContaining(["Never interrupted", "Count ended"])))
         )
+      })
+    )
+
+    test(
+      "middleware of the listener wraps the call that all requests come on, once, until the client goes",
+      Effect.gen(function* () {
+        const handlers = yield* protocolOf()
+        const notes: Array<string> = []
+        const note = (text: string) => Effect.sync(() => notes.push(text))
+        const { target } = yield* Transport.listen([handlers], {
+          middleware: [
+            Middleware.server({
+              wrap: ({ method }, next) => Effect.zipRight(note(method), Effect.ensuring(next, note("ended")))
+            })
+          ]
+        })
+        const [client, close] = yield* closable(connect(target))
+        expect(yield* client.Ping()).toBe("pong")
+        expect(yield* client.Ping()).toBe("pong")
+        expect(notes).toEqual(["/effect.rpc.v1.Rpc/Connect"])
+        yield* soon(close)
+        yield* eventually(Effect.sync(() => expect(notes).toEqual(["/effect.rpc.v1.Rpc/Connect", "ended"])))
       })
     )
 

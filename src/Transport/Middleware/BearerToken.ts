@@ -14,10 +14,10 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Call } from "../Call.js"
 import type { Deadline } from "../Deadline.js"
-import * as Time from "../internal/time.js"
+import * as CallDeadline from "../internal/callDeadline.js"
 import * as TokenSource from "../internal/tokenSource.js"
 import * as Metadata from "../Metadata.js"
-import { type CallError, DeadlineExceeded, Unauthenticated } from "../TransportError.js"
+import { type CallError, Unauthenticated } from "../TransportError.js"
 import { type ClientCall, type ClientMiddleware, selfContained } from "./ClientMiddleware.js"
 import { type ServerMiddleware, server } from "./ServerMiddleware.js"
 
@@ -63,7 +63,7 @@ export interface BearerTokenOptions<out R> {
  *
  * @example
  * ```ts
- * import { Clock, Deadline, Effect, Redacted } from "effect"
+ * import { Clock, Effect, Redacted } from "effect"
  * import { Middleware, Transport } from "effect-transport"
  * import { EchoService } from "./gen/echo/v1/echo_pb.js"
  *
@@ -101,15 +101,10 @@ export const bearerToken = <R = never>({
 
 const sending = (source: TokenSource.TokenSource, retry: boolean): ClientMiddleware => {
   /** A token, before the call's deadline. */
-  const tokenFor = ({ deadline, method, peer }: ClientCall): Effect.Effect<TokenSource.Token, CallError> =>
+  const tokenFor = (call: ClientCall): Effect.Effect<TokenSource.Token, CallError> =>
     Effect.clockWith((clock) => {
       const token = source.current(clock)
-      return token !== undefined
-        ? Effect.succeed(token)
-        : Effect.timeoutFail(source.next(clock), {
-            duration: Math.max(0, deadline - Time.now(clock)),
-            onTimeout: () => new DeadlineExceeded({ message: "the deadline passed", method, peer })
-          })
+      return token !== undefined ? Effect.succeed(token) : CallDeadline.until(source.next(clock), call)
     })
 
   /** Whether a call has failed for its token, and there will be another. */

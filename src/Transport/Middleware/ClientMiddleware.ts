@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { Compression } from "../Connection.js"
 import type { Deadline } from "../Deadline.js"
+import * as CallDeadline from "../internal/callDeadline.js"
 import * as CallMetadata from "../internal/callMetadata.js"
 import type * as Metadata from "../Metadata.js"
 import type * as Method from "../Method.js"
@@ -74,10 +75,10 @@ export interface StreamCall<out E> extends ClientCall {
 export interface ClientMiddleware<out R = never> extends ClientAround<R> {
   readonly [ClientTypeId]: ClientTypeId
   /**
-   * Whether it requires nothing, and waits for nothing beyond the call's deadline. Where one does not say so, the client
-   * provides what it requires, and ends it at the deadline.
+   * What the client does for it: it provides what the middleware requires (`context`), and also ends it at the call's deadline
+   * (`deadline`).
    */
-  readonly isSelfContained: boolean
+  readonly needs: "nothing" | "context" | "deadline"
 }
 
 /**
@@ -138,13 +139,13 @@ export interface ClientAround<out R> {
  */
 export const client = <R = never>(options: ClientBefore<R> | ClientAround<R>): ClientMiddleware<R> => ({
   [ClientTypeId]: ClientTypeId,
-  isSelfContained: false,
+  needs: options.run === undefined ? "deadline" : "context",
   ...(options.run === undefined ? options : around(options.run))
 })
 
 const around = <R>(run: ClientBefore<R>["run"]): ClientAround<R> => {
   const added = <C extends ClientCall>(call: C) =>
-    Effect.flatMap(run(call), (added) =>
+    Effect.flatMap(CallDeadline.until(run(call), call), (added) =>
       Effect.map(CallMetadata.add(call.metadata, added, call), (metadata): C => ({ ...call, metadata }))
     )
   return {
@@ -154,13 +155,13 @@ const around = <R>(run: ClientBefore<R>["run"]): ClientAround<R> => {
 }
 
 /**
- * A middleware of this library's own, which bounds itself.
+ * A middleware of this library's own, which requires nothing and ends at the deadline by itself.
  *
  * @internal
  */
 export const selfContained = (around: ClientAround<never>): ClientMiddleware => ({
   [ClientTypeId]: ClientTypeId,
-  isSelfContained: true,
+  needs: "nothing",
   ...around
 })
 

@@ -1,6 +1,5 @@
 /** What is done around the calls of a client, folded into one function for each shape when the client is made. */
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Scope from "effect/Scope"
@@ -11,19 +10,16 @@ import { CurrentCall } from "../Call.js"
 import type { OutgoingCall } from "../Connection.js"
 import type * as Method from "../Method.js"
 import type { ClientCall, ClientList, StreamCall, UnaryCall } from "../Middleware/ClientMiddleware.js"
-import { type CallError, DeadlineExceeded } from "../TransportError.js"
+import type { CallError } from "../TransportError.js"
+import * as CallDeadline from "./callDeadline.js"
 import * as CallMetadata from "./callMetadata.js"
 import * as Time from "./time.js"
-import type { Where } from "./where.js"
 
 /** How one method is called. */
 export interface Caller {
   readonly unary: (request: unknown, call: OutgoingCall) => Effect.Effect<unknown, CallError>
   readonly stream: <E>(requests: Stream.Stream<unknown, E>, call: OutgoingCall) => Stream.Stream<unknown, CallError | E>
 }
-
-const deadlinePassed = ({ method, peer }: Where) =>
-  new DeadlineExceeded({ message: "the deadline passed", method, peer })
 
 /** The call as the connection takes it, with the time that is left. */
 const outgoing = (call: ClientCall): Effect.Effect<OutgoingCall, CallError> =>
@@ -42,7 +38,7 @@ const outgoing = (call: ClientCall): Effect.Effect<OutgoingCall, CallError> =>
           onHeaders: call.onHeaders,
           onTrailers: call.onTrailers
         })
-      : Effect.fail(deadlinePassed(call))
+      : Effect.fail(CallDeadline.passed(call))
   })
 
 /**
@@ -51,7 +47,17 @@ const outgoing = (call: ClientCall): Effect.Effect<OutgoingCall, CallError> =>
  */
 const providing = (made: Context.Context<never>) => {
   const context = Context.omit(CurrentCall, Scope.Scope, Tracer.ParentSpan)(made as Context.Context<unknown>)
-  return (now: Context.Context<never>): Context.Context<unknown> => Context.merge(context, now)
+  // Most calls of a client are made with the same context.
+  const merged = new WeakMap<Context.Context<never>, Context.Context<unknown>>()
+  return (now: Context.Context<never>): Context.Context<unknown> => {
+    const before = merged.get(now)
+    if (before !== undefined) {
+      return before
+    }
+    const both = Context.merge(context, now)
+    merged.set(now, both)
+    return both
+  }
 }
 
 interface Surroundings {
@@ -94,33 +100,28 @@ export const around = (
         onTrailers: call.onTrailers
       })
     )
+  const needs = middleware.map((each) => each.needs)
+  const endsByItself = !needs.includes("deadline")
   const own: Caller = {
-    unary: (request, call) => Effect.flatMap(begin(call), (head) => unary({ ...head, request })),
-    stream: (requests, call) => Stream.unwrap(Effect.map(begin(call), (head) => stream({ ...head, requests })))
+    unary: (request, call) =>
+      Effect.flatMap(begin(call), (head) => {
+        const answer = unary({ ...head, request })
+        return endsByItself ? answer : CallDeadline.until(answer, head)
+      }),
+    stream: (requests, call) =>
+      Stream.unwrap(
+        Effect.map(begin(call), (head) => {
+          const answers = stream({ ...head, requests })
+          return endsByItself ? answers : CallDeadline.untilOf(answers, head)
+        })
+      )
   }
-  return middleware.every(({ isSelfContained }) => isSelfContained)
-    ? own
-    : surrounded(own, { method: path, peer }, providing(context))
+  if (needs.every((each) => each === "nothing")) {
+    return own
+  }
+  const provide = providing(context)
+  return {
+    unary: (request, call) => Effect.mapInputContext(own.unary(request, call), provide),
+    stream: (requests, call) => Stream.mapInputContext(own.stream(requests, call), provide)
+  }
 }
-
-/** Calls through middleware that may require something, and may wait for ever. */
-const surrounded = (
-  caller: Caller,
-  where: Where,
-  provide: (now: Context.Context<never>) => Context.Context<unknown>
-): Caller => ({
-  unary: (request, call) => {
-    const provided = Effect.mapInputContext(caller.unary(request, call), provide)
-    return Number.isFinite(call.timeout)
-      ? Effect.timeoutFail(provided, { duration: call.timeout, onTimeout: () => deadlinePassed(where) })
-      : provided
-  },
-  stream: (requests, call) => {
-    const provided = Stream.mapInputContext(caller.stream(requests, call), provide)
-    const end = Effect.delay(
-      Effect.suspend(() => deadlinePassed(where)),
-      Duration.millis(call.timeout)
-    )
-    return Number.isFinite(call.timeout) ? Stream.interruptWhen(provided, end) : provided
-  }
-})
