@@ -81,6 +81,7 @@ describe("options", () => {
       ...wires,
       ...streams,
       streamWindow: 65_535,
+      compression: "identity",
       keepaliveTime: 300,
       keepaliveWithoutCalls: false,
       maxPingRate: 1000
@@ -95,6 +96,7 @@ describe("options", () => {
     expect(plain(QuicOptions.withDefaults({}))).toEqual({
       ...wires,
       ...streams,
+      compression: "identity",
       keepaliveTime: 25,
       maxConnectionAge: 24 * 3600,
       maxHandshakes: 200,
