@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All numbers of GrpcLive next to others, as Markdown on stdout; how far it has come goes to stderr. About 12 minutes.
+# All numbers of GrpcLive next to others, as Markdown on stdout; how far it has come goes to stderr. A quarter of an hour.
 #   bench/http2.sh           five rounds; for memory fewer, which hardly varies
 #   bench/http2.sh --quick   one short round of each, which shows that all runs, and nothing else
 set -euo pipefail
