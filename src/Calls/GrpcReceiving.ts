@@ -128,6 +128,8 @@ export interface Receiving<S> {
   readonly release: (stream: S, cost: number) => void
   /** A reader waits for a message. */
   readonly onWaiting: (stream: S) => void
+  /** Pauses a stream whose reader has no room for another message. */
+  readonly pauseIfFull: (stream: S) => void
   /** Nobody will read what has come. */
   readonly releaseAll: (stream: S) => void
   /** The call is over: drops what was not reported of it, and what may still come. */
@@ -191,8 +193,8 @@ export const make = <S extends GrpcStream>(context: Context<S>, events: Events<S
 
   const isWithinBudget = ({ unread }: Inbound) => unread <= maxUnreadBytes && kept.unread <= connectionWindow
 
-  /** The stream of a reader that has read all goes on, whatever others leave unread. */
-  const hasRoom = (messages: Inbound) => messages.unread === 0 || isWithinBudget(messages)
+  /** The stream of a reader that waits goes on, whatever others leave unread. */
+  const hasRoom = (messages: Inbound) => (messages.unread === 0 && messages.isAwaited) || isWithinBudget(messages)
 
   /** Whether a call's unread messages are too much for the connection. Those of one call alone never are. */
   const isTooMuch = ({ packed, unread }: Inbound) =>
@@ -333,6 +335,12 @@ export const make = <S extends GrpcStream>(context: Context<S>, events: Events<S
     onWaiting: (stream) => {
       stream.messages.isAwaited = true
       inflating.advance(stream)
+      resumeIfRoom(stream)
+    },
+    pauseIfFull: (stream) => {
+      if (isReadable(stream)) {
+        pauseIfFull(stream)
+      }
     },
     releaseAll: ({ messages }) => retain(messages, -messages.unread),
     forget: (stream) => {

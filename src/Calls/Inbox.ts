@@ -108,7 +108,8 @@ export const make = <Raw, A, E>({
         : Effect.mapError(Effect.failCause(ended.cause), Option.some)
     }
     onWaiting?.()
-    return Effect.zipRight(wakeUp, take)
+    // What is said there may bring a message at once.
+    return messages.length > 0 || ended !== undefined ? take : Effect.zipRight(wakeUp, take)
   })
 
   return {

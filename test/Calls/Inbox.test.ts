@@ -83,4 +83,22 @@ describe("an inbox", () => {
       expect(taken).toEqual([[1, 2]])
     })
   )
+
+  it.effect("gives what comes in the very moment in which its reader begins to wait", () =>
+    Effect.gen(function* () {
+      const left = [1, 2, 3]
+      const { inbox } = make({
+        schedule: () => {},
+        onWaiting: () => {
+          const next = left.shift()
+          if (next === undefined) {
+            inbox.end(Exit.void)
+          } else {
+            inbox.push(next)
+          }
+        }
+      })
+      expect(Array.from(yield* Stream.runCollect(inbox.stream))).toEqual(["1", "2", "3"])
+    })
+  )
 })

@@ -178,6 +178,7 @@ const make = (connectionWindow: number, messageTimeout: Duration.DurationInput =
       advance(0)
       return stream
     },
+    /** Reads messages, and waits for more where there are none. Returns how many it has read, and how many came for that. */
     read: (owner: Owner, count = Number.POSITIVE_INFINITY) => {
       const read = owner.unread.splice(0, count)
       if (read.length > 0) {
@@ -186,7 +187,10 @@ const make = (connectionWindow: number, messageTimeout: Duration.DurationInput =
           read.reduce((sum, [, cost]) => sum + cost, 0)
         )
       }
-      return read.length
+      if (owner.unread.length === 0) {
+        inbound.onWaiting(owner)
+      }
+      return read.length + owner.unread.length
     }
   }
 }
@@ -284,6 +288,7 @@ describe("inbound data", () => {
     for (let moved = 1; moved > 0; ) {
       moved = others.reduce((sum, owner) => sum + read(owner), 0)
       settle()
+      moved += others.reduce((sum, { unread }) => sum + unread.length, 0)
     }
     expect(others.map(({ hasEnded }) => hasEnded)).toEqual(others.map(() => true))
     expect(slow?.hasEnded).toBe(false)

@@ -7,9 +7,10 @@ import * as Chunk from "effect/Chunk"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
-import { DevCa, Transport } from "effect-transport"
+import { DevCa, Metadata, Transport } from "effect-transport"
 import { EchoRequestSchema, EchoResponseSchema } from "../../examples/gen/echo/v1/echo_pb.js"
 import { echoHandlers, insecure } from "../fixtures/grpc.js"
 import { grpcEngine, type Options } from "../fixtures/grpcEngines.js"
@@ -17,7 +18,7 @@ import * as H2 from "../fixtures/http2.js"
 import { connect, listen } from "../fixtures/tls.js"
 import { rawMaterial } from "../suite/fixtures/certificates.js"
 import { EchoService } from "../suite/fixtures/echo.js"
-import { eventually, leavesNothing, soon } from "../suite/fixtures/expect.js"
+import { eventually, leavesNothing, soon, within } from "../suite/fixtures/expect.js"
 import { follow } from "../suite/fixtures/observe.js"
 
 const { on } = grpcEngine("GrpcLive")
@@ -130,6 +131,26 @@ describe("a client", () => {
     )
   )
 
+  it.live("sends calls without metadata to a server that says it takes next to none", () =>
+    leavesNothing(
+      Effect.gen(function* () {
+        const whole = Buffer.concat([
+          H2.frame(H2.type.headers, H2.endHeaders, 1, H2.headerBlock(headers)),
+          H2.frame(H2.type.data, 0, 1, answer),
+          H2.frame(H2.type.headers, H2.endHeaders | H2.endStream, 1, H2.headerBlock([["grpc-status", "0"]]))
+        ])
+        const { port } = yield* listen((socket) => {
+          socket.write(Buffer.concat([H2.settings([6, 100]), H2.frame(H2.type.settings, H2.ack, 0)]))
+          H2.onFrames(socket, ({ type }) => type === H2.type.headers && socket.write(whole), H2.preface.length)
+        })
+        const client = yield* on(insecure)(Transport.client(EchoService, `127.0.0.1:${port}`))
+        const tooLarge = yield* Effect.flip(client.echo({}, { metadata: Metadata.make({ "x-some": "thing" }) }))
+        expect(tooLarge).toMatchObject({ _tag: "ResourceExhausted" })
+        expect(yield* client.echo({})).toMatchObject({ message: "hello" })
+      })
+    )
+  )
+
   it.live("fails the calls that wait for a stream when the server goes away", () =>
     leavesNothing(
       Effect.gen(function* () {
@@ -154,4 +175,83 @@ describe("a client", () => {
       })
     )
   )
+})
+
+describe("99 streams that nobody reads", () => {
+  const slow = 99
+
+  for (const [size, fast] of [
+    [0, 300],
+    [100, 3000],
+    [10_000, 1000],
+    [60_000, 200],
+    [1_000_000, 20]
+  ] as const) {
+    const payload = new Uint8Array(size)
+    // Empty messages fill a window by the ten thousand, which takes a while.
+    const many = size === 0 ? Stream.take(Stream.repeatValue({ payload }), 700) : Stream.repeatValue({ payload })
+    const isFast = ({ metadata }: { readonly metadata: Metadata.Metadata }) =>
+      Option.isSome(Metadata.get(metadata, "x-fast"))
+    const metadata = Metadata.make({ "x-fast": "yes" })
+
+    // Of larger ones a listener sends no more than `maxUnsentBytes` at a time, whoever reads.
+    const itSends = size > 60_000 ? it.live.skip : it.live
+
+    itSends(`hold up no other that a client reads, with messages of ${size} bytes`, () =>
+      leavesNothing(
+        Effect.gen(function* () {
+          const listening = Transport.listen([
+            echoHandlers({
+              echoServerStream: (_, call) => (isFast(call) ? Stream.take(many, fast) : many)
+            })
+          ])
+          const { target } = yield* on(insecure)(listening)
+          const client = yield* on(insecure)(Transport.client(EchoService, target))
+          const begun = yield* Deferred.make<void>()
+          let reading = 0
+          const unread = Stream.tap(client.echoServerStream({}), () => {
+            reading += 1
+            return Effect.zipRight(reading === slow ? Deferred.succeed(begun, undefined) : Effect.void, Effect.never)
+          })
+          const held = yield* Effect.forkAll(Array.from({ length: slow }, () => Stream.runDrain(unread)))
+          yield* within(Deferred.await(begun), "10 seconds")
+          const read = client.echoServerStream({}, { metadata })
+          expect(yield* within(Stream.runCount(read), "10 seconds")).toBe(fast)
+          yield* Fiber.interrupt(held)
+        })
+      )
+    )
+
+    it.live(`hold up no other that a listener reads, with messages of ${size} bytes`, () =>
+      leavesNothing(
+        Effect.gen(function* () {
+          const begun = yield* Deferred.make<void>()
+          let reading = 0
+          const listening = Transport.listen([
+            echoHandlers({
+              echoClientStream: (requests, call) =>
+                isFast(call)
+                  ? Effect.map(Stream.runCount(requests), (index) => ({ index }))
+                  : Stream.runDrain(
+                      Stream.tap(requests, () => {
+                        reading += 1
+                        return Effect.zipRight(
+                          reading === slow ? Deferred.succeed(begun, undefined) : Effect.void,
+                          Effect.never
+                        )
+                      })
+                    ).pipe(Effect.as({}))
+            })
+          ])
+          const { target } = yield* on(insecure)(listening)
+          const client = yield* on(insecure)(Transport.client(EchoService, target))
+          const held = yield* Effect.forkAll(Array.from({ length: slow }, () => client.echoClientStream(many)))
+          yield* within(Deferred.await(begun), "10 seconds")
+          const answer = yield* within(client.echoClientStream(Stream.take(many, fast), { metadata }), "10 seconds")
+          expect(answer.index).toBe(fast)
+          yield* Fiber.interrupt(held)
+        })
+      )
+    )
+  }
 })

@@ -179,10 +179,13 @@ export const make = <O, S extends Streams<O>>({
       streams.onGoaway(last, reason, text)
       State.lose(self, "Lost")
     },
-    // What honest senders may leave unread is no more: their streams' windows, and messages decoded out of them.
+    // What readers leave unread is less, however many they are: messages up to the budget, the windows of their streams,
+    // which grow by as much again, and one message.
     isFull: () =>
       kept.unread + backlog.size >
-      2 * settings.connectionWindow + settings.streamWindow * (http2.openCount() + http2.theirs())
+      2 * settings.connectionWindow +
+        settings.streamWindow * (http2.openCount() + http2.theirs()) +
+        settings.maxReceiveMessageSize
   }
   const http2 = Http2Connection.make<O>(role, limitsOf(settings), events)
 

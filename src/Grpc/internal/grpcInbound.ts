@@ -151,6 +151,7 @@ export const make = <O, S extends Owner<O>>(
   const decode = (owner: S, chunk: Buffer): number => {
     const { messages } = owner
     let at = 0
+    receiving.pauseIfFull(owner)
     while (at < chunk.length && !messages.isPaused) {
       const most = kept.unread > connectionWindow ? lowDecodeBytes : decodeBytes
       const size = Math.min(chunk.length - at, Math.max(most, GrpcMessage.missing(messages.decoder)))

@@ -78,7 +78,9 @@ const otherSize = 1024
 /** The largest metadata to send: both ends' limits hold. */
 export const maxSentMetadata = <O>({ http2, settings }: Pick<Link<O>, "http2" | "settings">): number => {
   const peers = http2.peerSettings()?.maxHeaderListSize
-  return peers === undefined ? settings.maxMetadataSize : Math.min(settings.maxMetadataSize, peers - otherSize)
+  return peers === undefined
+    ? settings.maxMetadataSize
+    : Math.max(0, Math.min(settings.maxMetadataSize, peers - otherSize))
 }
 
 /** The largest section that this end takes. */
