@@ -26,8 +26,7 @@ describeEngines(({ on }) => {
       const ping = Effect.async<boolean>((resume) => {
         client.ping((error) => resume(Effect.succeed(error === null)))
       })
-      const call = request(client, path, (stream) => stream.end(message(Buffer.of())))
-      return { client, ping, call }
+      return { client, ping }
     })
 
     it.live("ends a connection whose client pings all the time, and says why", () =>
@@ -47,12 +46,15 @@ describeEngines(({ on }) => {
       )
     )
 
-    it.live("lets a client ping after whatever it is sent", () =>
+    it.live.each([
+      ["messages", path],
+      ["a status alone", { ":path": "/echo.v1.EchoService/Nothing" }]
+    ] as const)("lets a client ping after whatever it is sent: %s", ([, called]) =>
       leavesNothing(
         Effect.gen(function* () {
-          const { call, client, ping } = yield* connected
+          const { client, ping } = yield* connected
           for (let i = 0; i < 10; i++) {
-            yield* call
+            yield* request(client, called, (stream) => stream.end(message(Buffer.of())))
             expect(yield* ping).toBe(true)
           }
           expect(client.destroyed).toBe(false)

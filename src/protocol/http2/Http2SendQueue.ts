@@ -29,8 +29,9 @@ export interface SendQueue<O> {
   last: Stream<O> | undefined
   /** What is left to send of all messages. */
   unsent: number
-  /** How many WINDOW_UPDATE and PING frames the peer may send in answer to DATA before they count as useless. */
+  /** How many WINDOW_UPDATE frames the peer may send in answer to DATA before they count as useless. */
   freeUpdates: number
+  /** The same for PING frames in answer to HEADERS and DATA. */
   freePings: number
   /** This end has sent a stream's END_STREAM. */
   readonly onLocalEnd: (stream: Stream<O>) => void
@@ -147,6 +148,11 @@ const complete = <O>(queue: SendQueue<O>, stream: Stream<O>) => {
   sent()
 }
 
+/** HEADERS and DATA let the peer ping once more (gRFC A8). */
+const allowPing = (queue: Pick<SendQueue<never>, "freePings">) => {
+  queue.freePings = Math.min(maxFreePings, queue.freePings + 1)
+}
+
 /** Sends the next piece of a stream's data; there is some, and credit for it if it has a size. */
 const sendPiece = <O>(queue: SendQueue<O>, stream: Stream<O>, data: Uint8Array) => {
   const { flow } = queue
@@ -166,7 +172,7 @@ const sendPiece = <O>(queue: SendQueue<O>, stream: Stream<O>, data: Uint8Array) 
   stream.offset += size
   if (isWhole || size >= minAnsweredBytes) {
     allowUpdates(queue, updatesPerFrame + Math.floor(size / bytesPerUpdate))
-    queue.freePings = Math.min(maxFreePings, queue.freePings + 1)
+    allowPing(queue)
   }
   if (isWhole) {
     complete(queue, stream)
@@ -240,6 +246,7 @@ const writeHeaders = <O>(
   } else {
     HeaderBlock.write(writer, encoder, stream.id, isEnd ? Flag.endStream : 0, head, rest)
   }
+  allowPing(queue)
   if (isEnd) {
     queue.onLocalEnd(stream)
   }

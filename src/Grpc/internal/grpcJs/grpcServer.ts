@@ -118,6 +118,7 @@ const makeInjector = (
         if (path === undefined || !routes.has(path)) {
           connection.useless()
           // grpc-js answers it by itself.
+          pings.onSent()
           CallMetrics.refused(CallMetrics.server(settings.metrics, "grpc"), CallErrors.unknownMethod(path ?? ""))
         }
       }
