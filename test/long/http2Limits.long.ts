@@ -133,8 +133,9 @@ describeEngines((engine) => {
     itUnless(engine, "cancelFlood", "cancels 3,000 calls at once is hung up on", () =>
       leavesNothing(
         Effect.gen(function* () {
-          // A busy machine takes longer than a second for as many as may come in one by default.
-          const { peer } = yield* listenerOf({ maxUselessRate: 200 })
+          // A busy machine takes longer than a second for as many as may come in one by default; with fewer allowed,
+          // an engine that ends the connection before they are counted is not seen.
+          const { peer } = yield* listenerOf(engine.limits.cancelFlood === undefined ? { maxUselessRate: 200 } : {})
           const { socket } = yield* peer
           const told = Effect.async<void>((resume) => {
             socket.once("close", () => resume(Effect.void))
