@@ -97,7 +97,13 @@ const caddy = proxy(
 )
 
 /** Cases in which Go's HTTP/2 ends a call whose requests have not ended with RST_STREAM behind its status. */
-const early = ["status_code_and_message", "special_status_message", "status_details"]
+const early = [
+  "status_code_and_message",
+  "special_status_message",
+  "status_details",
+  "unimplemented_method",
+  "unimplemented_service"
+]
 
 for (const [command, through, resets] of [
   ["/usr/sbin/nginx", nginx, []],
