@@ -5,7 +5,7 @@ import { constVoid } from "effect/Function"
 import type * as Boundary from "../../Transport/internal/boundary.js"
 import * as Timers from "../../Transport/internal/timers.js"
 import * as Peer from "../../Transport/Peer.js"
-import * as Admission from "../Admission.js"
+import * as Admission from "../HandshakeAdmission.js"
 
 /** What a listener allows its arrivals. */
 export interface Limits {

@@ -3,7 +3,7 @@
  * within one turn of the event loop, and nothing here waits.
  */
 
-import type { Admission } from "../../Handshake/Admission.js"
+import type { Admission } from "../../Handshake/HandshakeAdmission.js"
 
 /** An IP address and a port. */
 export interface HostPort {

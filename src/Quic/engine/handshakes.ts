@@ -1,5 +1,5 @@
 /** The handshakes of a listener that have not ended, and what they may take of it together. */
-import type * as Admission from "../../Handshake/Admission.js"
+import type * as Admission from "../../Handshake/HandshakeAdmission.js"
 
 /** Ids of handshakes that were refused, for as long as they could come again. */
 const maxRefused = 65_536

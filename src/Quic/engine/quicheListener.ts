@@ -1,5 +1,5 @@
 /** A listener on quiche: who may begin a connection, and which packet belongs to which one. */
-import * as Admission from "../../Handshake/Admission.js"
+import * as Admission from "../../Handshake/HandshakeAdmission.js"
 import * as Peer from "../../Transport/Peer.js"
 import * as Handshakes from "./handshakes.js"
 import { type HostPort, type Listener, type ListenOptions, tooMuch } from "./QuicEngine.js"

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as fc from "fast-check"
-import * as Admission from "../../src/Handshake/Admission.js"
+import * as Admission from "../../src/Handshake/HandshakeAdmission.js"
 import { admission } from "../fixtures/admission.js"
 
 describe("a source is", () => {
