@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 
+export * as Admission from "./Connections/Admission.js"
 export * as TransportOptions from "./Connections/TransportOptions.js"
 export * as Credentials from "./Credentials/Credentials.js"
 export * as DevCa from "./Credentials/DevCa.js"

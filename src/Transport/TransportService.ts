@@ -7,6 +7,7 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import type { AdmissionService } from "./AdmissionService.js"
 import type { Authorizer } from "./Authorizer.js"
 import type { Connection } from "./Connection.js"
 import type * as Peer from "./Peer.js"
@@ -88,4 +89,9 @@ export interface ListenOptions {
    * trusts. Where peers prove no identity, as on plaintext and in memory, all but `Authorizer.any` refuse.
    */
   readonly authorize?: Authorizer | undefined
+  /**
+   * What may come in, by source and by identity: what `Admission.make` returns. Listeners that are given the same share its
+   * budgets. Default: one of the listener's own, with the defaults of `Admission.make`.
+   */
+  readonly admission?: AdmissionService | undefined
 }
