@@ -1,0 +1,51 @@
+/** The transport that the options name. */
+import * as Options from "@effect/cli/Options"
+import type * as Prompt from "@effect/cli/Prompt"
+import type * as Duration from "effect/Duration"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import { Grpc, Quic, Tls, type Transport, type TransportError } from "effect-transport"
+import * as Credentials from "./credentials.js"
+import type { Failure } from "./failure.js"
+import { timeout, type Wire, wire } from "./options.js"
+
+/** The options of all commands that connect: wire, credentials, name and timeout. The target is `options.target`. */
+export const connection = {
+  wire,
+  ...Credentials.options,
+  serverName: Options.text("server-name").pipe(
+    Options.withPseudoName("name"),
+    Options.optional,
+    Options.withDescription("The name that the peer's certificate must carry. Default: the host of the target.")
+  ),
+  timeout
+}
+
+/** What the options above parse to. */
+export interface ConnectionConfig extends Credentials.CredentialsConfig {
+  readonly wire: Wire
+  readonly serverName: Option.Option<string>
+  readonly timeout: Duration.Duration
+}
+
+/** A failure to set up the transport. */
+export type SetupError = TransportError.CredentialsError | TransportError.MissingPackage | Failure
+
+/** The transport, with its credentials. */
+export const layer = (
+  config: ConnectionConfig
+): Layer.Layer<Transport.Transport, SetupError, Prompt.Prompt.Environment> => {
+  const options = {
+    serverName: Option.getOrUndefined(config.serverName),
+    connectTimeout: config.timeout,
+    defaultTimeout: config.timeout
+  }
+  const wires: {
+    readonly [wire in Wire]: () => Layer.Layer<
+      Transport.Transport,
+      TransportError.CredentialsError | TransportError.MissingPackage,
+      import("effect-transport").Credentials.Credentials
+    >
+  } = { grpc: () => Grpc.layer(options), quic: () => Quic.layer(options), tls: () => Tls.layer(options) }
+  return Layer.provide(wires[config.wire](), Credentials.layer(config))
+}
