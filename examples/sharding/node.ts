@@ -2,12 +2,14 @@ import { RunnerAddress, ShardingConfig } from "@effect/cluster"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { Credentials, TlsLive } from "effect-transport"
+import { Credentials } from "effect-transport"
 import * as ClusterTransport from "effect-transport/ClusterTransport"
+import { networkTransports, transports } from "../shared/transports.js"
 import { storage } from "./storage.js"
 
 /** What the nodes of one cluster share. */
 export const Cluster = Schema.Struct({
+  transport: Schema.Literal(...networkTransports),
   database: Schema.String,
   ca: Schema.String,
   cert: Schema.String,
@@ -35,7 +37,7 @@ const config = (port: number | undefined) =>
 const ground = (cluster: typeof Cluster.Type, port?: number) =>
   Layer.provideMerge(
     storage(cluster.database),
-    Layer.merge(config(port), Layer.provide(TlsLive, Credentials.layerPem(cluster)))
+    Layer.merge(config(port), Layer.provide(transports[cluster.transport].layer, Credentials.layerPem(cluster)))
   )
 
 /** A runner, which takes shards. */

@@ -1,6 +1,6 @@
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
-import { transportNames } from "../transports.js"
+import { transportNames } from "../../shared/transports.js"
 
 /** What the environment says of this node. Its certificate and key come from there too, see `Credentials.layerConfig`. */
 export class NodeConfig extends Effect.Service<NodeConfig>()("cluster/NodeConfig", {

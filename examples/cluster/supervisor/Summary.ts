@@ -1,5 +1,5 @@
+import type { TransportName } from "../../shared/transports.js"
 import * as Activity from "../Activity.js"
-import type { TransportName } from "../transports.js"
 import type * as Tally from "./Tally.js"
 import * as Verification from "./Verification.js"
 

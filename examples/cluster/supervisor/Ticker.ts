@@ -2,9 +2,9 @@ import * as Bigint from "effect/BigInt"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
+import { Progress } from "../../shared/Progress.js"
 import type { PeerAddress } from "../protocol.js"
 import * as Observer from "./Observer.js"
-import { Progress } from "./Progress.js"
 import type * as Tally from "./Tally.js"
 
 /** Says every second how far the cluster is: by what its nodes report, and by what one of them lets the world watch. */

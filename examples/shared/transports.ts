@@ -32,4 +32,7 @@ export type TransportName = keyof typeof choices
 /** The transports to choose from. Nothing else in this program depends on the choice. */
 export const transports: Record<TransportName, Choice> = choices
 
-export const transportNames = Object.keys(choices) as ReadonlyArray<TransportName>
+export const transportNames = ["tls", "grpc", "quic", "memory"] as const satisfies ReadonlyArray<TransportName>
+
+/** Those that leave the process. */
+export const networkTransports = ["tls", "grpc", "quic"] as const satisfies ReadonlyArray<TransportName>
