@@ -30,6 +30,8 @@ export default defineConfig({
         maxForks: workers
       }
     },
+    // The tests of gRPC run on both engines, those of `@grpc/grpc-js` in `npm run test:long`.
+    env: { GRPC_ENGINE: process.env.GRPC_ENGINE ?? "GrpcLive" },
     // What a test that passes has logged says nothing.
     silent: "passed-only",
     sequence: { sequencer: SuitesFirst },

@@ -3,7 +3,7 @@ import base from "./vitest.config.js"
 
 /** What needs more than the 5 seconds of a test: attacks and soaks, one file at a time because they measure. */
 export default mergeConfig(
-  { ...base, test: { ...base.test, include: [] } },
+  { ...base, test: { ...base.test, env: {}, include: [] } },
   defineConfig({
     test: {
       include: ["test/long/**/*.long.ts"],

@@ -14,7 +14,7 @@ import * as Stream from "effect/Stream"
 import { Credentials, Deadline, Quic, Tls, Transport } from "effect-transport"
 import * as Memory from "../../src/Memory/MemoryLive.js"
 import { describeEngines } from "../fixtures/describeEngines.js"
-import { grpcEngines } from "../fixtures/grpcEngines.js"
+import { grpcEngines, otherWires } from "../fixtures/grpcEngines.js"
 import * as Http2 from "../fixtures/http2.js"
 import { EchoService, echo } from "../suite/fixtures/echo.js"
 import { leavesNothing, within } from "../suite/fixtures/expect.js"
@@ -38,7 +38,6 @@ const secure = (each: Duration.DurationInput) => ({
 const wires: ReadonlyArray<
   readonly [name: string, layer: (each: Duration.DurationInput) => Layer.Layer<Transport.Transport, unknown>]
 > = [
-  ["MemoryLive", (each) => Memory.layer(common(each))],
   ...grpcEngines.map(
     ({ layer, name }) =>
       [
@@ -46,8 +45,17 @@ const wires: ReadonlyArray<
         (each: Duration.DurationInput) => Layer.provide(layer({ ...secure(each), keepaliveWithoutCalls: true }), dev)
       ] as const
   ),
-  ["TlsLive", (each) => Layer.provide(Tls.layer({ ...secure(each), frameTimeout: each }), dev)],
-  ["QuicLive", (each) => Layer.provide(Quic.layer({ ...secure(each), maxConnectionAge: each }), dev)]
+  ...otherWires([
+    ["MemoryLive", (each: Duration.DurationInput) => Memory.layer(common(each))],
+    [
+      "TlsLive",
+      (each: Duration.DurationInput) => Layer.provide(Tls.layer({ ...secure(each), frameTimeout: each }), dev)
+    ],
+    [
+      "QuicLive",
+      (each: Duration.DurationInput) => Layer.provide(Quic.layer({ ...secure(each), maxConnectionAge: each }), dev)
+    ]
+  ] as const)
 ]
 
 const long: ReadonlyArray<readonly [name: string, duration: Duration.DurationInput]> = [

@@ -3,25 +3,19 @@ import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Authorizer, Credentials, Service, Tls, Transport, type TransportOptions } from "effect-transport"
-import { grpcEngines } from "../fixtures/grpcEngines.js"
+import { grpcEngines, otherWires } from "../fixtures/grpcEngines.js"
 import { EchoService, echo } from "../suite/fixtures/echo.js"
 import { eventually, leavesNothing } from "../suite/fixtures/expect.js"
 import { captureLog } from "../suite/fixtures/observe.js"
 
 const dev = Credentials.layerDev()
 
-const wires: ReadonlyArray<
-  readonly [
-    name: string,
-    layer: (options: TransportOptions.TransportOptions) => Layer.Layer<Transport.Transport, unknown>
-  ]
-> = [
-  ...grpcEngines.map(
-    ({ layer, name }) =>
-      [name, (options: TransportOptions.TransportOptions) => Layer.provide(layer(options), dev)] as const
-  ),
-  ["TlsLive", (options) => Layer.provide(Tls.layer(options), dev)]
-]
+const wires: ReadonlyArray<{
+  readonly name: string
+  readonly layer: (
+    options: TransportOptions.TransportOptions
+  ) => Layer.Layer<Transport.Transport, unknown, Credentials.Credentials>
+}> = [...grpcEngines, ...otherWires([{ name: "TlsLive", layer: Tls.layer }])]
 
 const text = {
   encode: (value: string) => new TextEncoder().encode(value),
@@ -39,7 +33,7 @@ const Closed = Service.make("test.Closed", {
 const each = (count: number, call: Effect.Effect<unknown, unknown>) =>
   Effect.forEach(Array.from({ length: count }), () => Effect.ignore(call), { concurrency: 20, discard: true })
 
-for (const [name, layer] of wires) {
+for (const { layer, name } of wires) {
   describe(name, () => {
     const against = (
       attack: (clients: {
@@ -55,7 +49,7 @@ for (const [name, layer] of wires) {
           const memoMap = yield* Layer.makeMemoMap
           const scope = yield* Effect.scope
           const build = (options: TransportOptions.TransportOptions) =>
-            Layer.buildWithMemoMap(Layer.orDie(layer(options)), memoMap, scope)
+            Layer.buildWithMemoMap(Layer.orDie(Layer.provide(layer(options), dev)), memoMap, scope)
           const listening = yield* build({ maxUselessRate: 50 })
           const listener = yield* Transport.listen([
             Transport.handlers(EchoService, {

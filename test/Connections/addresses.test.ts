@@ -12,7 +12,7 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import type * as Scope from "effect/Scope"
 import { Credentials, DevCa, Quic, Tls, Transport, type TransportOptions } from "effect-transport"
-import { grpcEngines } from "../fixtures/grpcEngines.js"
+import { grpcEngines, otherWires } from "../fixtures/grpcEngines.js"
 import { rawMaterial } from "../suite/fixtures/certificates.js"
 import { EchoService, echo } from "../suite/fixtures/echo.js"
 import { leavesNothing, within } from "../suite/fixtures/expect.js"
@@ -35,7 +35,13 @@ const wires: ReadonlyArray<
     name: string,
     layer: (options?: Options) => Layer.Layer<Transport.Transport, unknown, Credentials.Credentials>
   ]
-> = [...grpcEngines.map(({ layer, name }) => [name, layer] as const), ["TlsLive", Tls.layer], ["QuicLive", Quic.layer]]
+> = [
+  ...grpcEngines.map(({ layer, name }) => [name, layer] as const),
+  ...otherWires([
+    ["TlsLive", Tls.layer],
+    ["QuicLive", Quic.layer]
+  ] as const)
+]
 
 const address = (text: string): Dns.LookupAddress => ({ address: text, family: Net.isIP(text) })
 

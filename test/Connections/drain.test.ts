@@ -14,7 +14,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import { Credentials, DevCa, Quic, Tls, Transport } from "effect-transport"
-import { grpcEngines } from "../fixtures/grpcEngines.js"
+import { grpcEngines, otherWires } from "../fixtures/grpcEngines.js"
 import { loopbackNames, rawMaterial } from "../suite/fixtures/certificates.js"
 import { EchoService, echo } from "../suite/fixtures/echo.js"
 import { eventually, fileLeavesNothing, within } from "../suite/fixtures/expect.js"
@@ -82,19 +82,22 @@ const drains: ReadonlyArray<Drain> = [
 ]
 
 interface Wire {
+  readonly name: string
   readonly layer: (options: Options) => Layer.Layer<Transport.Transport, unknown, Credentials.Credentials>
   readonly network: typeof proxy | typeof udpProxy
 }
 
-const wires: Record<string, Wire> = {
-  ...Object.fromEntries(grpcEngines.map(({ layer, name }) => [name, { layer, network: proxy }])),
-  TlsLive: { layer: Tls.layer, network: proxy },
-  QuicLive: { layer: Quic.layer, network: udpProxy }
-}
+const wires: ReadonlyArray<Wire> = [
+  ...grpcEngines.map(({ layer, name }) => ({ name, layer, network: proxy })),
+  ...otherWires<Wire>([
+    { name: "TlsLive", layer: Tls.layer, network: proxy },
+    { name: "QuicLive", layer: Quic.layer, network: udpProxy }
+  ])
+]
 
 fileLeavesNothing()
 
-for (const [name, { layer, network }] of Object.entries(wires)) {
+for (const { layer, name, network } of wires) {
   const side = (options: Options): Effect.Effect<Side, never, Scope.Scope> =>
     Effect.gen(function* () {
       const ref = yield* SubscriptionRef.make<Credentials.Material>(material)

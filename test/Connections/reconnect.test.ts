@@ -11,7 +11,7 @@ import * as Wire from "../../src/protocol/wire/Wire.js"
 import * as Quiche from "../../src/Quic/engine/quiche.js"
 import * as QuicheEngine from "../../src/Quic/engine/quicheEngine.js"
 import { admission } from "../fixtures/admission.js"
-import { type GrpcEngine, grpcEngines } from "../fixtures/grpcEngines.js"
+import { type GrpcEngine, grpcEngines, otherWires } from "../fixtures/grpcEngines.js"
 import { ack, frame, type as frameType, onFrames, preface, settings as settingsFrame } from "../fixtures/http2.js"
 import { listen } from "../fixtures/tls.js"
 import { control, written } from "../protocol/http3/http3Support.js"
@@ -166,7 +166,7 @@ const quic: Wired = {
 
 fileLeavesNothing()
 
-for (const { layer, name, serve } of [...grpcEngines.map(grpc), tls, quic]) {
+for (const { layer, name, serve } of [...grpcEngines.map(grpc), ...otherWires([tls, quic])]) {
   const on = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     Effect.flatMap(Layer.build(layer), (context) => Effect.provide(effect, context))
 

@@ -10,7 +10,7 @@ import * as Metric from "effect/Metric"
 import * as Redacted from "effect/Redacted"
 import { Credentials, Quic, Tls, Transport, TransportMetrics } from "effect-transport"
 import { echoHandlers } from "../fixtures/grpc.js"
-import { grpcEngines } from "../fixtures/grpcEngines.js"
+import { grpcEngines, otherWires } from "../fixtures/grpcEngines.js"
 import { preface } from "../fixtures/http2.js"
 import { chainOfLargeExponents } from "../fixtures/largeExponents.js"
 import { authority, rawMaterial } from "../suite/fixtures/certificates.js"
@@ -53,13 +53,15 @@ interface TcpWire extends Wire {
 }
 
 const tcp: ReadonlyArray<TcpWire> = [
-  { name: "TlsLive", layer: (options) => Tls.layer(options), alpn: "effect-transport/1", first: Buffer.alloc(8) },
+  ...otherWires<TcpWire>([
+    { name: "TlsLive", layer: (options) => Tls.layer(options), alpn: "effect-transport/1", first: Buffer.alloc(8) }
+  ]),
   ...grpcEngines.map(({ layer, name }) => ({ name, layer, alpn: "h2", first: preface }))
 ]
 
 const all: ReadonlyArray<Wire> = [
   ...tcp,
-  { name: "QuicLive", layer: (options) => Quic.layer({ serverName: "localhost", ...options }) }
+  ...otherWires<Wire>([{ name: "QuicLive", layer: (options) => Quic.layer({ serverName: "localhost", ...options }) }])
 ]
 
 const on =
@@ -288,7 +290,7 @@ for (const wire of all) {
           const { target } = yield* listening(wire, { maxRefusals: 3 })
           const met = yield* Effect.forEach(
             Array.from({ length: 40 }),
-            () => calls(wire, target, { connectTimeout: "10 seconds" }),
+            () => calls(wire, target, { connectTimeout: "50 seconds" }),
             { concurrency: 20 }
           )
           expect(new Set(met)).toEqual(new Set(["good"]))

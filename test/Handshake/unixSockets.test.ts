@@ -1,34 +1,20 @@
 import * as Fs from "node:fs"
-import * as Net from "node:net"
 import { join } from "node:path"
-import { describe, expect, it, vi } from "@effect/vitest"
+import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { Credentials, TlsLive, Transport } from "effect-transport"
-import { removeStale, withMode } from "../../src/Handshake/internal/unixSocket.js"
-import { grpcEngines } from "../fixtures/grpcEngines.js"
+import { grpcEngines, otherWires } from "../fixtures/grpcEngines.js"
+import { listening, modeOf, stale } from "../fixtures/unixSocket.js"
 import { EchoService, echo } from "../suite/fixtures/echo.js"
 import { leavesNothing } from "../suite/fixtures/expect.js"
 import { directory } from "../suite/fixtures/system.js"
 
-/** A node server on a path, closed with the scope. */
-const listening = (path: string, onSocket: (socket: Net.Socket) => void = (socket) => socket.end()) =>
-  Effect.acquireRelease(
-    Effect.async<Net.Server>((resume) => {
-      const server = Net.createServer(onSocket).listen({ path }, () => resume(Effect.succeed(server)))
-    }),
-    (server) => Effect.async<void>((resume) => void server.close(() => resume(Effect.void)))
-  )
-
-/** A socket whose process has gone without removing it: what is removed at the end is the other name. */
-const stale = (path: string) =>
-  Effect.scoped(Effect.tap(listening(`${path}.live`), () => Effect.sync(() => Fs.linkSync(`${path}.live`, path))))
-
-const modeOf = (path: string) => Fs.statSync(path).mode & 0o7777
-
-const wires = [["TlsLive", TlsLive], ...grpcEngines.map(({ layer, name }) => [name, layer()] as const)] as const
+const wires = [
+  ...otherWires([["TlsLive", TlsLive]] as const),
+  ...grpcEngines.map(({ layer, name }) => [name, layer()] as const)
+]
 
 describe.each(wires)("a unix socket of %s", (_, live) => {
   const test = (
@@ -125,40 +111,4 @@ describe.each(wires)("a unix socket of %s", (_, live) => {
         expect(yield* Effect.flip(Effect.scoped(listen({ path, mode })))).toMatchObject({ reason: "InvalidAddress" })
       }
     }))
-})
-
-describe("the mode of a unix socket", () => {
-  it.scopedLive("is set in a worker thread too, which can't set the mask of the process", () =>
-    Effect.gen(function* () {
-      const path = join(yield* directory, "node.sock")
-      const umask = vi.spyOn(process, "umask").mockImplementation(() => {
-        throw new Error("ERR_WORKER_UNSUPPORTED_OPERATION")
-      })
-      const server = yield* Effect.acquireRelease(
-        Effect.sync(() => Net.createServer()),
-        (server) => Effect.sync(() => server.close())
-      )
-      withMode(path, 0o640, () => server.listen({ path }))
-      expect(modeOf(path)).toBe(0o640)
-      umask.mockRestore()
-    })
-  )
-})
-
-describe("a stale unix socket", () => {
-  it.scopedLive("that another process has replaced while it was looked at stays", () =>
-    Effect.gen(function* () {
-      const dir = yield* directory
-      const path = join(dir, "node.sock")
-      yield* stale(path)
-      yield* listening(join(dir, "other"))
-      // Runs up to the look itself; what it finds out is told in a later turn.
-      const removing = Effect.runFork(removeStale(path))
-      Fs.unlinkSync(path)
-      Fs.linkSync(join(dir, "other"), path)
-      expect(yield* Fiber.join(removing)).toBe(false)
-      expect(Fs.lstatSync(path).ino).toBe(Fs.lstatSync(join(dir, "other")).ino)
-      expect(Fs.readdirSync(dir).toSorted()).toEqual(["node.sock", "other"])
-    })
-  )
 })

@@ -21,7 +21,7 @@ import {
   TlsLive,
   Transport
 } from "effect-transport"
-import { grpcEngines } from "../fixtures/grpcEngines.js"
+import { grpcEngines, otherWires } from "../fixtures/grpcEngines.js"
 import { EchoService, echo } from "../suite/fixtures/echo.js"
 import { leavesNothing } from "../suite/fixtures/expect.js"
 
@@ -72,9 +72,11 @@ const server = RpcServer.layer(Secrets).pipe(
 
 const wires = [
   ...grpcEngines.map(({ layer, name }) => [name, layer()] as const),
-  ["TlsLive", TlsLive],
-  ["QuicLive", QuicLive]
-] as const
+  ...otherWires([
+    ["TlsLive", TlsLive],
+    ["QuicLive", QuicLive]
+  ] as const)
+]
 
 for (const [title, transport] of wires) {
   it.live(`${title}: who may is written once, for RPCs and for services of other contracts`, () =>
