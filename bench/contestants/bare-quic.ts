@@ -2,7 +2,9 @@
  * The ceiling of QUIC: what the driver leaves to a transport, without Effect and without HTTP/3. A call is a stream with
  * one message each way.
  */
+import * as Duration from "effect/Duration"
 import { constVoid } from "effect/Function"
+import * as HandshakeAdmission from "../../src/Handshake/HandshakeAdmission.js"
 import type * as QuicEngine from "../../src/Quic/engine/QuicEngine.js"
 import * as Quiche from "../../src/Quic/engine/quiche.js"
 import * as QuicheEngine from "../../src/Quic/engine/quicheEngine.js"
@@ -34,15 +36,16 @@ const tls = ({ ca, cert, key }: Certificates): QuicEngine.TlsSettings => ({
 })
 
 /** Lets in whoever comes. */
-const admission: QuicEngine.ListenOptions["admission"] = {
-  isBoxed: () => false,
-  enter: () => ({ speak: constVoid, leave: constVoid }),
-  delay: () => 0,
-  totalDelay: () => 0,
-  succeeded: constVoid,
-  refused: constVoid,
-  report: constVoid
-}
+const admission: QuicEngine.ListenOptions["admission"] = HandshakeAdmission.make(
+  {
+    maxHandshakes: Number.POSITIVE_INFINITY,
+    maxHandshakeRate: Number.POSITIVE_INFINITY,
+    maxTotalHandshakeRate: Number.POSITIVE_INFINITY,
+    maxRefusals: Number.POSITIVE_INFINITY,
+    refusalPenalty: Duration.zero
+  },
+  { caught: constVoid, log: constVoid, guard: (_door, _peer, f) => f() }
+)
 
 const engine = async () => QuicheEngine.make(await Quiche.load())
 

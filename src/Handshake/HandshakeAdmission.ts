@@ -2,34 +2,66 @@
  * Decides who may begin a handshake, by what a listener knows of the source of a peer that has not proved who it is.
  */
 import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import { constVoid } from "effect/Function"
 import * as LogLevel from "effect/LogLevel"
 import * as Metric from "effect/Metric"
+import type * as Scope from "effect/Scope"
+import type { PenaltyReason } from "../Transport/AdmissionSources.js"
+import type { Gate } from "../Transport/internal/admissionGate.js"
+import * as Bind from "../Transport/internal/bind.js"
 import type { Boundary } from "../Transport/internal/boundary.js"
+import * as SourceRules from "../Transport/internal/sourceRules.js"
 import { clamp } from "../Transport/internal/timers.js"
+import type { BindError } from "../Transport/TransportError.js"
 import * as TransportMetrics from "../Transport/TransportMetrics.js"
+import type { ListenOptions } from "../Transport/TransportService.js"
 import * as Places from "./internal/handshakePlaces.js"
 import * as Sources from "./internal/handshakeSources.js"
+import { exempt, sourceOf } from "./internal/source.js"
+import * as SourcesInForce from "./internal/sourcesInForce.js"
 
 export type { Place } from "./internal/handshakePlaces.js"
+export { exempt, sourceOf } from "./internal/source.js"
 
 /** Why a connection is closed before its peer was verified. */
 export type Reason =
+  | "Denied"
+  | "Overloaded"
   | "PenaltyBox"
+  | "ConnectionRate"
   | "HandshakeRate"
   | "TotalHandshakeRate"
   | "TooManyHandshakes"
   | "TooManyConnections"
+  | "TooManyOfSource"
   | "HandshakeTimeout"
+  | "ProxyHeader"
   | "TooMuch"
 
 const texts: { readonly [reason in Reason]: string } = {
+  Denied: "its network may not connect",
+  Overloaded: "this node has more to do than it can",
   PenaltyBox: "too many handshakes of its network were refused",
+  ConnectionRate: "too many connections in a second of its network",
   HandshakeRate: "too many handshakes in a second of its network",
   TotalHandshakeRate: "too many handshakes in a second",
   TooManyHandshakes: "too many handshakes at a time",
   TooManyConnections: "too many connections",
+  TooManyOfSource: "too many connections of its network",
   HandshakeTimeout: "it was not ready in time",
+  ProxyHeader: "a proxy has to say in time whose connection it passes on",
   TooMuch: "it sent too much before the end of its handshake"
+}
+
+/** What an admission's rules have decided is counted and logged there, by the rule. */
+const ruleOf: { readonly [reason in Reason]?: string } = {
+  Denied: "sources.deny",
+  Overloaded: "listener.shed",
+  ConnectionRate: "sources.connectionsPerSecond",
+  TooManyOfSource: "sources.connections",
+  ProxyHeader: "sources.proxyProtocol"
 }
 
 /** The limits of a listener on peers that have not proved who they are. */
@@ -47,6 +79,23 @@ export interface Limits {
 
 /** The admission of one listener. */
 export interface Admission {
+  /** What holds for sources now. */
+  readonly rules: () => SourceRules.SourceRules
+  /** Why no connection may begin from an address, before anything is known of its peer; undefined if one may. */
+  readonly refusal: (host: string | undefined) => Reason | undefined
+  /** Why no handshake may begin that waited for its first byte. */
+  readonly handshakeRefusal: () => Reason | undefined
+  /** Counts a connection that may begin. Returns whether that is more in a second than may be. */
+  readonly isTooFast: (source: string) => boolean
+  /** Whether the source has as many connections as it may whose peers have proved who they are. */
+  readonly isFull: (source: string) => boolean
+  /**
+   * Counts a connection whose peer has proved who it is. Returns what ends that; undefined where it is one too many. `end` ends
+   * the connection if its network may not connect any more.
+   */
+  readonly join: (host: string | undefined, end: () => void) => (() => void) | undefined
+  /** Looks at the connections again, because the rules have changed. */
+  readonly review: () => void
   /** Whether a source has to wait in the penalty box. */
   readonly isBoxed: (source: string) => boolean
   /** Takes a place, for which another connection makes way if there is none. `close` ends this one when it has to. */
@@ -60,74 +109,135 @@ export interface Admission {
   readonly totalDelay: (patience: number) => number | undefined
   /** A peer has proved who it is. */
   readonly succeeded: (source: string) => void
-  /** A handshake was refused on which the peer had sent so many bytes; `Infinity` boxes the source at once. */
-  readonly refused: (source: string, bytes: number) => void
+  /**
+   * A handshake was refused on which the peer had sent so many bytes; `Infinity` boxes the source at once. Nothing happens
+   * where the reason does not count.
+   */
+  readonly refused: (source: string, bytes: number, reason?: PenaltyReason) => void
   /** Counts and logs why a connection was closed. */
   readonly report: (reason: Reason, address: string) => void
 }
 
-/** Peers without an address, such as those of a unix socket, which only the number of handshakes limits. */
-export const exempt = ""
-
-/** The groups of an IPv6 address, of which `::` stands for zeros. */
-const groupsOf = (text: string): ReadonlyArray<string> => {
-  const [head = "", tail] = text.split("::")
-  const before = head === "" ? [] : head.split(":")
-  const after = tail === undefined || tail === "" ? [] : tail.split(":")
-  const zeros = tail === undefined ? 0 : Math.max(0, 8 - before.length - after.length)
-  return [...before, ...Array.from({ length: zeros }, () => "0"), ...after]
-}
-
-const dotted = (high: string, low: string): string => {
-  const bits = Number.parseInt(high, 16) * 0x10000 + Number.parseInt(low, 16)
-  return [bits / 0x1000000, bits / 0x10000, bits / 0x100, bits].map((byte) => Math.floor(byte) % 0x100).join(".")
-}
-
-/**
- * The source that an address counts as: an IPv4 address, written as such or within IPv6 (RFC 4291, section 2.5.5.2; RFC
- * 6052, section 2.1), or the /64 of an IPv6 address, all of which one host can have (RFC 4291, section 2.5.1).
- */
-export const sourceOf = (host: string | undefined): string => {
-  if (host === undefined || !host.includes(":")) {
-    return host ?? exempt
-  }
-  const text = host.toLowerCase().split("%")[0] ?? ""
-  const ipv4 = text.includes(".") ? text.slice(text.lastIndexOf(":") + 1) : undefined
-  const groups = groupsOf(ipv4 === undefined ? text : `${text.slice(0, text.lastIndexOf(":"))}:0:0`).map((group) =>
-    Number.parseInt(group, 16).toString(16)
-  )
-  const prefix = groups.slice(0, 6).join(":")
-  return prefix === "0:0:0:0:0:ffff" || prefix === "64:ff9b:0:0:0:0"
-    ? (ipv4 ?? dotted(groups[6] ?? "0", groups[7] ?? "0"))
-    : `${groups.slice(0, 4).join(":")}::/64`
-}
-
 /** The admission of a listener that has just begun. */
-export const make = (limits: Limits, boundary: Boundary, clock: () => number = () => performance.now()): Admission => {
+export const make = (
+  limits: Limits,
+  boundary: Boundary,
+  clock: () => number = () => performance.now(),
+  gate?: Gate
+): Admission => {
+  const rules = SourcesInForce.rules(gate, boundary)
   const places = Places.make<Reason>(limits.maxHandshakes, "TooManyHandshakes")
+  const handshakeRate = Sources.perSecond(limits.maxHandshakeRate)
+  const totalRate = Sources.perSecond(limits.maxTotalHandshakeRate)
+  const penaltyMillis = clamp(Duration.toMillis(limits.refusalPenalty))
   const sources = Sources.make(
-    {
-      maxRate: limits.maxHandshakeRate,
-      maxRefusals: limits.maxRefusals,
-      penaltyMillis: clamp(Duration.toMillis(limits.refusalPenalty))
-    },
-    clock
-  )
-  const total: Sources.Rate = { due: 0 }
-  return {
-    isBoxed: sources.isBoxed,
-    enter: places.enter,
-    delay: (key, patience) => (key === exempt ? 0 : sources.delay(key, patience)),
-    totalDelay: (patience) => Sources.reserve(total, limits.maxTotalHandshakeRate, clock(), patience),
-    succeeded: sources.succeeded,
-    refused: (key, bytes) => {
-      if (key !== exempt && sources.refused(key, bytes)) {
-        places.evict(key, "PenaltyBox")
+    () => {
+      const now = rules()
+      return {
+        maxConnections: now.connections,
+        connectionRate: now.connectionRate,
+        handshakeRate: now.handshakeRate ?? handshakeRate,
+        maxRefusals: now.refusals ?? limits.maxRefusals,
+        penaltyMillis: now.penaltyMillis ?? penaltyMillis
       }
     },
+    clock,
+    SourcesInForce.known(gate)
+  )
+  const open = SourcesInForce.connections((host) => rules().admits(host))
+  const total: Sources.Rate = { due: 0 }
+
+  const isFull = (source: string) => source !== exempt && sources.isFull(source)
+
+  const refused: Admission["refused"] = (key, bytes, reason) => {
+    const counts = reason === undefined || rules().countsAsRefusal(reason)
+    if (key !== exempt && counts && sources.refused(key, bytes)) {
+      places.evict(key, "PenaltyBox")
+    }
+  }
+
+  const handshakeRefusal = (): Reason | undefined => (gate?.shedsHandshakes() === true ? "Overloaded" : undefined)
+
+  return {
+    rules,
+    refusal: (host) =>
+      rules().admits(host)
+        ? (handshakeRefusal() ?? (sources.isBoxed(sourceOf(host)) ? "PenaltyBox" : undefined))
+        : "Denied",
+    handshakeRefusal,
+    isTooFast: (source) => {
+      if (source === exempt || sources.mayArrive(source)) {
+        return false
+      }
+      refused(source, 0, "ConnectionRate")
+      return true
+    },
+    isFull,
+    join: (host, end) => {
+      const source = sourceOf(host)
+      const leave = source === exempt ? constVoid : sources.join(source)
+      if (leave === undefined) {
+        return undefined
+      }
+      const remove = open.add(host, end)
+      return () => {
+        leave()
+        remove()
+      }
+    },
+    review: open.review,
+    isBoxed: sources.isBoxed,
+    enter: (source, close) => places.enter(source, close, source === exempt ? undefined : rules().handshakes),
+    delay: (key, patience) => (key === exempt ? 0 : sources.delay(key, patience)),
+    totalDelay: (patience) => Sources.reserve(total, totalRate, clock(), patience),
+    succeeded: sources.succeeded,
+    refused,
     report: (reason, address) => {
       Metric.tagged(TransportMetrics.handshakesRefused, "reason", reason).unsafeUpdate(1, [])
+      const rule = ruleOf[reason]
+      if (rule !== undefined && gate !== undefined) {
+        return gate.refused(rule, "source", address, texts[reason])
+      }
       boundary.log(LogLevel.Warning, `refused ${reason}`, `closed ${address}: ${texts[reason]}`, { reason })
     }
   }
 }
+
+/** What of an admission a wire can do. */
+export interface Wire {
+  /** Whether it may have connections behind proxies of the PROXY protocol. */
+  readonly readsProxyHeaders: boolean
+}
+
+/** Fails where the sources of an admission can't be used, or not on this wire. */
+export const check = (where: ListenOptions, wire: Wire): Effect.Effect<void, BindError> => {
+  const refused = (why: string) => Effect.fail(Bind.error(where, "AdmissionRefused", why))
+  return where.admission === undefined
+    ? Effect.void
+    : Either.match(SourceRules.compile(where.admission.gate.sources()), {
+        onLeft: refused,
+        onRight: ({ hasProxies }) =>
+          hasProxies && !wire.readsProxyHeaders
+            ? refused("sources.proxyProtocol: this wire reads no headers of proxies")
+            : Effect.void
+      })
+}
+
+/** The admission of a listener, which follows what holds for its sources until the scope closes. */
+export const listening = (
+  limits: Limits,
+  boundary: Boundary,
+  where: ListenOptions,
+  wire: Wire
+): Effect.Effect<Admission, BindError, Scope.Scope> =>
+  Effect.gen(function* () {
+    yield* check(where, wire)
+    const gate = where.admission?.gate
+    const admission = make(limits, boundary, undefined, gate)
+    const review = () => boundary.guard("callback", "an admission", admission.review, constVoid)
+    yield* Effect.acquireRelease(
+      Effect.sync(() => gate?.onSources(review) ?? constVoid),
+      (stop) => Effect.sync(stop)
+    )
+    return admission
+  })

@@ -2,7 +2,6 @@
 import * as Net from "node:net"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { constVoid } from "effect/Function"
 import * as LogLevel from "effect/LogLevel"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
@@ -14,16 +13,17 @@ import type { Authorizer } from "../Transport/Authorizer.js"
 import * as Authorization from "../Transport/internal/authorization.js"
 import * as Bind from "../Transport/internal/bind.js"
 import * as Boundary from "../Transport/internal/boundary.js"
-import * as Count from "../Transport/internal/gauge.js"
 import { lingeringClose } from "../Transport/internal/lingeringClose.js"
 import type * as Peer from "../Transport/Peer.js"
 import { type BindError, HandshakeFailed, type HandshakeReason } from "../Transport/TransportError.js"
 import * as TransportMetrics from "../Transport/TransportMetrics.js"
 import type { ListenOptions } from "../Transport/TransportService.js"
 import * as Admission from "./HandshakeAdmission.js"
+import * as Accepting from "./internal/accepting.js"
 import * as Arrivals from "./internal/arrivals.js"
 import { bindServer } from "./internal/bindServer.js"
 import * as FirstByte from "./internal/firstByte.js"
+import * as ProxyHeaders from "./internal/proxyHeaders.js"
 import * as ReadyConnections from "./internal/readyConnections.js"
 import type { Evidence } from "./internal/secureSocket.js"
 import * as Reverification from "./Reverification.js"
@@ -77,6 +77,7 @@ interface Context {
   readonly admission: Admission.Admission
   readonly arrivals: Arrivals.Arrivals
   readonly ready: ReadyConnections.ReadyConnections
+  readonly headers: ProxyHeaders.ProxyHeaders
 }
 
 /** A peer that may talk: verified, or anyone without TLS. */
@@ -90,13 +91,24 @@ interface Admitted {
 const makeHandOver = ({ admission, authorize, options, ready }: Context) => {
   let unixPeers = 0
 
-  const turnAwayPolitely = (arrival: Arrivals.Arrival, socket: Net.Socket) => {
+  /** `reason` is why there is no room; undefined where the listener closes. */
+  const turnAwayPolitely = (arrival: Arrivals.Arrival, socket: Net.Socket, reason: Admission.Reason | undefined) => {
     arrival.leave()
     arrival.stopTimer()
-    if (!ready.isClosing()) {
-      arrival.reject("TooManyConnections")
+    if (reason !== undefined) {
+      arrival.reject(reason)
     }
     lingeringClose(socket, options.goingAway)
+  }
+
+  /** Counts a connection among those of its source. */
+  const join = ({ address, host, socket }: Arrivals.Arrival, connected: () => Connected | undefined): boolean => {
+    const end = () => connected()?.close(refusedHere(address, "NotAuthorized", `${address} may not connect any more`))
+    const leave = admission.join(host, end)
+    if (leave !== undefined) {
+      socket.once("close", leave)
+    }
+    return leave !== undefined
   }
 
   const hand = (arrival: Arrivals.Arrival, { evidence, identity, socket }: Admitted, onReady: () => void) => {
@@ -108,6 +120,7 @@ const makeHandOver = ({ admission, authorize, options, ready }: Context) => {
       const client = Reverification.client(evidence.value, address, authorize, connected)
       socket.once("close", options.reverification.add(client))
     }
+    return connected
   }
 
   return {
@@ -116,22 +129,30 @@ const makeHandOver = ({ admission, authorize, options, ready }: Context) => {
       arrival.leave()
       admission.succeeded(arrival.source)
       if (ready.isClosing() || ready.isFull()) {
-        return turnAwayPolitely(arrival, admitted.socket)
+        return turnAwayPolitely(arrival, admitted.socket, ready.isClosing() ? undefined : "TooManyConnections")
+      }
+      let connected: Connected | undefined
+      if (!join(arrival, () => connected)) {
+        return turnAwayPolitely(arrival, admitted.socket, "TooManyOfSource")
       }
       ready.add(arrival.socket)
-      hand(arrival, admitted, arrival.stopTimer)
+      connected = hand(arrival, admitted, arrival.stopTimer)
     },
     /** Nobody proves anything without TLS: the connection counts when the peer's first frame has come. */
     insecure: (arrival: Arrivals.Arrival) => {
       const { socket } = arrival
       if (ready.isClosing() || ready.isFull()) {
-        return turnAwayPolitely(arrival, socket)
+        return turnAwayPolitely(arrival, socket, ready.isClosing() ? undefined : "TooManyConnections")
       }
-      hand(arrival, { socket, identity: Option.none(), evidence: Option.none() }, () => {
+      let connected: Connected | undefined
+      connected = hand(arrival, { socket, identity: Option.none(), evidence: Option.none() }, () => {
         arrival.stopTimer()
         arrival.leave()
         if (ready.isFull()) {
           return arrival.turnAway("TooManyConnections")
+        }
+        if (!join(arrival, () => connected)) {
+          return arrival.turnAway("TooManyOfSource")
         }
         ready.add(socket)
       })
@@ -155,7 +176,7 @@ const refuse = (
     { reason: error.reason }
   )
   if (error.refusedBy === "local") {
-    admission.refused(arrival.source, arrival.socket.bytesRead)
+    admission.refused(arrival.source, arrival.socket.bytesRead, error.reason)
   }
   if (socket !== undefined) {
     lingeringClose(socket, options.refusal(error.reason))
@@ -214,7 +235,10 @@ const securely = (context: Context, material: Tls): Effect.Effect<Begin, never, 
     if (isTls) {
       speak()
       return delay(admission.delay(source, remainingMillis()), "HandshakeRate", () =>
-        delay(admission.totalDelay(remainingMillis()), "TotalHandshakeRate", () => acceptor.accept(socket))
+        delay(admission.totalDelay(remainingMillis()), "TotalHandshakeRate", () => {
+          const refusal = admission.handshakeRefusal()
+          return refusal === undefined ? acceptor.accept(socket, address) : arrival.turnAway(refusal)
+        })
       )
     }
     const error = refusedHere(address, "NoCommonProtocol", `${address} does not speak TLS`)
@@ -232,38 +256,19 @@ const securely = (context: Context, material: Tls): Effect.Effect<Begin, never, 
   })
 }
 
-/** Accepts connections: those that there is a place for begin. */
-const makeAccept = ({ admission, arrivals, ready }: Context, sockets: Set<Net.Socket>, begin: Begin) => {
-  const turnAway = (reason: Admission.Reason, socket: Net.Socket) => {
-    admission.report(reason, Arrivals.addressOf(socket))
-    socket.destroy()
-  }
-  return (socket: Net.Socket) => {
-    sockets.add(socket)
-    Count.add(TransportMetrics.connectionsAccepted, 1)
-    socket.once("close", () => {
-      sockets.delete(socket)
-      Count.add(TransportMetrics.connectionsAccepted, -1)
-    })
-    socket.on("error", constVoid)
-    if (admission.isBoxed(Admission.sourceOf(socket.remoteAddress))) {
-      return turnAway("PenaltyBox", socket)
-    }
-    if (ready.isFull()) {
-      return turnAway("TooManyConnections", socket)
-    }
-    begin(arrivals.add(socket))
-  }
-}
-
 /**
  * Lets the calls in flight end, then destroys the connections that are left. Those that have sent nothing end at once.
  */
-const shutDown = ({ arrivals, options, ready }: Context, server: Net.Server, sockets: ReadonlySet<Net.Socket>) =>
+const shutDown = (
+  { arrivals, headers, options, ready }: Context,
+  server: Net.Server,
+  sockets: ReadonlySet<Net.Socket>
+) =>
   Effect.gen(function* () {
     const closed = yield* Deferred.make<void>()
     server.close(() => Deferred.doneUnsafe(closed, Effect.void))
     ready.close()
+    headers.stop()
     arrivals.closeSilent()
     yield* options.drain(Deferred.await(closed))
     arrivals.stop()
@@ -274,7 +279,8 @@ const shutDown = ({ arrivals, options, ready }: Context, server: Net.Server, soc
 
 /**
  * Listens until the scope closes, and does all that comes before a transport's own protocol. Fails with `BindError` if
- * the address can't be had, or if the credentials have TLS and no certificate (`CredentialsRefused`).
+ * the address can't be had, if the credentials have TLS and no certificate (`CredentialsRefused`), or if what the admission says
+ * of sources can't be used (`AdmissionRefused`).
  */
 export const listen = (options: Options, where: ListenOptions): Effect.Effect<Peer.Address, BindError, Scope.Scope> =>
   Effect.gen(function* () {
@@ -288,7 +294,7 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
         "a listener needs a certificate, and its credentials hold none"
       )
     }
-    const admission = Admission.make(limits, boundary)
+    const admission = yield* Admission.listening(limits, boundary, where, { readsProxyHeaders: true })
     const context: Context = {
       options,
       authorize: Authorization.authorizer(boundary, where.authorize),
@@ -301,15 +307,17 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
         admission,
         boundary
       ),
-      ready: ReadyConnections.make(limits.maxConnections)
+      ready: ReadyConnections.make(limits.maxConnections),
+      headers: ProxyHeaders.make(limits.maxHandshakes, boundary)
     }
     const sockets = new Set<Net.Socket>()
     const begin = isTls ? yield* securely(context, material) : insecurely(context)
-    const accept = makeAccept(context, sockets, begin)
+    const denial = isTls ? FirstByte.accessDeniedAlert : options.refusal("NotAuthorized")
+    const accept = Accepting.make({ ...context, sockets, begin, denial })
     const onConnection = (socket: Net.Socket) =>
       boundary.guard(
         "socket",
-        Arrivals.addressOf(socket),
+        Arrivals.originOf(socket).address,
         () => accept(socket),
         () => socket.destroy()
       )

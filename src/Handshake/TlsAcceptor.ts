@@ -56,8 +56,11 @@ export interface Refusal {
 
 /** The server side of TLS for sockets that a listener accepts. */
 export interface Acceptor {
-  /** Begins the handshake on a connected socket, and owns the socket from then on. */
-  readonly accept: (socket: net.Socket) => void
+  /**
+   * Begins the handshake on a connected socket, and owns the socket from then on. `address` is that of the peer, where the
+   * socket is a proxy's.
+   */
+  readonly accept: (socket: net.Socket, address?: string) => void
   /** Replaces what the next handshakes use. Throws, and changes nothing, if `Credentials` would have refused it. */
   readonly setMaterial: (material: Tls) => void
 }
@@ -179,8 +182,8 @@ export const make = (options: AcceptorOptions): Acceptor => {
   server.on("tlsClientError", (error, socket) => guarded(socket, (socket) => onClientError(error, socket)))
 
   return {
-    accept: (socket) => {
-      begun.set(socket, { accepted: socket, address: addressOf(socket), material })
+    accept: (socket, address = addressOf(socket)) => {
+      begun.set(socket, { accepted: socket, address, material })
       server.emit("connection", socket)
     },
     setMaterial: (next) => {

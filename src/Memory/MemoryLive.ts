@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as WireTransport from "../Calls/WireTransport.js"
 import * as TransportOptions from "../Connections/TransportOptions.js"
+import * as HandshakeAdmission from "../Handshake/HandshakeAdmission.js"
 import * as Transport from "../Transport/TransportService.js"
 import * as MemoryConnection from "./internal/memoryConnection.js"
 import * as Networks from "./internal/network.js"
@@ -58,7 +59,11 @@ export const layer = ({ network, ...options }: MemoryOptions = {}): Layer.Layer<
       const { [TypeId]: listeners } = network ?? shared
       return WireTransport.make(settings, {
         connect: (target) => MemoryConnection.connect(listeners, settings, target),
-        listen: (listening, options) => listeners.bind(options, { ...listening, settings }),
+        listen: (listening, options) =>
+          Effect.zipRight(
+            HandshakeAdmission.check(options, { readsProxyHeaders: false }),
+            listeners.bind(options, { ...listening, settings })
+          ),
         description: "in memory"
       })
     })

@@ -33,6 +33,8 @@ type State =
 export interface Arrival {
   readonly socket: Net.Socket
   readonly address: string
+  /** The peer's address without its port; undefined for a unix socket. */
+  readonly host: string | undefined
   /** What counts as one source of connections, see `Admission.sourceOf`. */
   readonly source: string
   readonly remainingMillis: () => number
@@ -54,8 +56,11 @@ export interface Arrival {
 
 /** The arrivals of one listener. */
 export interface Arrivals {
-  /** Takes a place, for which another connection makes way if there is none. */
-  readonly add: (socket: Net.Socket) => Arrival
+  /**
+   * Takes a place, for which another connection makes way if there is none. `origin` is where the peer is, by default at the
+   * other end of the socket.
+   */
+  readonly add: (socket: Net.Socket, origin?: Origin) => Arrival
   /** The arrival of an accepted socket, unless it has been turned away. */
   readonly find: (accepted: Net.Socket) => Arrival | undefined
   /** Closes the connections on which nothing has been received. */
@@ -64,11 +69,21 @@ export interface Arrivals {
   readonly stop: () => void
 }
 
-/** The address of a socket's peer, `unix` where it has none. */
-export const addressOf = ({ remoteAddress, remotePort }: Net.Socket): string =>
-  remoteAddress === undefined || remotePort === undefined
-    ? "unix"
-    : Peer.formatAddress({ host: remoteAddress, port: remotePort })
+/** Where a peer is. */
+export interface Origin {
+  /** Undefined for a unix socket. */
+  readonly host: string | undefined
+  /** For logs and `Peer.address`; `unix` for a unix socket. */
+  readonly address: string
+}
+
+export const originAt = (host: string | undefined, port: number | undefined): Origin =>
+  host === undefined || port === undefined
+    ? { host: undefined, address: "unix" }
+    : { host, address: Peer.formatAddress({ host, port }) }
+
+/** The other end of a socket. */
+export const originOf = ({ remoteAddress, remotePort }: Net.Socket): Origin => originAt(remoteAddress, remotePort)
 
 /** An arrival with what only this file knows of it. */
 interface Entry extends Arrival {
@@ -90,13 +105,14 @@ export const make = (limits: Limits, admission: Admission.Admission, boundary: B
     for (const { socket, source, turnAway } of [...pending]) {
       if (socket.bytesRead > limits.maxHandshakeBytes) {
         turnAway("TooMuch")
-        admission.refused(source, Number.POSITIVE_INFINITY)
+        admission.refused(source, Number.POSITIVE_INFINITY, "TooMuch")
       }
     }
   }
 
-  const onTimeout = ({ address, state, turnAway }: Entry) => {
+  const onTimeout = ({ address, source, state, turnAway }: Entry) => {
     const now = state()
+    admission.refused(source, 0, "HandshakeTimeout")
     if (now._tag === "HandedOver") {
       admission.report("HandshakeTimeout", address)
       now.giveUp()
@@ -105,9 +121,8 @@ export const make = (limits: Limits, admission: Admission.Admission, boundary: B
     }
   }
 
-  const makeEntry = (socket: Net.Socket): Entry => {
-    const address = addressOf(socket)
-    const source = Admission.sourceOf(socket.remoteAddress)
+  const makeEntry = (socket: Net.Socket, { address, host }: Origin): Entry => {
+    const source = Admission.sourceOf(host)
     const since = performance.now()
     let state: State = { _tag: "Silent" }
 
@@ -141,6 +156,7 @@ export const make = (limits: Limits, admission: Admission.Admission, boundary: B
     const entry: Entry = {
       socket,
       address,
+      host,
       source,
       state: () => state,
       remainingMillis: () => limitMillis - (performance.now() - since),
@@ -170,8 +186,8 @@ export const make = (limits: Limits, admission: Admission.Admission, boundary: B
   }
 
   return {
-    add: (socket) => {
-      const entry = makeEntry(socket)
+    add: (socket, origin = originOf(socket)) => {
+      const entry = makeEntry(socket, origin)
       bySocket.set(socket, entry)
       pending.add(entry)
       socket.once("close", () => {

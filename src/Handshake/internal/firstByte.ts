@@ -4,8 +4,12 @@ import type * as Net from "node:net"
 /** The type of the record that a TLS client begins with (RFC 8446, section 5.1). */
 const handshakeRecord = 22
 
-/** A fatal alert, protocol_version, as its own record (RFC 8446, section 6). */
-export const protocolVersionAlert: Uint8Array = Buffer.from([21, 3, 3, 0, 2, 2, 70])
+/** A fatal alert as its own record (RFC 8446, section 6). */
+const alert = (description: number): Uint8Array => Buffer.from([21, 3, 3, 0, 2, 2, description])
+
+export const protocolVersionAlert: Uint8Array = alert(70)
+
+export const accessDeniedAlert: Uint8Array = alert(49)
 
 /**
  * Calls `onFirst` once, when the first bytes have arrived; those of a TLS client are put back for the handshake to

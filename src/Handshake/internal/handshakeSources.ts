@@ -1,5 +1,6 @@
 /**
- * What a listener remembers of the sources of handshakes: their rate, their refusals and their time in the penalty box.
+ * What a listener remembers of the sources of connections: their number and rates, their refusals and their time in the
+ * penalty box.
  */
 
 /** Sources that are remembered, at some 200 bytes. */
@@ -25,15 +26,26 @@ export interface Rate {
   due: number
 }
 
+/** So many a second, of which a burst may come at once. */
+export interface RateLimit {
+  readonly rate: number
+  readonly burst: number
+}
+
+/** What comes in a second may come at once. */
+export const perSecond = (rate: number): RateLimit => ({ rate, burst: Math.max(1, rate) })
+
 /**
- * The milliseconds until the next event may happen at so many a second, for which it is counted; undefined, and not
- * counted, if that is more than `patience`.
+ * The milliseconds until the next event may happen, for which it is counted; undefined, and not counted, if that is more
+ * than `patience`.
  */
-export const reserve = (rate: Rate, perSecond: number, now: number, patience: number): number | undefined => {
-  const interval = 1000 / perSecond
+export const reserve = (rate: Rate, limit: RateLimit, now: number, patience: number): number | undefined => {
+  const interval = 1000 / limit.rate
+  if (interval === 0) {
+    return 0
+  }
   const due = Math.max(rate.due, now) + interval
-  // The events of a whole second may come at once.
-  const delay = Math.max(0, due - now - Math.max(1000, interval))
+  const delay = Math.max(0, due - now - limit.burst * interval)
   if (!(delay <= patience)) {
     return undefined
   }
@@ -41,7 +53,12 @@ export const reserve = (rate: Rate, perSecond: number, now: number, patience: nu
   return delay
 }
 
-interface Source extends Rate {
+/** What is remembered of one. */
+interface Source {
+  /** Whose peers have proved who they are, open now. */
+  connections: number
+  readonly arrivals: Rate
+  readonly handshakes: Rate
   refusals: number
   refusalsSince: number
   boxedUntil: number
@@ -50,16 +67,28 @@ interface Source extends Rate {
 
 /** The limits on one source. */
 export interface Limits {
-  /** Handshakes that may begin in a second. */
-  readonly maxRate: number
+  /** Connections at a time whose peers have proved who they are. */
+  readonly maxConnections: number
+  /** Connections that may begin in a second, and handshakes. */
+  readonly connectionRate: RateLimit
+  readonly handshakeRate: RateLimit
   /** Refused handshakes within 10 seconds, above which the source is boxed. */
   readonly maxRefusals: number
   /** How long it is boxed the first time. */
   readonly penaltyMillis: number
 }
 
-/** The sources of one listener. */
+/** The sources of one listener, or of those that share an admission. */
+export type Known = Map<string, Source>
+
+/** What a listener asks about sources. */
 export interface HandshakeSources {
+  /** Whether a connection may begin by its rate, for which it is counted; false too where there is no room. */
+  readonly mayArrive: (key: string) => boolean
+  /** Whether the source has as many connections as it may. */
+  readonly isFull: (key: string) => boolean
+  /** Counts a connection whose peer has proved who it is. Returns what ends that, or undefined where it is one too many. */
+  readonly join: (key: string) => (() => void) | undefined
   /** Whether the source is in the penalty box. */
   readonly isBoxed: (key: string) => boolean
   /** The milliseconds until a handshake may begin; undefined if that is more than `patience` or there is no room. */
@@ -70,15 +99,15 @@ export interface HandshakeSources {
   readonly refused: (key: string, bytes: number) => boolean
 }
 
-/** Begins without any. */
-export const make = ({ maxRate, maxRefusals, penaltyMillis }: Limits, clock: () => number): HandshakeSources => {
-  const sources = new Map<string, Source>()
-
+/** The limits may be others each time. */
+export const make = (limits: () => Limits, clock: () => number, sources: Known = new Map()): HandshakeSources => {
   /** Whether a source can be forgotten. */
   const isOver = (source: Source, now: number) =>
-    source.due <= now &&
+    source.connections === 0 &&
+    source.arrivals.due <= now &&
+    source.handshakes.due <= now &&
     source.refusalsSince + refusalPeriodMillis <= now &&
-    source.boxedUntil + maxPenaltyFactor * penaltyMillis <= now
+    source.boxedUntil + maxPenaltyFactor * limits().penaltyMillis <= now
 
   /** Forgets the oldest sources that can be forgotten; the others become the newest. */
   const makeRoom = (now: number) => {
@@ -100,7 +129,9 @@ export const make = ({ maxRate, maxRefusals, penaltyMillis }: Limits, clock: () 
       return known
     }
     const source: Source = {
-      due: 0,
+      connections: 0,
+      arrivals: { due: 0 },
+      handshakes: { due: 0 },
       refusals: 0,
       refusalsSince: Number.NEGATIVE_INFINITY,
       boxedUntil: Number.NEGATIVE_INFINITY,
@@ -111,6 +142,7 @@ export const make = ({ maxRate, maxRefusals, penaltyMillis }: Limits, clock: () 
   }
 
   const box = (source: Source, now: number) => {
+    const { penaltyMillis } = limits()
     const longest = maxPenaltyFactor * penaltyMillis
     source.penalty = source.boxedUntil + longest > now ? Math.min(2 * source.penalty, longest) : penaltyMillis
     source.boxedUntil = now + source.penalty
@@ -119,10 +151,30 @@ export const make = ({ maxRate, maxRefusals, penaltyMillis }: Limits, clock: () 
 
   return {
     isBoxed: (key) => (sources.get(key)?.boxedUntil ?? 0) > clock(),
+    mayArrive: (key) => {
+      const now = clock()
+      const source = remember(key, now)
+      return source !== undefined && reserve(source.arrivals, limits().connectionRate, now, 0) !== undefined
+    },
+    isFull: (key) => (sources.get(key)?.connections ?? 0) >= limits().maxConnections,
+    join: (key) => {
+      const source = remember(key, clock())
+      if (source === undefined || source.connections >= limits().maxConnections) {
+        return undefined
+      }
+      source.connections += 1
+      let isOpen = true
+      return () => {
+        if (isOpen) {
+          isOpen = false
+          source.connections -= 1
+        }
+      }
+    },
     delay: (key, patience) => {
       const now = clock()
       const source = remember(key, now)
-      return source === undefined ? undefined : reserve(source, maxRate, now, patience)
+      return source === undefined ? undefined : reserve(source.handshakes, limits().handshakeRate, now, patience)
     },
     succeeded: (key) => {
       const source = sources.get(key)
@@ -142,7 +194,7 @@ export const make = ({ maxRate, maxRefusals, penaltyMillis }: Limits, clock: () 
         source.refusals = 0
       }
       source.refusals += 1 + Math.max(0, bytes - ordinaryBytes) / bytesPerRefusal
-      if (source.refusals <= maxRefusals) {
+      if (source.refusals <= limits().maxRefusals) {
         return false
       }
       box(source, now)

@@ -12,9 +12,18 @@ import * as UdpSockets from "./udpSockets.js"
 /** RFC 9000, section 20.1. */
 const noError = 0x0
 const connectionRefused = 0x2
+/** CRYPTO_ERROR with the alert access_denied (RFC 9001, section 4.8). */
+const accessDenied = 0x131
 
-/** The reason for a client for which there is no room, or which has to make room. */
+/** The reasons for a client for which there is no room, or which has to make room. */
 const tooMany = "too many connections"
+const tooManyOfSource = "too many connections of this network"
+
+/** What a client is told that is refused by its address alone; others are not answered. */
+const toldAtOnce: { readonly [reason in Admission.Reason]?: readonly [code: number, why: string] } = {
+  Denied: [accessDenied, "NotAuthorized"],
+  Overloaded: [connectionRefused, "overloaded"]
+}
 
 const hasLongHeader = (packet: Buffer) => ((packet[0] ?? 0) & 0x80) !== 0
 
@@ -49,22 +58,27 @@ export const listen = async (
 
   /** Which rate a client exceeds that has proved its address. */
   const exceededRate = (source: string): Admission.Reason | undefined =>
-    admission.delay(source, 0) === undefined
-      ? "HandshakeRate"
-      : admission.totalDelay(0) === undefined
-        ? "TotalHandshakeRate"
-        : undefined
+    admission.isTooFast(source)
+      ? "ConnectionRate"
+      : admission.delay(source, 0) === undefined
+        ? "HandshakeRate"
+        : admission.totalDelay(0) === undefined
+          ? "TotalHandshakeRate"
+          : undefined
 
   const accept = (packet: Buffer, from: HostPort, socket: UdpSocket.UdpSocket) => {
     const source = Admission.sourceOf(from.host)
-    const mayBegin = () => {
-      const isBoxed = admission.isBoxed(source)
-      if (isBoxed) {
-        report("PenaltyBox", from)
+    const initial = answers.initial(packet, from, socket, (refuse) => {
+      const reason = admission.refusal(from.host)
+      if (reason !== undefined) {
+        report(reason, from)
+        const told = toldAtOnce[reason]
+        if (told !== undefined) {
+          refuse(...told)
+        }
       }
-      return !isBoxed
-    }
-    const initial = answers.initial(packet, from, socket, mayBegin)
+      return reason === undefined
+    })
     if (initial === undefined || handshakes.isRefused(initial.id.toString("latin1"))) {
       return
     }
@@ -78,6 +92,10 @@ export const listen = async (
     if (isFull()) {
       report("TooManyConnections", from)
       return answers.refuse(initial, from, socket, connectionRefused, tooMany)
+    }
+    if (admission.isFull(source)) {
+      report("TooManyOfSource", from)
+      return answers.refuse(initial, from, socket, connectionRefused, tooManyOfSource)
     }
     begin(packet, from, initial, socket)
   }
@@ -98,6 +116,7 @@ export const listen = async (
   ) => {
     const key = id.toString("latin1")
     const paths = { local: socket.local(), remote: from }
+    let leave: (() => void) | undefined
     const driver = QuicheConnection.make({
       quiche,
       state: Quiche.accept(
@@ -120,6 +139,11 @@ export const listen = async (
               report("TooManyConnections", from)
               return connection.close(false, connectionRefused, tooMany)
             }
+            leave = admission.join(from.host, () => connection.close(false, accessDenied, "NotAuthorized"))
+            if (leave === undefined) {
+              report("TooManyOfSource", from)
+              return connection.close(false, connectionRefused, tooManyOfSource)
+            }
             handshakes.end(key)
             events.onEstablished()
           },
@@ -135,6 +159,7 @@ export const listen = async (
       onGone: () => {
         connections.delete(key)
         handshakes.end(key)
+        leave?.()
       }
     })
     connections.set(key, { driver, socket })

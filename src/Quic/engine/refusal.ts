@@ -65,7 +65,7 @@ export const seal = ({ by, frames, from, keyId, number, to, token }: Initial): B
 }
 
 /**
- * For a packet of the client that came for `id` and from `from`, with a code below 64 (RFC 9000, section 20.1) and a short
+ * For a packet of the client that came for `id` and from `from`, with a code below 2^14 (RFC 9000, section 20.1) and a short
  * text.
  */
 export const make = (id: Uint8Array, from: Uint8Array, code: number, text: string): Buffer =>
@@ -76,5 +76,5 @@ export const make = (id: Uint8Array, from: Uint8Array, code: number, text: strin
     from: id,
     token: Buffer.alloc(0),
     number: 0,
-    frames: Buffer.concat([Buffer.of(0x1c, code, 0, text.length), Buffer.from(text)])
+    frames: Buffer.concat([Buffer.of(0x1c), twoBytes(code), Buffer.of(0, text.length), Buffer.from(text)])
   })

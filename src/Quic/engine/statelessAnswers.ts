@@ -10,12 +10,18 @@ import type { UdpSocket } from "./udpSocket.js"
 /** Clients have to fill up the packet that begins a connection (RFC 9000, section 14.1). */
 const minInitialSize = 1200
 
+/** A client has to choose an id of eight bytes at the least (RFC 9000, section 7.2). */
+const minIdLength = 8
+
 /** The shortest packet that is answered with a reset, and the length of that (RFC 9000, section 10.3). */
 const minResettable = 43
 const resetSize = 42
 
 /** Answers of each kind that go out in a second to all together, so that forged addresses get no more of them. */
 const maxRate = 20_000
+
+/** The same for refusals before an address is proved: each is encrypted. They are shorter than what they answer. */
+const maxRefusalRate = 1000
 
 const version1 = 1
 
@@ -31,10 +37,16 @@ export interface Initial {
 export interface StatelessAnswers {
   /**
    * Reads a packet of a client that begins a connection. Undefined where it begins none: it was answered, or is dropped.
-   * `mayBegin` is asked before an answer to one that speaks this version.
+   * `mayBegin` is asked before an answer to one that speaks this version. It may call `refuse` where the client shall know why
+   * not.
    */
-  readonly initial: (packet: Buffer, from: HostPort, socket: Socket, mayBegin: () => boolean) => Initial | undefined
-  /** Refuses the connection, with a code below 64. */
+  readonly initial: (
+    packet: Buffer,
+    from: HostPort,
+    socket: Socket,
+    mayBegin: (refuse: (code: number, why: string) => void) => boolean
+  ) => Initial | undefined
+  /** Refuses the connection. */
   readonly refuse: (initial: Initial, from: HostPort, socket: Socket, code: number, why: string) => void
   /** Tells a peer that its connection is not known here any more. Shorter than what it answers, so that two ends can't loop. */
   readonly reset: (packet: Buffer, from: HostPort, socket: Socket) => void
@@ -50,7 +62,12 @@ export const make = (quiche: Quiche.Quiche, certificateKey: string | Buffer | un
   const resetKey = Buffer.from(
     hkdfSync("sha256", certificateKey ?? retryKey, "", "effect-transport stateless reset", 32)
   )
-  const isTooMany = { version: Rate.make(maxRate), retry: Rate.make(maxRate), reset: Rate.make(maxRate) }
+  const isTooMany = {
+    version: Rate.make(maxRate),
+    retry: Rate.make(maxRate),
+    reset: Rate.make(maxRate),
+    refusal: Rate.make(maxRefusalRate)
+  }
   const mayAnswer = (kind: keyof typeof isTooMany) => !isTooMany[kind](performance.now())
   const out = Buffer.allocUnsafeSlow(1500)
   const send = (bytes: Buffer, to: HostPort, socket: Socket) => socket.send(bytes, 0, bytes.length, to)
@@ -66,6 +83,9 @@ export const make = (quiche: Quiche.Quiche, certificateKey: string | Buffer | un
     }
   }
 
+  const refuse: StatelessAnswers["refuse"] = ({ id, source }, from, socket, code, why) =>
+    send(Refusal.make(id, source, code, why), from, socket)
+
   return {
     initial: (packet, from, socket, mayBegin) => {
       const header = packet.length < minInitialSize ? undefined : headerOf(packet)
@@ -78,7 +98,16 @@ export const make = (quiche: Quiche.Quiche, certificateKey: string | Buffer | un
         }
         return undefined
       }
-      if (header.ty !== quiche.Type.Initial || !mayBegin()) {
+      if (header.ty !== quiche.Type.Initial) {
+        return undefined
+      }
+      const refuseAtOnce = (code: number, why: string) => {
+        if (header.dcid.length >= minIdLength && mayAnswer("refusal")) {
+          const id = Buffer.from(header.dcid)
+          refuse({ id, original: id, source: header.scid }, from, socket, code, why)
+        }
+      }
+      if (!mayBegin(refuseAtOnce)) {
         return undefined
       }
       const token = header.token ?? new Uint8Array(0)
@@ -94,7 +123,7 @@ export const make = (quiche: Quiche.Quiche, certificateKey: string | Buffer | un
       const original = RetryToken.read(retryKey, from, id, token, Date.now())
       return original === undefined || id.length !== Quiche.idLength ? undefined : { id, original, source: header.scid }
     },
-    refuse: ({ id, source }, from, socket, code, why) => send(Refusal.make(id, source, code, why), from, socket),
+    refuse,
     reset: (packet, from, socket) => {
       if (packet.length >= minResettable && mayAnswer("reset")) {
         const bytes = randomBytes(resetSize)

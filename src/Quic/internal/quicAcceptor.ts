@@ -56,7 +56,7 @@ export const make = ({
   const onRefused = (address: string, source: string, error: HandshakeFailed) =>
     Effect.sync(() => {
       if (error.refusedBy === "local") {
-        admission.refused(source, 0)
+        admission.refused(source, 0, error.reason)
       }
       Metric.tagged(TransportMetrics.handshakesRefused, "reason", error.reason).unsafeUpdate(1, [])
       boundary.log(
@@ -94,7 +94,7 @@ export const make = ({
       if (close._tag === "Closed" && close.by === "local" && close.text === QuicEngine.tooMuch) {
         return Effect.sync(() => {
           admission.report("TooMuch", address)
-          admission.refused(source, Number.POSITIVE_INFINITY)
+          admission.refused(source, Number.POSITIVE_INFINITY, "TooMuch")
         })
       }
       return alert === undefined || !isRefusal(close)

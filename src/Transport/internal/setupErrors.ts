@@ -12,7 +12,7 @@ export const common = {
 }
 
 /**
- * Why a listener could not start.
+ * Why a listener could not start. `AdmissionRefused`: the wire can't do what the admission asks for.
  *
  * @since 0.1.0
  * @category models
@@ -23,6 +23,7 @@ export const BindReason = Schema.Literal(
   "AddressNotAvailable",
   "InvalidAddress",
   "CredentialsRefused",
+  "AdmissionRefused",
   "Unknown"
 )
 
