@@ -84,6 +84,8 @@ export const ofBind = ({ reason }: TransportError.BindError): string => {
       return "give --host an address of this machine"
     case "CredentialsRefused":
       return "check the certificate with effect-transport certs check"
+    case "AdmissionRefused":
+      return "change what the admission says of sources, or take another --wire"
     case "Unknown":
       return "look at the system's log"
   }
