@@ -4,6 +4,7 @@ import * as Command from "@effect/cli/Command"
 import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as Span from "@effect/cli/HelpDoc/Span"
 import * as Effect from "effect/Effect"
+import { certs } from "./commands/certs.js"
 import { doctor } from "./commands/doctor.js"
 import { version } from "./shared/version.js"
 
@@ -11,7 +12,7 @@ const root = Command.make("effect-transport").pipe(
   Command.withDescription(
     "Certificates, checks, calls and measurements for nodes of effect-transport, over every wire."
   ),
-  Command.withSubcommands([doctor])
+  Command.withSubcommands([certs, doctor])
 )
 
 const footer = HelpDoc.p(

@@ -4,27 +4,26 @@
  *
  * @since 0.1.0
  */
-import { isIP } from "node:net"
-import type * as Library from "@peculiar/x509"
-import * as Duration from "effect/Duration"
+import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
+import type { CredentialsError } from "../Transport/TransportError.js"
+import {
+  caExtensions,
+  certify,
+  type Issued,
+  type IssueOptions,
+  type Issuer,
+  issue,
+  newIssuer,
+  privatePem,
+  revocationList,
+  type Validity
+} from "./internal/issuing.js"
 import { load, type X509 } from "./internal/x509.js"
+import { failure } from "./Pem.js"
 
-/**
- * When a certificate is valid.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Validity {
-  /** Default: a minute ago, because clocks differ. */
-  readonly notBefore?: Date | undefined
-  /** Default: `validFor` from now. */
-  readonly notAfter?: Date | undefined
-  /** Default: one day. */
-  readonly validFor?: Duration.DurationInput | undefined
-}
+export type { Issued, IssueOptions, Validity }
 
 /**
  * The options of `make`.
@@ -40,46 +39,27 @@ export interface CaOptions extends Validity {
 }
 
 /**
- * The options of `issue`.
- *
- * @since 0.1.0
- * @category models
- */
-export interface IssueOptions extends Validity {
-  /** Subject alternative names: IP addresses, URIs (with `://`), and else DNS names. */
-  readonly names: ReadonlyArray<string>
-  /** A SPIFFE id, as one more URI among the names. */
-  readonly spiffeId?: string | undefined
-  /** Default: the first of the names. */
-  readonly commonName?: string | undefined
-  /** The sides of TLS that it may be used on. Default: both. */
-  readonly usages?: ReadonlyArray<"client" | "server"> | undefined
-  /** Whether it is signed with its own key instead of the CA's. Default: false. */
-  readonly selfSigned?: boolean | undefined
-}
-
-/**
- * A certificate and its key, as `Credentials.layerPem` takes them.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Issued {
-  /** PEM: the leaf, and the intermediate CA if there is one. */
-  readonly cert: string
-  /** PEM, PKCS#8. */
-  readonly key: Redacted.Redacted
-}
-
-/**
  * The options of `crl`: when the lists are valid, and which certificates are on that of the issuing CA.
  *
  * @since 0.1.0
  * @category models
  */
 export interface CrlOptions extends Validity {
-  /** Certificates on this list, besides those that were revoked. */
-  readonly revoked?: ReadonlyArray<Pick<Issued, "cert">> | undefined
+  /** Certificates on this list, besides those that were revoked, and since when they are on it. Default: since now. */
+  readonly revoked?: ReadonlyArray<Pick<Issued, "cert"> & { readonly at?: Date | undefined }> | undefined
+}
+
+/**
+ * The options of `open`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface OpenOptions {
+  /** PEM: the certificate of a root that signs leaves, as `ca` of a `DevCa` has it. */
+  readonly ca: string
+  /** PEM, PKCS#8, not encrypted: its key, EC P-256, as `key` of a `DevCa` has it. */
+  readonly key: Redacted.Redacted
 }
 
 /**
@@ -91,6 +71,8 @@ export interface CrlOptions extends Validity {
 export interface DevCa {
   /** PEM: the certificate of the root. */
   readonly ca: string
+  /** PEM, PKCS#8: the key of the CA that issues, for `open`. */
+  readonly key: Redacted.Redacted
   /** Issues a certificate for a new key. Names that can't stand in a certificate are a defect. */
   readonly issue: (options: IssueOptions) => Effect.Effect<Issued>
   /** Puts a certificate that it has issued on the list that the next `crl` returns. */
@@ -98,17 +80,6 @@ export interface DevCa {
   /** PEM: the certificate revocation list of each of its CAs. */
   readonly crl: (options?: CrlOptions) => Effect.Effect<string>
 }
-
-interface Issuer {
-  readonly name: Library.JsonName
-  readonly keys: CryptoKeyPair
-}
-
-type CryptoKeyPair = Awaited<ReturnType<typeof newKeys>>
-
-const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" }
-
-const newKeys = () => crypto.subtle.generateKey(algorithm, true, ["sign", "verify"])
 
 /**
  * Makes a certificate authority with EC P-256 keys. The first one in a process takes some 0.2 s to load the library,
@@ -123,19 +94,89 @@ export const make = (options: CaOptions = {}): Effect.Effect<DevCa> =>
     const root = await newIssuer(options.commonName ?? "effect-transport throw-away CA")
     const ca = await certify(x509, root, root, options, caExtensions(x509, options.intermediate === true ? 1 : 0))
     if (options.intermediate !== true) {
-      return dev(x509, ca, [root], "")
+      return dev(x509, ca, await privatePem(x509, root.keys.privateKey), [root], "")
     }
     const intermediate = await newIssuer("effect-transport throw-away intermediate CA")
     const middle = await certify(x509, intermediate, root, options, caExtensions(x509, 0))
-    return dev(x509, ca, [intermediate, root], middle)
+    return dev(x509, ca, await privatePem(x509, intermediate.keys.privateKey), [intermediate, root], middle)
+  })
+
+const unusable = (part: "ca" | "key", problem: string): CredentialsError =>
+  failure({ part }, part === "key" && problem.startsWith("does not") ? "KeyMismatch" : "Malformed", problem)
+
+const readCa = (pem: string): X509Certificate | undefined => {
+  try {
+    return new X509Certificate(pem)
+  } catch {
+    return undefined
+  }
+}
+
+const readKey = (key: Redacted.Redacted): KeyObject | undefined => {
+  try {
+    return createPrivateKey(Redacted.value(key))
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * A certificate authority that was made before, from its certificate and key; what it has revoked then is for the caller
+ * to remember. Fails with `CredentialsError`: `Malformed` where one of the two can't be read, the certificate is not that
+ * of a CA, or the key is not EC P-256, and `KeyMismatch` where they do not belong together.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const open = (options: OpenOptions): Effect.Effect<DevCa, CredentialsError> =>
+  Effect.gen(function* () {
+    const certificate = readCa(options.ca)
+    if (certificate === undefined) {
+      return yield* unusable("ca", "holds no certificate")
+    }
+    if (!certificate.ca) {
+      return yield* unusable("ca", "the certificate is not that of a CA")
+    }
+    const key = readKey(options.key)
+    if (key?.asymmetricKeyDetails?.namedCurve !== "prime256v1") {
+      return yield* unusable("key", "is no EC P-256 key in PKCS#8 that is not encrypted")
+    }
+    if (!certificate.checkPrivateKey(key)) {
+      return yield* unusable("key", "does not belong to the certificate of the CA")
+    }
+    return yield* Effect.tryPromise({
+      try: async () => {
+        const x509 = load()
+        const { subjectName } = new x509.X509Certificate(certificate.raw)
+        const curve = { name: "ECDSA", namedCurve: "P-256" }
+        const publicKey = certificate.publicKey.export({ type: "spki", format: "der" })
+        const privateKey = key.export({ type: "pkcs8", format: "der" })
+        const issuer: Issuer = {
+          name: subjectName.toJSON(),
+          keys: {
+            publicKey: await crypto.subtle.importKey("spki", publicKey, curve, true, ["verify"]),
+            privateKey: await crypto.subtle.importKey("pkcs8", privateKey, curve, true, ["sign"])
+          }
+        }
+        return dev(x509, certificate.toString(), await privatePem(x509, issuer.keys.privateKey), [issuer], "")
+      },
+      catch: () => unusable("ca", "can't be used to issue certificates")
+    })
   })
 
 /** The first of the issuers signs the leaves. */
-const dev = (x509: X509, ca: string, issuers: readonly [Issuer, ...Array<Issuer>], chain: string): DevCa => {
+const dev = (
+  x509: X509,
+  ca: string,
+  key: Redacted.Redacted,
+  issuers: readonly [Issuer, ...Array<Issuer>],
+  chain: string
+): DevCa => {
   const [issuer, ...above] = issuers
   const revoked = new Map<string, Date>()
   return {
     ca,
+    key,
     issue: (leaf) => Effect.promise(() => issue(x509, issuer, chain, leaf)),
     revoke: (issued) =>
       Effect.sync(() => {
@@ -144,7 +185,7 @@ const dev = (x509: X509, ca: string, issuers: readonly [Issuer, ...Array<Issuer>
     crl: (options = {}) =>
       Effect.promise(async () => {
         const now = new Date()
-        const more = (options.revoked ?? []).map((issued) => [serialNumberOf(x509, issued), now] as const)
+        const more = (options.revoked ?? []).map((issued) => [serialNumberOf(x509, issued), issued.at ?? now] as const)
         const own = await revocationList(x509, issuer, new Map([...revoked, ...more]), options)
         const others = await Promise.all(above.map((each) => revocationList(x509, each, new Map(), options)))
         return [own, ...others].join("")
@@ -154,103 +195,3 @@ const dev = (x509: X509, ca: string, issuers: readonly [Issuer, ...Array<Issuer>
 
 const serialNumberOf = (x509: X509, { cert }: Pick<Issued, "cert">): string =>
   new x509.X509Certificate(cert).serialNumber
-
-const revocationList = async (
-  x509: X509,
-  issuer: Issuer,
-  revoked: ReadonlyMap<string, Date>,
-  validity: Validity
-): Promise<string> => {
-  const { notAfter, notBefore } = period(validity)
-  const list = await x509.X509CrlGenerator.create({
-    issuer: issuer.name,
-    thisUpdate: notBefore,
-    nextUpdate: notAfter,
-    entries: [...revoked].map(([serialNumber, revocationDate]) => ({ serialNumber, revocationDate })),
-    signingKey: issuer.keys.privateKey,
-    signingAlgorithm: algorithm
-  })
-  // The library would write "CRL", which OpenSSL does not read.
-  return `${x509.PemConverter.encode(list.rawData, "X509 CRL")}\n`
-}
-
-const period = (validity: Validity): { readonly notBefore: Date; readonly notAfter: Date } => {
-  const now = Date.now()
-  return {
-    notBefore: validity.notBefore ?? new Date(now - 60_000),
-    notAfter: validity.notAfter ?? new Date(now + Duration.toMillis(validity.validFor ?? "1 day"))
-  }
-}
-
-/** A new key under a name. A common name has 64 characters at most (RFC 5280, ub-common-name). */
-const newIssuer = async (commonName: string): Promise<Issuer> => ({
-  name: [{ CN: [commonName.slice(0, 64)] }],
-  keys: await newKeys()
-})
-
-const issue = async (x509: X509, ca: Issuer, chain: string, options: IssueOptions): Promise<Issued> => {
-  const names = options.spiffeId === undefined ? options.names : [...options.names, options.spiffeId]
-  const leaf = await newIssuer(options.commonName ?? names[0] ?? "effect-transport")
-  const cert = await certify(
-    x509,
-    leaf,
-    options.selfSigned === true ? leaf : ca,
-    options,
-    leafExtensions(x509, names, options.usages ?? ["client", "server"])
-  )
-  const key = await crypto.subtle.exportKey("pkcs8", leaf.keys.privateKey)
-  return {
-    cert: options.selfSigned === true ? cert : cert + chain,
-    key: Redacted.make(`${x509.PemConverter.encode(key, "PRIVATE KEY")}\n`)
-  }
-}
-
-/** A signed certificate as PEM, with what all have in common: a random serial number and both key identifiers. */
-const certify = async (
-  x509: X509,
-  subject: Issuer,
-  issuer: Issuer,
-  validity: Validity,
-  extensions: ReadonlyArray<Library.Extension>
-): Promise<string> => {
-  const certificate = await x509.X509CertificateGenerator.create({
-    subject: subject.name,
-    issuer: issuer.name,
-    publicKey: subject.keys.publicKey,
-    signingKey: issuer.keys.privateKey,
-    signingAlgorithm: algorithm,
-    ...period(validity),
-    extensions: [
-      ...extensions,
-      await x509.SubjectKeyIdentifierExtension.create(subject.keys.publicKey),
-      await x509.AuthorityKeyIdentifierExtension.create(issuer.keys.publicKey)
-    ]
-  })
-  return `${certificate.toString("pem")}\n`
-}
-
-const caExtensions = (x509: X509, pathLength: number): ReadonlyArray<Library.Extension> => [
-  new x509.BasicConstraintsExtension(true, pathLength, true),
-  new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true)
-]
-
-const leafExtensions = (
-  x509: X509,
-  names: ReadonlyArray<string>,
-  usages: ReadonlyArray<"client" | "server">
-): ReadonlyArray<Library.Extension> => [
-  new x509.BasicConstraintsExtension(false, undefined, true),
-  new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-  new x509.ExtendedKeyUsageExtension(
-    usages.map((usage) => x509.ExtendedKeyUsage[usage === "client" ? "clientAuth" : "serverAuth"])
-  ),
-  // The list of names must not be empty (RFC 5280, section 4.2.1.6).
-  ...(names.length === 0 ? [] : [new x509.SubjectAlternativeNameExtension(names.map(generalName))])
-]
-
-const generalName = (name: string): Library.JsonGeneralName =>
-  isIP(name) !== 0
-    ? { type: "ip", value: name }
-    : name.includes("://")
-      ? { type: "url", value: name }
-      : { type: "dns", value: name }

@@ -156,7 +156,12 @@ export interface ServerPresentation extends Presentation {
   readonly nameWanted: string
 }
 
-const rejected = ({ chain, peer }: Presentation, { code, reason }: Rejection, nameWanted?: string): HandshakeFailed =>
+/** The error of a peer that this side rejects. */
+export const rejected = (
+  { chain, peer }: Presentation,
+  { code, reason }: Rejection,
+  nameWanted?: string
+): HandshakeFailed =>
   handshakeFailed({
     reason,
     refusedBy: "local",

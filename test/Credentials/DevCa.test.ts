@@ -122,3 +122,32 @@ describe("DevCa", () => {
     })
   )
 })
+
+describe("DevCa.open", () => {
+  it.effect(
+    "goes on with a CA that was made before: what it issues and revokes is verified by the same certificate",
+    () =>
+      Effect.gen(function* () {
+        const made = yield* DevCa.make({ commonName: "the same" })
+        const opened = yield* DevCa.open({ ca: made.ca, key: made.key })
+        const issued = yield* opened.issue({ names: ["node-a"] })
+        expect(only(issued.cert).checkIssued(only(made.ca))).toBe(true)
+        expect(only(issued.cert).verify(only(made.ca).publicKey)).toBe(true)
+        expect(Redacted.value(opened.key)).toBe(Redacted.value(made.key))
+        expect(yield* opened.crl({ revoked: [{ ...issued, at: new Date(0) }] })).toContain("BEGIN X509 CRL")
+      })
+  )
+
+  it.effect("refuses what is no CA, no key, or not the CA's key, and says which", () =>
+    Effect.gen(function* () {
+      const [made, other] = [yield* DevCa.make(), yield* DevCa.make()]
+      const leaf = yield* made.issue({ names: ["node-a"] })
+      const refused = (ca: string, key: Redacted.Redacted) =>
+        Effect.map(Effect.flip(DevCa.open({ ca, key })), ({ part, reason }) => [part, reason])
+      expect(yield* refused("nothing", made.key)).toEqual(["ca", "Malformed"])
+      expect(yield* refused(leaf.cert, leaf.key)).toEqual(["ca", "Malformed"])
+      expect(yield* refused(made.ca, Redacted.make("nothing"))).toEqual(["key", "Malformed"])
+      expect(yield* refused(made.ca, other.key)).toEqual(["key", "KeyMismatch"])
+    })
+  )
+})
