@@ -11,9 +11,15 @@ import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import * as ScheduleDecision from "effect/ScheduleDecision"
 import * as ScheduleInterval from "effect/ScheduleInterval"
+import * as CallDeadline from "../Transport/internal/callDeadline.js"
 import * as CallMetrics from "../Transport/internal/callMetrics.js"
-import { type CallError, isOwn, Unavailable } from "../Transport/TransportError.js"
+import * as Time from "../Transport/internal/time.js"
+import { type ClientMiddleware, selfContained } from "../Transport/Middleware/ClientMiddleware.js"
+import type { CallError } from "../Transport/TransportError.js"
+import * as Budgeted from "./internal/budgeted.js"
+import * as Safe from "./internal/safe.js"
 import * as Pushback from "./Pushback.js"
+import type { RetryBudget } from "./RetryBudget.js"
 
 /**
  * The `_tag` of an error; those of this library are suggested, any other will do.
@@ -55,6 +61,11 @@ export interface ExponentialOptions<in E = unknown> {
    * run are retried too.
    */
   readonly on?: ReadonlyArray<Tag> | Predicate.Predicate<E> | undefined
+  /**
+   * What the calls of a client share: where it has nothing left the error passes through, without a delay and with a line for
+   * debugging. Default: none.
+   */
+  readonly budget?: RetryBudget | undefined
 }
 
 interface State {
@@ -62,13 +73,6 @@ interface State {
   /** Delays computed since the start or the last pushback. */
   readonly backoffs: number
 }
-
-const hasTag = (tags: ReadonlyArray<string>) => (error: unknown) =>
-  Predicate.hasProperty(error, "_tag") && typeof error._tag === "string" && tags.includes(error._tag)
-
-/** Whether trying again may help, and does nothing twice that the contract does not allow to be done twice. */
-const isSafe = (error: unknown): boolean =>
-  error instanceof Unavailable ? error.processed === "no" || error.idempotent : !isOwn(error)
 
 const nameOf = (error: unknown): string => {
   const name = Predicate.hasProperty(error, "_tag") ? error._tag : error instanceof Error ? error.name : undefined
@@ -96,8 +100,8 @@ const annotations = (error: unknown, delay: number) => ({
  * them, `method` and `target`: the error's `_tag`, else the name of an `Error`, else `failure`. The line is written when the policy
  * decides, so prefer `times` and `on` to limits that are composed around it.
  *
- * The policy holds no state: one value may serve any number of programs at once. `Stream.retry` starts it again with
- * each element that arrives.
+ * The policy holds no state but its budget's: one value may serve any number of programs at once. `Stream.retry` starts it
+ * again with each element that arrives, each of which is a call to a budget.
  *
  * Source: gRFC A6, "Exponential Backoff" and "Pushback".
  *
@@ -118,10 +122,10 @@ const annotations = (error: unknown, delay: number) => ({
  * @category constructors
  */
 export const exponential = <E = unknown>(options: ExponentialOptions<E>): Schedule.Schedule<Duration.Duration, E> => {
-  const { jitter = true, multiplier = 2, on, times = 5 } = options
+  const { budget, jitter = true, multiplier = 2, on, times = 5 } = options
   const initial = Duration.toMillis(options.initial)
   const maxDelay = Duration.toMillis(options.maxDelay ?? "120 seconds")
-  const matches: Predicate.Predicate<E> = on === undefined ? isSafe : typeof on === "function" ? on : hasTag(on)
+  const matches = Safe.matching(on)
 
   const backoff = (n: number) => {
     // The power is kept finite: an infinite one times an `initial` of 0 would be NaN.
@@ -129,10 +133,27 @@ export const exponential = <E = unknown>(options: ExponentialOptions<E>): Schedu
     return jitter ? Effect.map(Random.nextRange(0.8, 1.2), (factor) => delay * factor) : Effect.succeed(delay)
   }
 
+  const done = (state: State) => [state, Duration.zero, ScheduleDecision.done] as const
+
   const step = Effect.fnUntraced(function* (now: number, error: E, state: State) {
-    const pushback = state.retries < times && matches(error) ? Pushback.fromError(error) : { _tag: "Refused" as const }
-    if (pushback._tag === "Refused") {
-      return [state, Duration.zero, ScheduleDecision.done] as const
+    const isFirst = state.retries === 0
+    if (!matches(error)) {
+      return done(state)
+    }
+    const pushback = Pushback.fromError(error)
+    const mayRetry = pushback._tag !== "Refused" && state.retries < times
+    if (budget !== undefined) {
+      const time = Time.now(yield* Effect.clock)
+      Budgeted.failed(budget.account, time, isFirst ? state : undefined)
+      if (mayRetry && !budget.account.take(time)) {
+        yield* Effect.logDebug(`retry: no budget left to retry ${nameOf(error)}`).pipe(
+          Effect.annotateLogs(annotations(error, 0))
+        )
+        return done(state)
+      }
+    }
+    if (!mayRetry) {
+      return done(state)
     }
     const asked = Math.min(pushback.millis, maxDelay)
     const exact = pushback._tag === "Exactly"
@@ -149,5 +170,33 @@ export const exponential = <E = unknown>(options: ExponentialOptions<E>): Schedu
     ] as const
   })
 
-  return Schedule.makeWithState<State, E, Duration.Duration>({ retries: 0, backoffs: 0 }, step)
+  const initialState = (): State => ({ retries: 0, backoffs: 0 })
+  const schedule = Schedule.makeWithState<State, E, Duration.Duration>(initialState(), step)
+  return budget === undefined ? schedule : Budgeted.counting(schedule, budget.account, initialState)
+}
+
+/**
+ * A middleware that retries the unary calls of a client as `Effect.retry` with `exponential` would, up to their deadline.
+ * Calls that stream pass: one that broke off after some answers would begin again.
+ *
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { RetryPolicy, Transport } from "effect-transport"
+ * import { PohService } from "./gen/poh/v1/poh_pb.js"
+ *
+ * const program = Transport.client(PohService, "peer-node:50051", {
+ *   middleware: [RetryPolicy.client({ initial: "100 millis" })]
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category middleware
+ */
+export const client = (options: ExponentialOptions<CallError>): ClientMiddleware => {
+  const policy = exponential(options)
+  return selfContained({
+    unary: (call, next) => CallDeadline.until(Effect.retry(next(call), policy), call),
+    stream: (call, next) => next(call)
+  })
 }

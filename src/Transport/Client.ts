@@ -12,6 +12,7 @@ import * as Stream from "effect/Stream"
 import * as Fiber from "../effect/Fiber.js"
 import { CurrentCall } from "./Call.js"
 import type { Compression, Connection, OutgoingCall } from "./Connection.js"
+import * as Ambient from "./internal/ambient.js"
 import type { Boundary } from "./internal/boundary.js"
 import * as Callbacks from "./internal/callbacks.js"
 import * as CallMetadata from "./internal/callMetadata.js"
@@ -20,11 +21,12 @@ import * as ClientLayers from "./internal/clientLayers.js"
 import * as Idempotency from "./internal/idempotency.js"
 import * as Time from "./internal/time.js"
 import * as Tracing from "./internal/tracing.js"
+import type { Where } from "./internal/where.js"
 import type * as Metadata from "./Metadata.js"
 import type * as Method from "./Method.js"
 import type { ClientList, ClientMiddleware } from "./Middleware/ClientMiddleware.js"
 import type * as Service from "./Service.js"
-import { type CallError, DeadlineExceeded, type InvalidArgument, type ResourceExhausted } from "./TransportError.js"
+import { type CallError, DeadlineExceeded, InvalidArgument, type ResourceExhausted } from "./TransportError.js"
 
 /**
  * What may be said of all calls of a client, or of one call.
@@ -150,9 +152,17 @@ const prepare = <A, E>(
     if (Either.isLeft(metadata)) {
       return Effect.fail(CallMetadata.failure(metadata.left, where))
     }
+    const ambient = Ambient.of(fiber)
+    if (ambient?.attempt !== undefined) {
+      if (!Idempotency.isIdempotent(method)) {
+        return Effect.fail(notRepeatable(where))
+      }
+      ambient.attempt.onCall(method)
+    }
     const timeout = Math.min(
       Duration.toMillis(options.timeout ?? defaults.timeout),
-      options.inheritDeadline === false ? Number.POSITIVE_INFINITY : inherited(fiber)
+      options.inheritDeadline === false ? Number.POSITIVE_INFINITY : inherited(fiber),
+      ambient === undefined ? Number.POSITIVE_INFINITY : ambient.deadline - Time.now(Fiber.clockOf(fiber))
     )
     if (timeout <= 0) {
       return Effect.fail(new DeadlineExceeded({ message: "the deadline had passed before the call", ...where }))
@@ -166,6 +176,12 @@ const prepare = <A, E>(
       onTrailers: options.onTrailers
     }
     return run(call, Tracing.isTraced(fiber))
+  })
+
+const notRepeatable = (where: Where): InvalidArgument =>
+  new InvalidArgument({
+    message: "the call is hedged, and the contract of its method does not say that it may be repeated",
+    ...where
   })
 
 /** What is left of the deadline of the call being handled by this fiber. */

@@ -9,6 +9,7 @@ import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { Authorizer } from "./Authorizer.js"
 import type { Call, CurrentCall } from "./Call.js"
+import * as Ambient from "./internal/ambient.js"
 import type * as Method from "./Method.js"
 import type { Behind, ServerList, ServerMiddleware } from "./Middleware/ServerMiddleware.js"
 import * as Route from "./Route.js"
@@ -136,7 +137,7 @@ export const routesOf = <const H extends ReadonlyArray<Handlers<unknown>>, const
 ): Effect.Effect<ReadonlyMap<string, Route.Route>, never, Behind<M, RequirementsOf<H>>> =>
   Effect.gen(function* () {
     // What a middleware provides is not in it, and replaces nothing else.
-    const context = (yield* Effect.context<Behind<M, RequirementsOf<H>>>()) as Context.Context<unknown>
+    const context = Ambient.without((yield* Effect.context<Behind<M, RequirementsOf<H>>>()) as Context.Context<unknown>)
     const routes = new Map<string, Route.Route>()
     for (const route of handlers.flatMap((each) => each.routes(context, middleware))) {
       if (routes.has(route.method.path)) {

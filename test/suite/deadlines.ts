@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
-import { type Deadline, DeadlineExceeded, Transport } from "effect-transport"
+import { Deadline, DeadlineExceeded, Middleware, Transport } from "effect-transport"
 import { EchoService, echo, echoPath, numbered, serveEcho, upTo } from "./fixtures/echo.js"
 import { eventually, soon, within } from "./fixtures/expect.js"
 import { follow } from "./fixtures/observe.js"
@@ -208,6 +208,35 @@ export const deadlines = ({ test, withOptions }: Suite): void => {
       near(yield* seen, now + 60_000)
       yield* relay.client.echo({ message: "inherit" }, { timeout: Duration.infinity })
       near(yield* seen, now + 60_000)
+    })
+
+    test("calls inside of Deadline.within end by it, and their peers know it", function* () {
+      const { handlers, seen } = yield* deadlines
+      const { client } = yield* serveEcho(handlers)
+      const now = yield* Clock.currentTimeMillis
+      yield* Deadline.within(client.echo({}, { inheritDeadline: false }), now + 9_000)
+      near(yield* seen, now + 9_000)
+      yield* client.echo({}, { timeout: "1 minute" }).pipe(Deadline.within(now + 8_000), Deadline.within(now + 50_000))
+      near(yield* seen, now + 8_000)
+      yield* Deadline.within(client.echo({}, { timeout: "7 seconds" }), now + 50_000)
+      near(yield* seen, now + 7_000)
+      yield* Deadline.within(Stream.runDrain(client.echoServerStream({})), now + 6_000)
+      near(yield* seen, now + 6_000)
+      // Listeners and clients that are made inside outlive it.
+      const relay = yield* Deadline.within(
+        serveEcho(
+          Transport.handlers(EchoService, {
+            ...echo,
+            echo: (request) => client.echo(request, { timeout: "40 seconds", inheritDeadline: false })
+          }),
+          { client: { middleware: [Middleware.client({ run: () => Effect.succeed({}) })] } }
+        ),
+        now + 20_000
+      )
+      yield* relay.client.echo({})
+      near(yield* seen, now + 40_000)
+      yield* relay.client.echo({}, { timeout: "30 seconds" })
+      near(yield* seen, now + 40_000)
     })
   })
 }

@@ -35,6 +35,8 @@ export interface ClientCall {
   /** The full path, as `/dag.v1.DagService/SubmitTransaction`. */
   readonly method: string
   readonly shape: Method.Shape
+  /** Whether its contract allows to call it again. */
+  readonly idempotency: Method.Idempotency
   /** The target that the client was made for. */
   readonly peer: string
   /** What is sent along; checked again before it is. */

@@ -11,6 +11,7 @@ import type { OutgoingCall } from "../Connection.js"
 import type * as Method from "../Method.js"
 import type { ClientCall, ClientList, StreamCall, UnaryCall } from "../Middleware/ClientMiddleware.js"
 import type { CallError } from "../TransportError.js"
+import * as Ambient from "./ambient.js"
 import * as CallDeadline from "./callDeadline.js"
 import * as CallMetadata from "./callMetadata.js"
 import * as Time from "./time.js"
@@ -46,7 +47,12 @@ const outgoing = (call: ClientCall): Effect.Effect<OutgoingCall, CallError> =>
  * is made goes before it.
  */
 const providing = (made: Context.Context<never>) => {
-  const context = Context.omit(CurrentCall, Scope.Scope, Tracer.ParentSpan)(made as Context.Context<unknown>)
+  const context = Context.omit(
+    CurrentCall,
+    Ambient.CurrentAmbient,
+    Scope.Scope,
+    Tracer.ParentSpan
+  )(made as Context.Context<unknown>)
   // Most calls of a client are made with the same context.
   const merged = new WeakMap<Context.Context<never>, Context.Context<unknown>>()
   return (now: Context.Context<never>): Context.Context<unknown> => {
@@ -69,7 +75,7 @@ interface Surroundings {
 /** A method as it is called through a list of middleware, the first outermost. */
 export const around = (
   caller: Caller,
-  { path, shape }: Method.Any,
+  { idempotency = "unknown", path, shape }: Method.Any,
   middleware: ClientList,
   { context, peer }: Surroundings
 ): Caller => {
@@ -91,6 +97,7 @@ export const around = (
       Effect.succeed({
         method: path,
         shape,
+        idempotency,
         peer,
         metadata: call.metadata,
         deadline: Time.now(Fiber.clockOf(fiber)) + call.timeout,
