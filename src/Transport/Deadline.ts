@@ -64,8 +64,8 @@ export const remaining = (self: Deadline): Effect.Effect<Duration.Duration> =>
 const equal = (steps: number): ReadonlyArray<number> => Array.from({ length: Math.max(0, Math.trunc(steps)) }, () => 1)
 
 /**
- * Deadlines for steps that are done one after the other: the time left, in equal parts or in proportion to weights. The last
- * step has all that is left of the whole, and what one does not use the next ones have. A weight that is no
+ * Deadlines for steps that are done one after the other: the time left, in equal parts or in proportion to weights, in whole
+ * milliseconds. The last step has all that is left of the whole, and what one does not use the next ones have. A weight that is no
  * finite number above 0 counts as 0.
  *
  * @example
@@ -111,7 +111,9 @@ export const split: {
     let sum = 0
     const deadlines = weights.map((weight) => {
       sum += weight
-      return self <= now || self === none || sum === total ? self : Math.min(self, now + ((self - now) * sum) / total)
+      return self <= now || self === none || sum === total
+        ? self
+        : Math.min(self, Math.ceil(now + ((self - now) * sum) / total))
     })
     return Effect.succeed(deadlines)
   })
@@ -195,7 +197,7 @@ export const fanOut = <A, E, R>(
         waiting -= 1
         // How many run in one place after the other, this one included.
         const turns = 1 + Math.ceil(waiting / concurrency)
-        const deadline = end > now && end !== none ? now + (end - now) / turns : end
+        const deadline = end > now && end !== none ? Math.min(end, Math.ceil(now + (end - now) / turns)) : end
         return Effect.either(within(effect, deadline))
       })
     return Effect.forEach(all, one, { concurrency: Number.isFinite(concurrency) ? concurrency : "unbounded" })
