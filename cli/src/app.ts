@@ -4,15 +4,17 @@ import * as Command from "@effect/cli/Command"
 import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as Span from "@effect/cli/HelpDoc/Span"
 import * as Effect from "effect/Effect"
+import { bench } from "./commands/bench.js"
 import { certs } from "./commands/certs.js"
 import { doctor } from "./commands/doctor.js"
+import { serve } from "./commands/serve.js"
 import { version } from "./shared/version.js"
 
 const root = Command.make("effect-transport").pipe(
   Command.withDescription(
     "Certificates, checks, calls and measurements for nodes of effect-transport, over every wire."
   ),
-  Command.withSubcommands([certs, doctor])
+  Command.withSubcommands([certs, serve, bench, doctor])
 )
 
 const footer = HelpDoc.p(

@@ -59,7 +59,9 @@ export const ofCredentials = ({ part, reason }: TransportError.CredentialsError)
     case "AccessDenied":
       return "give yourself the right to read it, or run as its owner"
     case "Malformed":
-      return `give ${option} a file of the right kind; effect-transport certs show tells what is in a file`
+      return part === "pins"
+        ? "effect-transport certs pin prints the pins of a certificate"
+        : `give ${option} a file of the right kind; effect-transport certs show tells what is in a file`
     case "WrongPassphrase":
       return "give the right passphrase with --passphrase-file"
     case "KeyMismatch":
@@ -80,10 +82,11 @@ export const ofBind = ({ reason }: TransportError.BindError): string => {
     case "AccessDenied":
       return "take a port above 1023, or run as a user who may"
     case "AddressNotAvailable":
-    case "InvalidAddress":
       return "give --host an address of this machine"
+    case "InvalidAddress":
+      return "give --host an address of this machine, and --port a number from 0 to 65535"
     case "CredentialsRefused":
-      return "check the certificate with effect-transport certs check"
+      return "give --cert and --key, or --p12; effect-transport certs issue makes them"
     case "AdmissionRefused":
       return "change what the admission says of sources, or take another --wire"
     case "Unknown":

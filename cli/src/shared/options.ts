@@ -53,6 +53,14 @@ export const timeout = duration("timeout").pipe(
   Options.withDescription("How long to connect, and the deadline of each call: 500ms, 2s, 5m. Default: 10s.")
 )
 
+/** Refuses numbers that are too small, or none. */
+export const atLeast =
+  (name: string, least: number) =>
+  (option: Options.Options<number>): Options.Options<number> =>
+    Options.mapEffect(option, (value) =>
+      value >= least ? Effect.succeed(value) : Effect.fail(invalid(`--${name}: ${value} is less than ${least}`))
+    )
+
 /** The wires of the library that leave the process. */
 export type Wire = "grpc" | "quic" | "tls"
 

@@ -4,7 +4,14 @@ import type * as Prompt from "@effect/cli/Prompt"
 import type * as Duration from "effect/Duration"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import { Grpc, Quic, Tls, type Transport, type TransportError } from "effect-transport"
+import {
+  Grpc,
+  type Credentials as LibraryCredentials,
+  Quic,
+  Tls,
+  type Transport,
+  type TransportError
+} from "effect-transport"
 import * as Credentials from "./credentials.js"
 import type { Failure } from "./failure.js"
 import { timeout, type Wire, wire } from "./options.js"
@@ -31,21 +38,43 @@ export interface ConnectionConfig extends Credentials.CredentialsConfig {
 /** A failure to set up the transport. */
 export type SetupError = TransportError.CredentialsError | TransportError.MissingPackage | Failure
 
-/** The transport, with its credentials. */
+/** The options of the wires, as far as they are the same. */
+interface WireOptions {
+  readonly serverName?: string | undefined
+  readonly connectTimeout?: Duration.Duration
+  readonly defaultTimeout?: Duration.Duration
+}
+
+type Built<E> = Layer.Layer<Transport.Transport, E, LibraryCredentials.Credentials>
+
+const wires: {
+  readonly [wire in Wire]: (
+    options: WireOptions
+  ) => Built<TransportError.CredentialsError | TransportError.MissingPackage>
+} = { grpc: Grpc.layer, quic: Quic.layer, tls: Tls.layer }
+
+/** The transport of a client, with its credentials. */
 export const layer = (
   config: ConnectionConfig
-): Layer.Layer<Transport.Transport, SetupError, Prompt.Prompt.Environment> => {
-  const options = {
-    serverName: Option.getOrUndefined(config.serverName),
-    connectTimeout: config.timeout,
-    defaultTimeout: config.timeout
-  }
-  const wires: {
-    readonly [wire in Wire]: () => Layer.Layer<
-      Transport.Transport,
-      TransportError.CredentialsError | TransportError.MissingPackage,
-      import("effect-transport").Credentials.Credentials
-    >
-  } = { grpc: () => Grpc.layer(options), quic: () => Quic.layer(options), tls: () => Tls.layer(options) }
-  return Layer.provide(wires[config.wire](), Credentials.layer(config))
-}
+): Layer.Layer<Transport.Transport, SetupError, Prompt.Prompt.Environment> =>
+  layerWith(config, Credentials.layer(config))
+
+/** The transport of a listener. */
+export const listening = (
+  config: Credentials.CredentialsConfig & { readonly wire: Wire }
+): Layer.Layer<Transport.Transport, SetupError, Prompt.Prompt.Environment> =>
+  Layer.provide(wires[config.wire]({}), Credentials.layer(config))
+
+/** The transport of a client with credentials that were made otherwise. */
+export const layerWith = <E, R>(
+  config: Pick<ConnectionConfig, "wire" | "serverName" | "timeout">,
+  credentials: Layer.Layer<LibraryCredentials.Credentials, E, R>
+) =>
+  Layer.provide(
+    wires[config.wire]({
+      serverName: Option.getOrUndefined(config.serverName),
+      connectTimeout: config.timeout,
+      defaultTimeout: config.timeout
+    }),
+    credentials
+  )
