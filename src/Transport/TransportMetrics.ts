@@ -127,8 +127,9 @@ export const connectionsOpened = Metric.gauge("effect_transport_connections_open
 
 /**
  * Handshakes that listeners of this process refused, tagged with `reason`: that of a `HandshakeFailed`, or
- * `HandshakeTimeout`, `TooManyHandshakes`, `TooMuch`, `HandshakeRate`, `TotalHandshakeRate`, `PenaltyBox` or
- * `TooManyConnections`.
+ * `HandshakeTimeout`, `TooManyHandshakes`, `TooMuch`, `HandshakeRate`, `TotalHandshakeRate`, `PenaltyBox`,
+ * `TooManyConnections`, `TooManyOfSource`, `ConnectionRate`, `Denied` (by a list of networks), `ProxyHeader` (a proxy did not
+ * send one) or `Overloaded`.
  *
  * @since 0.1.0
  * @category metrics

@@ -2,7 +2,9 @@ import { describe, expect, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as fc from "fast-check"
 import * as Admission from "../../src/Handshake/HandshakeAdmission.js"
+import type * as AdmissionSources from "../../src/Transport/AdmissionSources.js"
 import { admission } from "../fixtures/admission.js"
+import { admissionOf } from "../fixtures/sources.js"
 
 describe("a source is", () => {
   it.each([
@@ -220,5 +222,85 @@ describe("the table of sources", () => {
     it.refused("bad", 0)
     clock.now += 1500
     expect(it.isBoxed("bad")).toBe(true)
+  })
+})
+
+describe("listeners that share an admission", () => {
+  const sharing = (sources: AdmissionSources.SourceOptions) => {
+    const { service, set } = admissionOf(sources)
+    const clock = { now: 1_000_000 }
+    const listener = () => admission({}, () => clock.now, service.gate)
+    return { clock, one: listener(), other: listener(), set }
+  }
+
+  it("count the connections of a source together, each once", () => {
+    const { one, other, set } = sharing({ connections: 2 })
+    const leave = one.join("192.0.2.7", () => {}) ?? expect.fail("there is room")
+    expect(other.join("::ffff:192.0.2.7", () => {})).toBeDefined()
+    expect([one.isFull("192.0.2.7"), other.isFull("192.0.2.7"), one.isFull("192.0.2.8")]).toEqual([true, true, false])
+    expect(one.join("192.0.2.7", () => {})).toBeUndefined()
+    leave()
+    leave()
+    expect(other.join("192.0.2.7", () => {})).toBeDefined()
+    expect(other.join("192.0.2.7", () => {})).toBeUndefined()
+    set({ connections: 3 })
+    expect(other.join("192.0.2.7", () => {})).toBeDefined()
+  })
+
+  it("count its rates together, and box it together", () => {
+    const { clock, one, other } = sharing({
+      connectionsPerSecond: { rate: 10, burst: 2 },
+      handshakesPerSecond: { rate: 1, burst: 1 },
+      penalty: { refusals: 1, time: "1 second" }
+    })
+    expect([one.isTooFast("a"), other.isTooFast("a"), one.isTooFast("a"), other.isTooFast("b")]).toEqual([
+      false,
+      false,
+      true,
+      false
+    ])
+    clock.now += 100
+    expect([other.isTooFast("a"), one.isTooFast("a")]).toEqual([false, true])
+    expect([one.delay("a", 0), other.delay("a", 0), other.delay("a", 1000)]).toEqual([0, undefined, 1000])
+    one.refused("a", 0, "Expired")
+    other.refused("a", 0, "HandshakeTimeout")
+    expect(one.isBoxed("a")).toBe(false)
+    other.refused("a", 0, "Expired")
+    expect([one.isBoxed("a"), other.isBoxed("a")]).toEqual([true, true])
+    clock.now += 1000
+    expect(one.isBoxed("a")).toBe(false)
+  })
+
+  it("keep a source in mind as long as it has a connection, however many others come", () => {
+    const { clock, one } = sharing({ connections: 1 })
+    const leave = one.join("192.0.2.7", () => {}) ?? expect.fail("there is room")
+    for (let i = 0; i < 70_000; i++) {
+      clock.now += 10_000
+      one.isTooFast(`source ${i}`)
+    }
+    expect(one.isFull("192.0.2.7")).toBe(true)
+    leave()
+    expect(one.isFull("192.0.2.7")).toBe(false)
+  })
+
+  it("end the connections that the rules in force do not let in, once", () => {
+    const { one, set } = sharing({})
+    const ended: Array<string> = []
+    one.join("192.0.2.7", () => ended.push("denied"))
+    one.join("192.0.2.8", () => ended.push("other"))
+    one.join(undefined, () => ended.push("unix"))
+    one.join("192.0.2.7", () => ended.push("gone"))?.()
+    set({ deny: ["192.0.2.7"] })
+    one.review()
+    one.review()
+    expect(ended).toEqual(["denied"])
+  })
+
+  it("limit no unix sockets", () => {
+    const { one } = sharing({ connections: 0, connectionsPerSecond: 1, allow: [] })
+    expect(one.refusal(undefined)).toBeUndefined()
+    expect([one.isTooFast(Admission.exempt), one.isTooFast(Admission.exempt)]).toEqual([false, false])
+    expect(one.isFull(Admission.exempt)).toBe(false)
+    expect(one.join(undefined, () => {})).toBeDefined()
   })
 })

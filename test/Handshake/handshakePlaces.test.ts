@@ -70,4 +70,22 @@ describe("a place", () => {
     places.enter("b", () => closed.push("b"))
     expect(closed).toEqual(["a"])
   })
+
+  it("is taken from the source itself where it has as many as it may, from its oldest that has sent nothing", () => {
+    const places = Places.make<string>(10, "too many")
+    const closed: Array<string> = []
+    const enter = (name: string, source: string) => places.enter(source, () => closed.push(name), 2)
+    enter("other", "y")
+    const first = enter("x1", "x")
+    first.speak()
+    enter("x2", "x")
+    const third = enter("x3", "x")
+    expect(closed).toEqual(["x2"])
+    third.speak()
+    const fourth = enter("x4", "x")
+    expect(closed).toEqual(["x2", "x1"])
+    fourth.leave()
+    enter("x5", "x")
+    expect(closed).toEqual(["x2", "x1"])
+  })
 })
