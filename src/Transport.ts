@@ -11,9 +11,11 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { CallConnection } from "./Transport/Call.js"
 import * as Client_ from "./Transport/Client.js"
-import { type Handlers, type RequirementsOf, routesOf } from "./Transport/Handlers.js"
+import { type Handlers, type RequirementsOf, routesOf, servedBy } from "./Transport/Handlers.js"
+import { Health } from "./Transport/Health.js"
 import * as Bind from "./Transport/internal/bind.js"
 import * as Boundary from "./Transport/internal/boundary.js"
+import * as Served from "./Transport/internal/served.js"
 import type { ClientList, ClientRequirements } from "./Transport/Middleware/ClientMiddleware.js"
 import type { Behind, ServerList, ServerMiddleware } from "./Transport/Middleware/ServerMiddleware.js"
 import * as Peer from "./Transport/Peer.js"
@@ -166,8 +168,18 @@ export interface ServeOptions<M extends ServerList = ReadonlyArray<ServerMiddlew
   readonly middleware?: M | undefined
 }
 
+/** Tells `Health` of services, where there is one. */
+const register = (services: ReadonlyArray<string>) =>
+  Effect.flatMap(
+    Effect.serviceOption(Health),
+    Option.match({
+      onNone: () => Effect.succeed({ opened: Effect.void, closing: Effect.void }),
+      onSome: (health) => health.register(services)
+    })
+  )
+
 /**
- * Listens for as long as the scope is open.
+ * Listens for as long as the scope is open. Where `Health` is in the context, the services are `SERVING` until it closes.
  *
  * @since 0.1.0
  * @category server
@@ -178,10 +190,16 @@ export const listen = <const H extends ReadonlyArray<Handlers<unknown>>, const M
 ): Effect.Effect<ListenerService, BindError, Transport | Scope.Scope | Behind<M, RequirementsOf<H>>> =>
   Effect.gen(function* () {
     const transport = yield* Transport
+    const served = Served.make(servedBy(handlers))
     // The context of all handlers is the context of each.
-    const routes = yield* routesOf(handlers, middleware)
+    const routes = yield* routesOf(handlers, served, middleware)
     yield* Bind.check(options)
+    // What is added last is done first: services stop serving before the transport tells its peers to go away, and are
+    // forgotten when it has closed.
+    const registration = yield* register(served.services.map(({ name }) => name))
     const address = yield* transport.listen(routes, options)
+    yield* Effect.addFinalizer(() => Effect.zipRight(registration.closing, served.close))
+    yield* registration.opened
     const target = Peer.formatAddress(address)
     const description = transport.description === undefined ? "" : ` (${yield* transport.description})`
     yield* Effect.logInfo(`listening on ${target}${description}`)
@@ -313,6 +331,8 @@ export const offer = <const H extends ReadonlyArray<Handlers<unknown>>>(
 ): Effect.Effect<void, ConnectError, Reverse | Scope.Scope | RequirementsOf<H>> =>
   Effect.gen(function* () {
     const { offer } = yield* Reverse
-    const routes = yield* routesOf(handlers)
+    const served = Served.make(servedBy(handlers))
+    const routes = yield* routesOf(handlers, served)
     yield* offer(routes, yield* parse(peer))
+    yield* Effect.addFinalizer(() => served.close)
   }).pipe(Effect.interruptible)

@@ -3,13 +3,17 @@
  *
  * @since 0.1.0
  */
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import { constTrue } from "effect/Function"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { Authorizer } from "./Authorizer.js"
 import type { Call, CurrentCall } from "./Call.js"
+import type { IncomingCall } from "./IncomingCall.js"
 import * as Ambient from "./internal/ambient.js"
+import * as Authorization from "./internal/authorization.js"
+import * as Served from "./internal/served.js"
 import type * as Method from "./Method.js"
 import type { Behind, ServerList, ServerMiddleware } from "./Middleware/ServerMiddleware.js"
 import * as Route from "./Route.js"
@@ -24,6 +28,12 @@ import type { CallError, StatusError } from "./TransportError.js"
  */
 export interface Handlers<out R> {
   readonly service: string
+  /**
+   * What is told of the services behind the routes, as by health and reflection. Default: that there is one, by its name.
+   *
+   * @internal
+   */
+  readonly served?: ReadonlyArray<Served.ServedService> | undefined
   /** A route for each method, with the context provided and a listener's middleware before it: what a transport serves. */
   readonly routes: (context: Context.Context<R>, middleware?: ServerList) => ReadonlyArray<Route.Route>
 }
@@ -112,10 +122,26 @@ export const handlers = <
   const contract = Service.from(service)
   return {
     service: contract.name,
+    served: [{ name: contract.name, descriptor: Service.descriptorOfService(contract), isOpenTo: openTo(authorize) }],
     routes: (context, listener) =>
       Route.make(contract, implementation, context, { authorize, listener, service: middleware })
   }
 }
+
+type Authorize = Authorizer | { readonly [name: string]: Authorizer } | undefined
+
+/** Whether a service is open to the peer of a call: whether an authorizer of one of its methods lets it pass. */
+const openTo = (authorize: Authorize) => {
+  const authorizers =
+    authorize === undefined ? [] : typeof authorize === "function" ? [authorize] : Object.values(authorize)
+  return ({ boundary, peer }: IncomingCall): boolean =>
+    authorize === undefined ||
+    authorizers.some((each) => Authorization.allows(boundary, each, peer.identity, peer.address))
+}
+
+/** @internal */
+export const servedBy = (handlers: ReadonlyArray<Handlers<unknown>>): ReadonlyArray<Served.ServedService> =>
+  handlers.flatMap(({ served, service }) => served ?? [{ name: service, descriptor: undefined, isOpenTo: constTrue }])
 
 /**
  * What handlers require together.
@@ -133,11 +159,13 @@ type RequirementsOfEach<H> = H extends Handlers<infer R> ? R : never
  */
 export const routesOf = <const H extends ReadonlyArray<Handlers<unknown>>, const M extends ServerList = readonly []>(
   handlers: H,
+  served: Served.ServedServices,
   middleware?: M
 ): Effect.Effect<ReadonlyMap<string, Route.Route>, never, Behind<M, RequirementsOf<H>>> =>
   Effect.gen(function* () {
     // What a middleware provides is not in it, and replaces nothing else.
-    const context = Ambient.without((yield* Effect.context<Behind<M, RequirementsOf<H>>>()) as Context.Context<unknown>)
+    const provided = Ambient.without((yield* Effect.context<Behind<M, RequirementsOf<H>>>()) as Context.Context<unknown>)
+    const context = Context.add(provided, Served.Served, served)
     const routes = new Map<string, Route.Route>()
     for (const route of handlers.flatMap((each) => each.routes(context, middleware))) {
       if (routes.has(route.method.path)) {

@@ -155,6 +155,14 @@ const fromDescMethod = (service: DescService, method: DescMethod): Method.Any =>
 
 // A descriptor is a constant of the generated module, so that each is turned once.
 const cache = new WeakMap<DescService, Any>()
+const serviceDescriptors = new WeakMap<Any, DescService>()
+
+/**
+ * The descriptor that a contract was made from; undefined for one of another contract language.
+ *
+ * @internal
+ */
+export const descriptorOfService = (service: Any): DescService | undefined => serviceDescriptors.get(service)
 
 /**
  * A contract from wherever it comes. A descriptor's methods keep their generated names (`submitTransaction`), and carry its
@@ -174,5 +182,6 @@ export const from = (source: Source): Any => {
   const methods = Object.entries(source.method).map(([name, method]) => [name, fromDescMethod(source, method)] as const)
   const service = make(source.typeName, Object.fromEntries(methods))
   cache.set(source, service)
+  serviceDescriptors.set(service, source)
   return service
 }

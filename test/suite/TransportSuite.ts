@@ -10,6 +10,7 @@ import { errors } from "./errors.js"
 import { handlerErrors } from "./handlerErrors.js"
 import { handlers } from "./handlers.js"
 import { make, type TransportSuiteOptions } from "./harness.js"
+import { health } from "./health.js"
 import { listeners } from "./listeners.js"
 import { messageElements } from "./messageElements.js"
 import { messages } from "./messages.js"
@@ -49,5 +50,6 @@ export const transportSuite = <E>(name: string, options: TransportSuiteOptions<E
     traces(suite)
     handlerErrors(suite)
     middleware(suite)
+    health(suite)
   })
 }

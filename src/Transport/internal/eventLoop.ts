@@ -24,10 +24,11 @@ export const shouldYield = (): boolean => {
   return performance.now() - began > sliceMillis
 }
 
-const yieldNow = Effect.async<void>((resume) => {
+/** Goes on in the next turn of the event loop. */
+export const yieldTurn = Effect.async<void>((resume) => {
   const immediate = setImmediate(() => resume(Effect.void))
   return Effect.sync(() => clearImmediate(immediate))
 })
 
 /** Goes on at once, or in the next turn of the event loop where this one is long. */
-export const yieldWhenLong: Effect.Effect<void> = Effect.suspend(() => (shouldYield() ? yieldNow : Effect.void))
+export const yieldWhenLong: Effect.Effect<void> = Effect.suspend(() => (shouldYield() ? yieldTurn : Effect.void))
