@@ -19,6 +19,7 @@ import * as Served from "./Transport/internal/served.js"
 import type { ClientList, ClientRequirements } from "./Transport/Middleware/ClientMiddleware.js"
 import type { Behind, ServerList, ServerMiddleware } from "./Transport/Middleware/ServerMiddleware.js"
 import * as Peer from "./Transport/Peer.js"
+import { Reflection } from "./Transport/Reflection.js"
 import { Reverse } from "./Transport/Reverse.js"
 import * as Service from "./Transport/Service.js"
 import { type BindError, type ConnectError, InvalidArgument, Unavailable } from "./Transport/TransportError.js"
@@ -178,6 +179,14 @@ const register = (services: ReadonlyArray<string>) =>
     })
   )
 
+/** The handlers of `Reflection`, where it is in the context and not among the handlers already. */
+const reflection = (handlers: ReadonlyArray<Handlers<unknown>>): Effect.Effect<ReadonlyArray<Handlers<never>>> =>
+  Effect.map(Effect.serviceOption(Reflection), (found) =>
+    Option.toArray(found).flatMap((each) =>
+      handlers.some(({ service }) => service === each.handlers.service) ? [] : [each.handlers]
+    )
+  )
+
 /**
  * Listens for as long as the scope is open. Where `Health` is in the context, the services are `SERVING` until it closes.
  *
@@ -190,9 +199,10 @@ export const listen = <const H extends ReadonlyArray<Handlers<unknown>>, const M
 ): Effect.Effect<ListenerService, BindError, Transport | Scope.Scope | Behind<M, RequirementsOf<H>>> =>
   Effect.gen(function* () {
     const transport = yield* Transport
-    const served = Served.make(servedBy(handlers))
+    const all = [...handlers, ...(yield* reflection(handlers))]
+    const served = Served.make(servedBy(all))
     // The context of all handlers is the context of each.
-    const routes = yield* routesOf(handlers, served, middleware)
+    const routes = yield* routesOf(all, served, middleware)
     yield* Bind.check(options)
     // What is added last is done first: services stop serving before the transport tells its peers to go away, and are
     // forgotten when it has closed.

@@ -19,6 +19,7 @@ import { metadataLimits } from "./metadataLimits.js"
 import { metadataRule } from "./metadataRule.js"
 import { metrics } from "./metrics.js"
 import { middleware } from "./middleware.js"
+import { reflection } from "./reflection.js"
 import { retries } from "./retries.js"
 import { traces } from "./traces.js"
 
@@ -51,5 +52,6 @@ export const transportSuite = <E>(name: string, options: TransportSuiteOptions<E
     handlerErrors(suite)
     middleware(suite)
     health(suite)
+    reflection(suite)
   })
 }
