@@ -164,7 +164,9 @@ export const routesOf = <const H extends ReadonlyArray<Handlers<unknown>>, const
 ): Effect.Effect<ReadonlyMap<string, Route.Route>, never, Behind<M, RequirementsOf<H>>> =>
   Effect.gen(function* () {
     // What a middleware provides is not in it, and replaces nothing else.
-    const provided = Ambient.without((yield* Effect.context<Behind<M, RequirementsOf<H>>>()) as Context.Context<unknown>)
+    const provided = Ambient.without(
+      (yield* Effect.context<Behind<M, RequirementsOf<H>>>()) as Context.Context<unknown>
+    )
     const context = Context.add(provided, Served.Served, served)
     const routes = new Map<string, Route.Route>()
     for (const route of handlers.flatMap((each) => each.routes(context, middleware))) {

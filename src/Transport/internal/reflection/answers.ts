@@ -77,7 +77,10 @@ const descriptors = (file: DescFile, { sent }: View): Effect.Effect<Answer> =>
 
 const isInside = (symbol: string, service: string) => symbol === service || symbol.startsWith(`${service}.`)
 
-export const answer = (question: Exclude<Question, { readonly case: undefined }>, view: View): Effect.Effect<Answer> => {
+export const answer = (
+  question: Exclude<Question, { readonly case: undefined }>,
+  view: View
+): Effect.Effect<Answer> => {
   const { extensions, files, symbols } = view.index
   const open = (file: DescFile | undefined) => (file !== undefined && view.isOpen(file) ? file : undefined)
   const fileOf = (symbol: string) =>
