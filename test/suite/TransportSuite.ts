@@ -20,6 +20,7 @@ import { metadataRule } from "./metadataRule.js"
 import { metrics } from "./metrics.js"
 import { middleware } from "./middleware.js"
 import { reflection } from "./reflection.js"
+import { resilience } from "./resilience.js"
 import { retries } from "./retries.js"
 import { traces } from "./traces.js"
 
@@ -47,6 +48,7 @@ export const transportSuite = <E>(name: string, options: TransportSuiteOptions<E
     listeners(suite)
     clients(suite)
     retries(suite)
+    resilience(suite)
     metrics(suite)
     traces(suite)
     handlerErrors(suite)

@@ -5,7 +5,7 @@ import * as RollingWindow from "./rollingWindow.js"
  * What is told of calls, with the time in milliseconds. An attempt is a call as a server sees it.
  */
 export interface Account {
-  /** A call begins, of which perhaps nothing else is told. */
+  /** A call begins. It counts as long as no attempts are told. */
   readonly began: (now: number) => void
   /** An attempt begins, and it will be told if it succeeds. */
   readonly attempted: (now: number) => void
@@ -28,18 +28,22 @@ export const share = (ratio: number, minPerSecond: number, window: number): Acco
   const windowMillis = Math.min(maxWindowMillis, Math.max(1000, window))
   const floor = nonNegative(minPerSecond) * (windowMillis / 1000)
   const counts = RollingWindow.make(windowMillis, ["begun", "attempts", "retries"])
+  let isTold = false
 
   const available = (now: number): number => {
     const retries = counts.sum(now, "retries")
-    // Attempts that are told are retries too, and those that are told may be some of the calls alone.
-    const calls = Math.max(counts.sum(now, "begun"), counts.sum(now, "attempts") - retries)
+    // Retries are told as attempts too.
+    const calls = isTold ? counts.sum(now, "attempts") - retries : counts.sum(now, "begun")
     // A tenth of ten calls is one, in floating point too.
     return Math.max(0, Math.floor(nonNegative(ratio) * calls + floor + 1e-9) - retries)
   }
 
   return {
     began: (now) => counts.add(now, "begun"),
-    attempted: (now) => counts.add(now, "attempts"),
+    attempted: (now) => {
+      isTold = true
+      counts.add(now, "attempts")
+    },
     failed: () => {},
     succeeded: () => {},
     available,

@@ -18,7 +18,7 @@ export const passed = ({ method, peer }: Where): DeadlineExceeded =>
   new DeadlineExceeded({ message: "the deadline passed", method, peer })
 
 /** Calls `f` after so many milliseconds by a fiber's clock, unless it is told not to. */
-const after = (millis: number, f: () => void, fiber: Fiber.RuntimeFiber<unknown, unknown>): (() => void) => {
+export const after = (millis: number, f: () => void, fiber: Fiber.RuntimeFiber<unknown, unknown>): (() => void) => {
   if (!(millis <= maxTimerMillis)) {
     return () => {}
   }
