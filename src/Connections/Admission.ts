@@ -5,8 +5,21 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
-import type { Gradient, PriorityRule, Rule } from "../Transport/AdmissionRules.js"
-import type { AdmissionService } from "../Transport/AdmissionService.js"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import type {
+  AdmissionError,
+  AdmissionOptions,
+  Gradient,
+  Limits,
+  Match,
+  PriorityRule,
+  Rule
+} from "../Transport/AdmissionRules.js"
+import type { AdmissionService, Snapshot } from "../Transport/AdmissionService.js"
+import * as Policy from "./internal/admission/policy.js"
+import * as Service from "./internal/admission/service.js"
 
 export {
   /**
@@ -112,6 +125,78 @@ export type {
  * @category tags
  */
 export class Admission extends Context.Tag("effect-transport/Admission")<Admission, AdmissionService>() {}
+
+/**
+ * What each identity may where nothing else is said: 1,000 connections, 1,000 calls and 1,000 streams at a time, a cost of
+ * 200,000 a second, and calls and bytes a second without a limit, because what they cost only the program knows.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const defaultLimits: Required<Limits> = Policy.defaultLimits
+
+/**
+ * An admission, until the scope closes. Fails where the options are malformed. Without options it is what each listener has
+ * that is given none: the limits of `defaultLimits`, 20,000 calls at a time, 1,000 that wait, and load shedding.
+ *
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Admission, Transport } from "effect-transport"
+ *
+ * const program = Effect.gen(function* () {
+ *   const admission = yield* Admission.make({
+ *     identities: { callsInFlight: 100, callsPerSecond: { rate: 500, burst: 1000 } },
+ *     rules: [
+ *       Admission.rule({ name: "gone", match: { spiffeId: "spiffe://mesh/old/*" }, deny: true }),
+ *       Admission.rule({ name: "bulk", match: { method: "/dag.v1.DagService/Export" }, limits: { callsInFlight: 2 } })
+ *     ]
+ *   })
+ *   yield* Transport.listen([], { admission })
+ *   yield* Effect.log(yield* admission.inspect)
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make: (options?: AdmissionOptions) => Effect.Effect<AdmissionService, AdmissionError, Scope.Scope> =
+  Service.make
+
+/**
+ * The same as a layer.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options?: AdmissionOptions): Layer.Layer<Admission, AdmissionError> =>
+  Layer.scoped(Admission, make(options))
+
+/**
+ * Who holds what now: see `AdmissionService.inspect`.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const inspect: Effect.Effect<Snapshot, never, Admission> = Effect.flatMap(Admission, ({ inspect }) => inspect)
+
+/**
+ * Ends the connections of whoever matches now, and the calls on them: see `AdmissionService.drop`.
+ *
+ * @since 0.1.0
+ * @category control
+ */
+export const drop = (match: Match): Effect.Effect<number, AdmissionError, Admission> =>
+  Effect.flatMap(Admission, ({ drop }) => drop(match))
+
+/**
+ * Puts other options in place of those in force: see `AdmissionService.update`.
+ *
+ * @since 0.1.0
+ * @category control
+ */
+export const update = (options: AdmissionOptions): Effect.Effect<void, AdmissionError, Admission> =>
+  Effect.flatMap(Admission, ({ update }) => update(options))
 
 /**
  * A rule: the first that matches a connection decides what its identity may hold, and the first that matches a call what the

@@ -20,7 +20,9 @@ export interface IdentitySnapshot {
   /** The rule that its connections are under; `"identities"` where none matches. */
   readonly rule: string
   readonly connections: number
+  /** Calls that run, and that wait. */
   readonly callsInFlight: number
+  readonly queued: number
   readonly streams: number
   /** Calls of it that were refused, since it is known. */
   readonly refused: number
@@ -39,7 +41,7 @@ export interface Snapshot {
   readonly queued: number
   /** The calls in flight that are let in now, by `callsInFlight` or by what adapts it. */
   readonly concurrency: number
-  /** What is shed now: 0 nothing, 1 handshakes, 2 calls of `low` too, 3 `normal`, 4 `high`, 5 all but `critical`. */
+  /** What is shed now: 0 nothing, 1 handshakes, 2 calls of `low` priority too, 3 those of `normal`, 4 those of `high`. */
   readonly shedding: number
   /** Whoever holds most calls first. */
   readonly identities: ReadonlyArray<IdentitySnapshot>
@@ -63,8 +65,11 @@ export interface AdmissionService {
    * new ones deny are ended before this returns. Where they are malformed it fails, and nothing changes.
    */
   readonly update: (options: AdmissionOptions) => Effect.Effect<void, AdmissionError>
-  /** Ends the connections of whoever matches now, and the calls on them. Returns how many. They may come back. */
-  readonly drop: (match: Match) => Effect.Effect<number>
+  /**
+   * Ends the connections of whoever matches now, and the calls on them. Returns how many. They may come back: a rule with
+   * `deny` keeps them out.
+   */
+  readonly drop: (match: Match) => Effect.Effect<number, AdmissionError>
   /**
    * What listeners ask.
    *

@@ -152,6 +152,15 @@ export const connectionsRejected = Metric.counter("effect_transport_connections_
 })
 
 /**
+ * What an admission refused, tagged with `rule` (its name, or `identities`, `listener` or `sources`), `what` (`source`,
+ * `connection` or `call`) and `reason`. docs/guide/admission.md lists the reasons.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const admissionRefused: Metric.Metric.Counter<number> = Metric.fromMetricKey(Keys.admissionRefused)
+
+/**
  * Calls that an authorizer denied to a peer of this process.
  *
  * @since 0.1.0

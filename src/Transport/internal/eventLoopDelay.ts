@@ -16,19 +16,32 @@ const gauges = [
   [1, Metric.hook(Keys.eventLoopDelayMax, { unit: "s" })]
 ] as const
 
-/** Transports that measure. */
+/** Transports and admissions that measure. */
 let users = 0
 let timer: NodeJS.Timeout | undefined
+
+/** Milliseconds of each of the last half second's measurements. */
+const recent = new Float64Array(samplesInSecond / 2)
+
+/** Called with each measurement. */
+const watchers = new Set<(standing: number) => void>()
 
 const start = () => {
   const lateness = new Float64Array(samples)
   let taken = 0
   let due = performance.now() + periodMillis
+  recent.fill(0)
   const sample = () => {
     const now = performance.now()
-    lateness[taken % samples] = Math.max(0, now - due)
+    const late = Math.max(0, now - due)
+    lateness[taken % samples] = late
+    recent[taken % recent.length] = late
     taken += 1
     due = now + periodMillis
+    const standing = Math.min(...recent)
+    for (const watcher of [...watchers]) {
+      watcher(standing)
+    }
     if (taken % samplesInSecond === 0) {
       const sorted = lateness.slice(0, Math.min(taken, samples)).sort()
       for (const [quantile, gauge] of gauges) {
@@ -57,3 +70,19 @@ const release = Effect.sync(() => {
 /** Measures for as long as the scope of one of its users is open, if metrics are on. */
 export const whileOpen = (isOn = true): Effect.Effect<void, never, Scope.Scope> =>
   isOn ? Effect.acquireRelease(acquire, () => release) : Effect.void
+
+/**
+ * Calls `f` twenty times a second, until the scope closes, with the milliseconds that every one of the last half second's
+ * measurements was late by at least: what one long piece of work makes late is over after it, and what more work than time
+ * makes late stays. `f` does not throw.
+ *
+ * Source: CoDel (RFC 8289, section 3.1), which tells a standing queue by the minimum over an interval.
+ */
+export const watch = (f: (standing: number) => void): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.zipRight(
+    whileOpen(),
+    Effect.acquireRelease(
+      Effect.sync(() => watchers.add(f)),
+      () => Effect.sync(() => watchers.delete(f))
+    )
+  )

@@ -46,6 +46,11 @@ export const bytesReceived = counter(
   "Bytes of the messages received, after decompression"
 )
 
+export const admissionRefused = counter(
+  "effect_transport_admission_refused",
+  "Sources, connections and calls that an admission refused"
+)
+
 export const retries = counter("effect_transport_retries", "Retries that a RetryPolicy began")
 
 const eventLoopDelay = (name: string, which: string) =>
