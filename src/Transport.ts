@@ -9,6 +9,8 @@ import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import * as Admission from "./Connections/Admission.js"
+import type { AdmissionService } from "./Transport/AdmissionService.js"
 import type { CallConnection } from "./Transport/Call.js"
 import * as Client_ from "./Transport/Client.js"
 import { type Handlers, type RequirementsOf, routesOf, servedBy } from "./Transport/Handlers.js"
@@ -161,12 +163,47 @@ export interface ListenerService {
  * @since 0.1.0
  * @category models
  */
-export interface ServeOptions<M extends ServerList = ReadonlyArray<ServerMiddleware>> extends ListenOptions {
+export interface ServeOptions<
+  M extends ServerList = ReadonlyArray<ServerMiddleware>,
+  A extends AdmissionSource = AdmissionService
+> extends Omit<ListenOptions, "admission"> {
   /**
    * What is done around all calls of the listener, the first outermost: before the authorizers and the middleware of its
    * services. Default: nothing, which costs nothing.
    */
   readonly middleware?: M | undefined
+  /**
+   * What may come in, by source and by identity: what `Admission.make` returns, that effect itself, or the tag
+   * `Admission.Admission`, which the program provides. Listeners that are given the same value share its budgets. Default: one of
+   * the listener's own, with the defaults of `Admission.make`.
+   */
+  readonly admission?: A | undefined
+}
+
+/**
+ * An admission, or how to come by one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type AdmissionSource = AdmissionService | Effect.Effect<AdmissionService, unknown, unknown>
+
+/** Why there may be no admission, and what it takes. */
+type AdmissionErrorOf<A> = A extends Effect.Effect<infer _, infer E, infer _> ? E : never
+type AdmissionContextOf<A> = A extends Effect.Effect<infer _, infer _, infer R> ? R : never
+
+const admissionOf = <A extends AdmissionSource>(
+  source: A | undefined
+): Effect.Effect<AdmissionService, AdmissionErrorOf<A>, AdmissionContextOf<A> | Scope.Scope> => {
+  const admission: AdmissionSource | undefined = source
+  if (admission === undefined) {
+    // Defaults can't be malformed.
+    return Effect.orDie(Admission.make())
+  }
+  return "gate" in admission
+    ? Effect.succeed(admission)
+    : // What the source itself may fail with, and takes.
+      (admission as Effect.Effect<AdmissionService, AdmissionErrorOf<A>, AdmissionContextOf<A>>)
 }
 
 /** Tells `Health` of services, where there is one. */
@@ -193,14 +230,23 @@ const reflection = (handlers: ReadonlyArray<Handlers<unknown>>): Effect.Effect<R
  * @since 0.1.0
  * @category server
  */
-export const listen = <const H extends ReadonlyArray<Handlers<unknown>>, const M extends ServerList = readonly []>(
+export const listen = <
+  const H extends ReadonlyArray<Handlers<unknown>>,
+  const M extends ServerList = readonly [],
+  A extends AdmissionSource = AdmissionService
+>(
   handlers: H,
-  { middleware, ...options }: ServeOptions<M> = {}
-): Effect.Effect<ListenerService, BindError, Transport | Scope.Scope | Behind<M, RequirementsOf<H>>> =>
+  { admission: source, middleware, ...rest }: ServeOptions<M, A> = {}
+): Effect.Effect<
+  ListenerService,
+  BindError | AdmissionErrorOf<A>,
+  Transport | Scope.Scope | Behind<M, RequirementsOf<H>> | AdmissionContextOf<A>
+> =>
   Effect.gen(function* () {
     const transport = yield* Transport
     const all = [...handlers, ...(yield* reflection(handlers))]
     const served = Served.make(servedBy(all))
+    const options: ListenOptions = { ...rest, admission: yield* admissionOf(source) }
     // The context of all handlers is the context of each.
     const routes = yield* routesOf(all, served, middleware)
     yield* Bind.check(options)
@@ -222,11 +268,18 @@ export const listen = <const H extends ReadonlyArray<Handlers<unknown>>, const M
  * @since 0.1.0
  * @category server
  */
-export const serve = <const H extends ReadonlyArray<Handlers<unknown>>, const M extends ServerList = readonly []>(
+export const serve = <
+  const H extends ReadonlyArray<Handlers<unknown>>,
+  const M extends ServerList = readonly [],
+  A extends AdmissionSource = AdmissionService
+>(
   handlers: H,
-  options?: ServeOptions<M>
-): Layer.Layer<Listener, BindError, Transport | Behind<M, RequirementsOf<H>>> =>
-  Layer.scoped(Listener, listen(handlers, options))
+  options?: ServeOptions<M, A>
+): Layer.Layer<
+  Listener,
+  BindError | AdmissionErrorOf<A>,
+  Transport | Behind<M, RequirementsOf<H>> | Exclude<AdmissionContextOf<A>, Scope.Scope>
+> => Layer.scoped(Listener, listen(handlers, options))
 
 const parse = (peer: string) =>
   Either.mapLeft(Peer.parseTarget(peer), (message) => new InvalidArgument({ message, peer }))

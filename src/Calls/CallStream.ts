@@ -5,6 +5,7 @@
 import type * as Fiber from "../effect/Fiber.js"
 import type { OutgoingCall } from "../Transport/Connection.js"
 import type { IncomingCall } from "../Transport/IncomingCall.js"
+import type { Pass } from "../Transport/internal/admissionGate.js"
 import type * as CallMetrics from "../Transport/internal/callMetrics.js"
 import type { Where } from "../Transport/internal/where.js"
 import type * as Metadata from "../Transport/Metadata.js"
@@ -86,6 +87,13 @@ export interface ServerStream<S> {
   /** What answers it when there is room. */
   answer: (() => void) | undefined
   isOver: boolean
+  /** What it was let in with, until it is over and its handler has ended; and the bytes that were kept for it. */
+  pass?: Pass | undefined
+  held?: number | undefined
+  /** Until when it may wait for its turn. Undefined where it does not wait. */
+  wait?: Deadline | undefined
+  /** All of its request has come while it waited. */
+  isComplete?: boolean | undefined
 }
 
 // The calling side. No closures are made for a call: once enough of them have survived, V8 allocates such functions in the

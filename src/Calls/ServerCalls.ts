@@ -10,12 +10,14 @@ import type { CallDurations } from "../Connections/TransportOptions.js"
 import * as Fiber from "../effect/Fiber.js"
 import type { CallConnection } from "../Transport/Call.js"
 import * as IncomingCall from "../Transport/IncomingCall.js"
+import type { Visit, Waiting } from "../Transport/internal/admissionGate.js"
 import type { Boundary } from "../Transport/internal/boundary.js"
 import * as CallMetrics from "../Transport/internal/callMetrics.js"
 import * as Time from "../Transport/internal/time.js"
 import type * as Metadata from "../Transport/Metadata.js"
 import type * as Route from "../Transport/Route.js"
 import type { StatusError } from "../Transport/TransportError.js"
+import * as Admitted from "./Admitted.js"
 import * as CallDuration from "./CallDuration.js"
 import * as CallErrors from "./CallErrors.js"
 import type { Received, ServerStream, ServerWire } from "./CallStream.js"
@@ -37,6 +39,8 @@ export interface Server {
   readonly inFlight: InFlight
   readonly clock: Clock.Clock
   readonly boundary: Boundary
+  /** The connection's place in the admission of its listener. Default: everything is let in. */
+  readonly visit?: Visit | undefined
 }
 
 /** What the calls of one connection have in common. */
@@ -88,7 +92,7 @@ export interface ServerCalls<S> {
 
 export const make = <S>(
   wire: ServerWire<S>,
-  { boundary, clock, inFlight: shared, routes }: Server,
+  { boundary, clock, inFlight: shared, routes, visit }: Server,
   { connection, deadlines, settings }: ServerConnection
 ): ServerCalls<S> => {
   const { peer } = connection
@@ -100,9 +104,19 @@ export const make = <S>(
 
   /** Refuses a call of a path that is served, or of one that no contract has. */
   const refuse = (stream: S, path: string, error: StatusError) => {
+    visit?.spend("refusal")
     CallMetrics.refused(methods, error, path)
     return response.reject(stream, error)
   }
+
+  const onDenied =
+    visit === undefined
+      ? wire.useless
+      : () => {
+          visit.spend("denial")
+          wire.useless()
+        }
+
   const reject = (stream: S, error: StatusError) => refuse(stream, CallMetrics.unknown, error)
 
   const decode = ({ route, where }: ServerStream<S>, bytes: Uint8Array) =>
@@ -116,7 +130,9 @@ export const make = <S>(
   ) => {
     const fiber = call.inFlight.fork(handler, call.route.context, call.incoming, (exit) => {
       call.handler = undefined
-      if (!call.isOver) {
+      if (call.isOver) {
+        Admitted.leave(call)
+      } else {
         onExit(call, exit)
       }
     })
@@ -130,21 +146,40 @@ export const make = <S>(
     }
   }
 
-  const startStream = (call: ServerStream<S>, route: Route.StreamRoute) => {
-    const inbox = Inbox.make<Received, unknown, StatusError>({
+  const release = (call: ServerStream<S>, cost: number, costOnConnection: number) => {
+    if (!call.isOver) {
+      wire.release(call.stream, cost, costOnConnection)
+      wire.flush()
+    }
+  }
+
+  const makeInbox = (call: ServerStream<S>) =>
+    Inbox.make<Received, unknown, StatusError>({
       decode: ({ bytes }) => decode(call, bytes),
       schedule: wire.schedule,
       onWaiting: () => wire.onWaiting?.(call.stream),
       onTaken: Inbox.releasing((cost, costOnConnection) => {
-        if (!call.isOver) {
-          wire.release(call.stream, cost, costOnConnection)
-          wire.flush()
+        const delay = call.pass?.receiveDelay() ?? 0
+        if (delay > 0) {
+          deadlines.add(delay, () => release(call, cost, costOnConnection))
+        } else {
+          release(call, cost, costOnConnection)
         }
       })
     })
-    call.inbox = inbox
+
+  const runStream = (call: ServerStream<S>, route: Route.StreamRoute, inbox: NonNullable<ServerStream<S>["inbox"]>) => {
     const sending = response.sendAll(call, route.handle(inbox.stream, call.incoming))
     run(call, route.around?.(sending, call.incoming) ?? sending, response.onStreamExit)
+  }
+
+  /** Counts a message before anything is done for it. Returns whether the call may go on. */
+  const admits = (call: ServerStream<S>, bytes: number): boolean => {
+    const error = Admitted.received(call, bytes)
+    if (error !== undefined) {
+      fail(call, error)
+    }
+    return error === undefined
   }
 
   const onMessage = (call: ServerStream<S>, bytes: Uint8Array, cost: number, costOnConnection: number) => {
@@ -152,10 +187,14 @@ export const make = <S>(
       return
     }
     CallMetrics.received(call.metrics, bytes.length)
+    if (call.inbox === undefined && call.request !== undefined) {
+      return fail(call, CallErrors.moreRequests(call.where.method))
+    }
+    if (call.pass !== undefined && !admits(call, bytes.length)) {
+      return
+    }
     if (call.inbox !== undefined) {
       call.inbox.push({ bytes, cost, costOnConnection })
-    } else if (call.request !== undefined) {
-      fail(call, CallErrors.moreRequests(call.where.method))
     } else {
       call.request = bytes
       call.cost = cost
@@ -174,6 +213,10 @@ export const make = <S>(
     if (request === undefined || route._tag === "Stream") {
       return fail(call, CallErrors.noRequest(call.where.method))
     }
+    if (call.wait !== undefined) {
+      call.isComplete = true
+      return
+    }
     call.request = undefined
     const decoded = decode(call, request)
     if (call.cost > 0) {
@@ -190,6 +233,29 @@ export const make = <S>(
       wire.useless()
     }
     fail(call, CallDuration.exceeded(call.wanted, CallDuration.limitOf(settings.maxCallDuration, call.route)))
+  }
+
+  /** The turn of a call that waited has come. */
+  const start = (call: ServerStream<S>) => {
+    deadlines.remove(call.wait)
+    call.wait = undefined
+    if (call.isOver) {
+      return
+    }
+    if (now() >= call.incoming.deadline) {
+      return onDeadline(call)
+    }
+    if (call.route._tag === "Stream" && call.inbox !== undefined) {
+      runStream(call, call.route, call.inbox)
+    } else if (call.isComplete) {
+      onHalfClose(call)
+    }
+  }
+
+  const wait = (call: ServerStream<S>, waiting: Waiting) => {
+    call.wait = deadlines.add(waiting.maxWait, () => fail(call, waiting.overdue()))
+    waiting.onRefused = (error) => fail(call, error)
+    waiting.onTurn = () => boundary.guard("engine", peer.address, () => start(call), wire.onThrown)
   }
 
   return {
@@ -210,6 +276,11 @@ export const make = <S>(
       const timeout = Math.min(wanted, CallDuration.limitOf(settings.maxCallDuration, route))
       const inFlight = route.inFlight ?? shared
       const began = now()
+      const pass = visit?.enter(path, metadata, began, began + timeout, route._tag === "Stream")
+      if (pass !== undefined && pass._tag !== "Pass") {
+        CallMetrics.refused(methods, pass, path)
+        return response.turnAway(stream, pass)
+      }
       const incoming = IncomingCall.make(
         {
           method: path,
@@ -221,7 +292,7 @@ export const make = <S>(
           draining: inFlight.draining,
           boundary,
           endConnection: wire.onThrown,
-          onDenied: wire.useless
+          onDenied
         },
         connection
       )
@@ -241,13 +312,24 @@ export const make = <S>(
         handler: undefined,
         deadline: undefined,
         answer: undefined,
-        isOver: false
+        isOver: false,
+        pass,
+        held: 0,
+        wait: undefined,
+        isComplete: false
       }
     },
     reject,
     begin: (call, message, isLast) => {
+      const waiting = call.pass?.waiting
+      if (waiting !== undefined) {
+        wait(call, waiting)
+      }
       if (call.route._tag === "Stream") {
-        startStream(call, call.route)
+        call.inbox = makeInbox(call)
+        if (waiting === undefined) {
+          runStream(call, call.route, call.inbox)
+        }
       }
       if (message !== undefined) {
         onMessage(call, message, 0, 0)
@@ -261,7 +343,12 @@ export const make = <S>(
     },
     onMessage,
     onHalfClose,
-    onReset: response.abandon,
+    onReset: (call) => {
+      if (!call.isOver) {
+        visit?.spend("cancel")
+        response.abandon(call)
+      }
+    },
     fail,
     onRoom: response.onRoom
   }

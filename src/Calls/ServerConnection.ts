@@ -64,7 +64,8 @@ export interface ServerConnection {
 
 type Call = ServerCalls.ServerStream<MessageStream.MessageStream>
 
-export const make = ({ listening: { add, allows, server }, peer, settings, wire }: Options): ServerConnection => {
+export const make = ({ listening, peer, settings, wire }: Options): ServerConnection => {
+  const { add, allows, server } = listening
   const open = new Map<number, Call>()
   const limits = WireLimits.make(settings)
   const ended = Deferred.makeUnsafe<void>()
@@ -75,6 +76,10 @@ export const make = ({ listening: { add, allows, server }, peer, settings, wire 
     wire.close()
   }
   const deadlines = Deadlines.make(onThrown)
+
+  const admitted = allows(peer.identity, peer.address) ? listening.visit?.(peer, () => wire.close()) : "NotAuthorized"
+  const isAllowed = typeof admitted !== "string"
+  const visit = typeof admitted === "string" ? undefined : admitted
 
   const finish = ({ id }: MessageStream.MessageStream, error: StatusError | undefined, trailers: Metadata) =>
     wire.status(id, error && WireFields.fromError(error), trailers.entries)
@@ -103,11 +108,10 @@ export const make = ({ listening: { add, allows, server }, peer, settings, wire 
       useless: constVoid,
       onThrown
     },
-    server,
+    { ...server, visit },
     { connection: { peer }, deadlines, settings }
   )
 
-  const isAllowed = allows(peer.identity, peer.address)
   const remove = isAllowed
     ? add({
         goAway: () => {
@@ -151,6 +155,7 @@ export const make = ({ listening: { add, allows, server }, peer, settings, wire 
     onCancel: (id) => withCall(id, calls.onReset),
     onEnd: () => {
       remove()
+      visit?.leave()
       deadlines.stop()
       isDraining = true
       for (const call of [...open.values()]) {

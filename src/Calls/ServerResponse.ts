@@ -10,6 +10,7 @@ import type { Boundary } from "../Transport/internal/boundary.js"
 import * as CallMetrics from "../Transport/internal/callMetrics.js"
 import * as Metadata from "../Transport/Metadata.js"
 import type { StatusError } from "../Transport/TransportError.js"
+import * as Admitted from "./Admitted.js"
 import * as CallErrors from "./CallErrors.js"
 import type { ServerStream, ServerWire } from "./CallStream.js"
 import * as Codec from "./Codec.js"
@@ -22,6 +23,8 @@ import * as Waiting from "./Waiting.js"
 export interface ServerResponse<S> {
   /** Sends the status of a call that was not accepted. */
   readonly reject: (stream: S, error: StatusError) => undefined
+  /** The same where the call itself is not at fault. */
+  readonly turnAway: (stream: S, error: StatusError) => undefined
   /** Ends a call before its handler has ended. */
   readonly fail: (call: ServerStream<S>, error: StatusError) => void
   /** Ends a call whose caller wants nothing more of it. */
@@ -56,7 +59,11 @@ export const make = <S>(
       call.isOver = true
       deadlines.remove(call.deadline)
       waiting.remove(call.answer)
+      deadlines.remove(call.wait)
       wire.ended(call.stream)
+      if (call.handler === undefined) {
+        Admitted.leave(call)
+      }
     }
   }
 
@@ -118,10 +125,12 @@ export const make = <S>(
     if (wire.reply(call.stream, bytes.right, response.headers, response.trailers)) {
       response.headersSent = true
       CallMetrics.sent(call.metrics, bytes.right.length)
+      call.pass?.sent(bytes.right.length)
       settle(call, 0)
     } else {
       sendHeaders(call)
       CallMetrics.sent(call.metrics, bytes.right.length)
+      call.pass?.sent(bytes.right.length)
       // Its deadline stays until all of it is sent: the caller need not read it.
       wire.message(call.stream, bytes.right, () => {
         if (!call.isOver) {
@@ -132,12 +141,17 @@ export const make = <S>(
     wire.flush()
   }
 
+  const turnAway = (stream: S, error: StatusError): undefined => {
+    wire.finish(stream, error, trailersOf(error, Metadata.empty))
+    wire.flush()
+  }
+
   return {
     reject: (stream, error) => {
       wire.useless()
-      wire.finish(stream, error, trailersOf(error, Metadata.empty))
-      wire.flush()
+      turnAway(stream, error)
     },
+    turnAway,
     fail: (call, error) => {
       if (!call.isOver) {
         wire.abort(call.stream, error, trailersOf(error, Metadata.empty))
@@ -175,7 +189,8 @@ export const make = <S>(
           if (!call.isOver) {
             sendHeaders(call)
             CallMetrics.sent(call.metrics, bytes.length)
-            wire.message(call.stream, bytes, sent)
+            const delay = call.pass?.sent(bytes.length) ?? 0
+            wire.message(call.stream, bytes, delay > 0 ? () => void deadlines.add(delay, sent) : sent)
           }
         }
       ),

@@ -7,6 +7,7 @@ import type * as Scope from "effect/Scope"
 import * as ConnectionPool from "../Connections/ConnectionPool.js"
 import type { Pending } from "../Connections/ReconnectingConnection.js"
 import * as Authorizer from "../Transport/Authorizer.js"
+import type { Turned, Visit } from "../Transport/internal/admissionGate.js"
 import * as Authorization from "../Transport/internal/authorization.js"
 import * as Boundary from "../Transport/internal/boundary.js"
 import * as EventLoopDelay from "../Transport/internal/eventLoopDelay.js"
@@ -24,6 +25,11 @@ export interface Listening {
   readonly server: ServerCalls.Server
   /** Whether a peer may connect. A refusal is counted; the wire tells the peer. */
   readonly allows: (identity: Option.Option<Peer.Identity>, peer: string) => boolean
+  /**
+   * Asks the listener's admission for a connection that it allows; its calls are asked for with what this returns. `end` ends
+   * the connection. Undefined where everything is let in; a text says why the connection is not, which the wire tells the peer.
+   */
+  readonly visit?: (peer: Peer.Peer, end: (reason: Turned) => void) => Visit | Turned | undefined
   /** Adds a connection that is accepted. Returns what removes it once it has ended, which may be called twice. */
   readonly add: (accepted: Accepted) => () => void
 }
@@ -105,6 +111,7 @@ export const make = (
               }
               return isAllowed
             },
+            visit: (peer, end) => options.admission?.gate.visit(peer, end),
             add: (accepted) => {
               connections.add(accepted)
               Count.add(TransportMetrics.connectionsAccepted, 1)

@@ -127,7 +127,7 @@ export type {
 export class Admission extends Context.Tag("effect-transport/Admission")<Admission, AdmissionService>() {}
 
 /**
- * What each identity may where nothing else is said: 1,000 connections, 1,000 calls and 1,000 streams at a time, a cost of
+ * What each identity may where nothing else is said: 1,024 connections, 1,024 calls and 1,024 streams at a time, a cost of
  * 200,000 a second, and calls and bytes a second without a limit, because what they cost only the program knows.
  *
  * @since 0.1.0

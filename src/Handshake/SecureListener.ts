@@ -10,6 +10,7 @@ import type * as Credentials from "../Credentials/Credentials.js"
 import type { Tls } from "../Credentials/internal/material.js"
 import * as Deferred from "../effect/Deferred.js"
 import type { Authorizer } from "../Transport/Authorizer.js"
+import * as Gate from "../Transport/internal/admissionGate.js"
 import * as Authorization from "../Transport/internal/authorization.js"
 import * as Bind from "../Transport/internal/bind.js"
 import * as Boundary from "../Transport/internal/boundary.js"
@@ -45,6 +46,8 @@ export interface Limits extends Admission.Limits {
 export interface Connected extends Reverification.Ending {
   /** Closes it because the peer's first frame has not come in time. */
   readonly giveUp: () => void
+  /** Closes it because its identity has cost too much, in words for the peer. */
+  readonly turnAway: (why: string) => void
 }
 
 /** What a transport does with the connections of its listener. */
@@ -56,13 +59,20 @@ export interface Options {
   readonly reverification: Reverification.Reverification
   /**
    * A connection whose peer has been verified; anyone's where the material is insecure. Calls `onReady` when the peer's
-   * first frame has come. Returns what ends the connection.
+   * first frame has come. Returns what ends the connection. Its calls ask `visit`.
    */
-  readonly onConnection: (socket: Net.Socket, peer: Peer.Peer, onReady: () => void) => Connected
+  readonly onConnection: (
+    socket: Net.Socket,
+    peer: Peer.Peer,
+    onReady: () => void,
+    visit: Gate.Visit | undefined
+  ) => Connected
   /** Tells a refused peer why, in the transport's own protocol; the socket is closed after it. */
   readonly refusal: (reason: HandshakeReason) => Uint8Array
   /** Tells a peer that this listener takes no more connections, and that it may try again. */
   readonly goingAway: Uint8Array
+  /** The same of the connections of its identity, with why. */
+  readonly turnedAway: (why: string) => Uint8Array
   /**
    * Ends the calls when the scope closes. No connection is accepted from then on, and those still open afterwards are
    * destroyed; `closed` completes if all have ended before that.
@@ -78,6 +88,8 @@ interface Context {
   readonly arrivals: Arrivals.Arrivals
   readonly ready: ReadyConnections.ReadyConnections
   readonly headers: ProxyHeaders.ProxyHeaders
+  /** The admission of the listener. */
+  readonly gate: Gate.Gate | undefined
 }
 
 /** A peer that may talk: verified, or anyone without TLS. */
@@ -88,7 +100,7 @@ interface Admitted {
 }
 
 /** Hands connections over to the transport. */
-const makeHandOver = ({ admission, authorize, options, ready }: Context) => {
+const makeHandOver = ({ admission, authorize, gate, options, ready }: Context) => {
   let unixPeers = 0
 
   /** `reason` is why there is no room; undefined where the listener closes. */
@@ -114,7 +126,25 @@ const makeHandOver = ({ admission, authorize, options, ready }: Context) => {
   const hand = (arrival: Arrivals.Arrival, { evidence, identity, socket }: Admitted, onReady: () => void) => {
     // The peers of a unix socket have no address: a number tells them apart.
     const address = arrival.source === Admission.exempt ? `unix:${++unixPeers}` : arrival.address
-    const connected = options.onConnection(socket, { address, identity }, onReady)
+    const peer = { address, identity }
+    let connected: Connected | undefined
+    const visit = gate?.visit(peer, (reason) =>
+      reason === "NotAuthorized"
+        ? connected?.close(refusedHere(address, reason, `${address} may not connect any more`))
+        : connected?.turnAway(Gate.turnedText(reason))
+    )
+    if (typeof visit === "string") {
+      arrival.leave()
+      arrival.stopTimer()
+      return lingeringClose(
+        socket,
+        visit === "NotAuthorized" ? options.refusal(visit) : options.turnedAway(Gate.turnedText(visit))
+      )
+    }
+    if (visit !== undefined) {
+      socket.once("close", visit.leave)
+    }
+    connected = options.onConnection(socket, peer, onReady, visit)
     arrival.handOver(connected.giveUp)
     if (Option.isSome(evidence) && !socket.destroyed) {
       const client = Reverification.client(evidence.value, address, authorize, connected)
@@ -308,7 +338,8 @@ export const listen = (options: Options, where: ListenOptions): Effect.Effect<Pe
         boundary
       ),
       ready: ReadyConnections.make(limits.maxConnections),
-      headers: ProxyHeaders.make(limits.maxHandshakes, boundary)
+      headers: ProxyHeaders.make(limits.maxHandshakes, boundary),
+      gate: where.admission?.gate
     }
     const sockets = new Set<Net.Socket>()
     const begin = isTls ? yield* securely(context, material) : insecurely(context)

@@ -1,5 +1,6 @@
 /** The contract of every transport: what callers and handlers may rely on, whatever carries their calls. */
 import { describe } from "@effect/vitest"
+import { admission } from "./admission.js"
 import { backpressure } from "./backpressure.js"
 import { calls } from "./calls.js"
 import { cancellation } from "./cancellation.js"
@@ -55,5 +56,6 @@ export const transportSuite = <E>(name: string, options: TransportSuiteOptions<E
     middleware(suite)
     health(suite)
     reflection(suite)
+    admission(suite)
   })
 }

@@ -11,6 +11,7 @@ const frameHeaderSize = 9
 const settingsType = 0x4
 const goawayType = 0x7
 /** RFC 9113, section 7. */
+const enhanceYourCalm = 0xb
 const inadequateSecurity = 0xc
 const noError = 0x0
 
@@ -38,6 +39,9 @@ export const encode = (reason: HandshakeReason): Buffer => farewell(inadequateSe
 
 /** The bytes that turn away a peer that comes when the listener closes already. It may come again. */
 export const goingAway: Buffer = farewell(noError, "")
+
+/** The bytes that turn away a peer which may come again, with why. */
+export const turnedAway = (why: string): Buffer => farewell(enhanceYourCalm, why)
 
 /** Whether the bytes begin as an HTTP/2 server does, with a SETTINGS frame. */
 export const isHttp2 = (bytes: Uint8Array): boolean => bytes[3] === undefined || bytes[3] === settingsType

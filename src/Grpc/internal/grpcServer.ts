@@ -125,8 +125,9 @@ export const listen = (
         limits: settings,
         refusal: GrpcRefusal.encode,
         goingAway: GrpcRefusal.goingAway,
+        turnedAway: GrpcRefusal.turnedAway,
         drain,
-        onConnection: (socket, peer, onReady) => {
+        onConnection: (socket, peer, onReady, visit) => {
           const connection = GrpcConnection.make<GrpcServing.Owner, Streams<GrpcServing.Owner>>({
             source: { socket },
             role: "server",
@@ -136,7 +137,7 @@ export const listen = (
             boundary,
             budget,
             keepaliveTime: Duration.toMillis(settings.keepaliveTime),
-            makeStreams: (link) => GrpcServing.make(link, { routes, inFlight, clock, boundary }, others)
+            makeStreams: (link) => GrpcServing.make(link, { routes, inFlight, clock, boundary, visit }, others)
           })
           connections.add(connection)
           run(
@@ -153,7 +154,8 @@ export const listen = (
               run(connection.retire)
             },
             close: ({ reason }) => connection.close("INADEQUATE_SECURITY", GrpcRefusal.text(reason)),
-            giveUp: () => connection.close("ENHANCE_YOUR_CALM", "no SETTINGS in time")
+            giveUp: () => connection.close("ENHANCE_YOUR_CALM", "no SETTINGS in time"),
+            turnAway: (why) => connection.close("ENHANCE_YOUR_CALM", why)
           }
         }
       },

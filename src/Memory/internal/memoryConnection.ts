@@ -8,6 +8,7 @@ import * as Deadlines from "../../Calls/Deadlines.js"
 import * as Timing from "../../Calls/Timing.js"
 import type { Pending } from "../../Connections/ReconnectingConnection.js"
 import type { OutgoingCall } from "../../Transport/Connection.js"
+import * as Gate from "../../Transport/internal/admissionGate.js"
 import * as CallMetrics from "../../Transport/internal/callMetrics.js"
 import * as Count from "../../Transport/internal/gauge.js"
 import type { Where } from "../../Transport/internal/where.js"
@@ -22,19 +23,28 @@ type Failure = Cancelled | DeadlineExceeded | HandshakeFailed | Unavailable
 const unavailable = (peer: string, where?: Where) =>
   new Unavailable({ message: `nothing listens on ${peer}`, processed: "no", peer, ...where })
 
+const notAuthorized = (peer: string, where?: Where) =>
+  new HandshakeFailed({
+    message: `${peer} refused the connection: NotAuthorized`,
+    reason: "NotAuthorized",
+    refusedBy: "remote",
+    peer,
+    ...where
+  })
+
+const turnedAway = (reason: Gate.Turned, peer: string, where?: Where): HandshakeFailed | Unavailable =>
+  reason === "NotAuthorized"
+    ? notAuthorized(peer, where)
+    : new Unavailable({
+        message: `${peer} ended the connection: ${Gate.turnedText(reason)}`,
+        processed: "no",
+        peer,
+        ...where
+      })
+
 /** Nobody proves an identity here, so that a listener lets in everybody or nobody. */
 const enter = ({ allows }: Listening, peer: string, where?: Where): Effect.Effect<void, HandshakeFailed> =>
-  allows(Option.none(), "memory")
-    ? Effect.void
-    : Effect.fail(
-        new HandshakeFailed({
-          message: `${peer} refused the connection: NotAuthorized`,
-          reason: "NotAuthorized",
-          refusedBy: "remote",
-          peer,
-          ...where
-        })
-      )
+  allows(Option.none(), "memory") ? Effect.void : Effect.fail(notAuthorized(peer, where))
 
 export const connect = (
   network: Network,
@@ -67,15 +77,28 @@ export const connect = (
       return !isClosed && listening !== undefined && link?.listening === listening ? link : undefined
     }
 
-    const linkTo = (listening: Listening) => {
-      if (link?.listening === listening) {
-        return link
-      }
-      const opened = MemoryLink.make(listening, settings, peer, deadlines, () => links.delete(opened))
-      links.add(opened)
-      link = opened
-      return opened
-    }
+    const linkTo = (
+      listening: Listening,
+      where?: Where
+    ): Effect.Effect<MemoryLink.MemoryLink, HandshakeFailed | Unavailable> =>
+      Effect.suspend(() => {
+        if (link?.listening === listening) {
+          return Effect.succeed(link)
+        }
+        const opened = MemoryLink.make(listening, settings, peer, deadlines, () => {
+          if (typeof opened !== "string") {
+            links.delete(opened)
+            // One that the listener's admission has ended is not used again.
+            link = link === opened ? undefined : link
+          }
+        })
+        if (typeof opened === "string") {
+          return Effect.fail(turnedAway(opened, peer, where))
+        }
+        links.add(opened)
+        link = opened
+        return Effect.succeed(opened)
+      })
 
     const open = (
       where: Where,
@@ -87,7 +110,10 @@ export const connect = (
           return Effect.fail(new Cancelled({ message: "the client was closed", processed: "no", ...where }))
         }
         if (listening !== undefined) {
-          return Effect.map(enter(listening, peer, where), () => [linkTo(listening), call] as const)
+          return Effect.map(
+            Effect.zipRight(enter(listening, peer, where), linkTo(listening, where)),
+            (link) => [link, call] as const
+          )
         }
         return call.waitForReady ? waitFor(where, call) : Effect.fail(unavailable(peer, where))
       })
@@ -124,7 +150,7 @@ export const connect = (
         Effect.suspend((): Effect.Effect<void, Unavailable | HandshakeFailed> => {
           const listening = network.find(peer)
           return listening !== undefined
-            ? enter(listening, peer)
+            ? Effect.asVoid(Effect.zipRight(enter(listening, peer), linkTo(listening)))
             : waitForReady
               ? Effect.void
               : Effect.fail(unavailable(peer))

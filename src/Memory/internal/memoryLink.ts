@@ -1,11 +1,14 @@
 /** A client's connection to one listener: both ends of its calls, which hand each other what a wire would carry. */
 import { constVoid } from "effect/Function"
+import * as Option from "effect/Option"
 import * as CallErrors from "../../Calls/CallErrors.js"
 import * as ClientCalls from "../../Calls/ClientCalls.js"
 import type { Deadlines } from "../../Calls/Deadlines.js"
 import * as StreamQuota from "../../Calls/StreamQuota.js"
 import * as IdTable from "../../protocol/IdTable.js"
 import type { Connection } from "../../Transport/Connection.js"
+import type { Turned } from "../../Transport/internal/admissionGate.js"
+import type { Peer } from "../../Transport/Peer.js"
 import * as MemoryServer from "./memoryServer.js"
 import * as MemoryStream from "./memoryStream.js"
 import type { Listening, Settings } from "./network.js"
@@ -19,15 +22,25 @@ export interface MemoryLink {
 
 const noProgress = { answered: constVoid, timedOut: constVoid }
 
-/** `onClosed` is called when the listener, or this connection, has ended. */
+/** Nobody proves anything here: all are one identity to an admission. */
+const memoryPeer: Peer = { address: "memory", identity: Option.none() }
+
+/**
+ * A connection, or why the listener's admission turns it away. `onClosed` is called when the listener, or this connection, has
+ * ended.
+ */
 export const make = (
   listening: Listening,
   settings: Settings,
   peer: string,
   deadlines: Deadlines,
   onClosed: () => void
-): MemoryLink => {
+): MemoryLink | Turned => {
   const { boundary } = listening.server
+  const visit = listening.visit?.(memoryPeer, () => end())
+  if (typeof visit === "string") {
+    return visit
+  }
   const maxMetadataSize = () => Math.min(settings.maxMetadataSize, listening.settings.maxMetadataSize)
   const streams = IdTable.make<MemoryStream.MemoryStream>()
   let nextId = 0
@@ -80,7 +93,8 @@ export const make = (
     boundary
   })
 
-  const server = MemoryServer.make(listening, calls, maxMetadataSize, deadlines, onThrown)
+  const admitting = { ...listening, server: { ...listening.server, visit } }
+  const server = MemoryServer.make(admitting, calls, maxMetadataSize, deadlines, onThrown)
 
   const forEachStream = (f: (stream: MemoryStream.MemoryStream) => void) => {
     for (const [, stream] of streams.entries()) {
@@ -105,6 +119,7 @@ export const make = (
 
   const close = () => {
     remove()
+    visit?.leave()
     onClosed()
     goAway()
   }

@@ -8,11 +8,13 @@ import type { Tls } from "../../Credentials/Credentials.js"
 import * as Admission from "../../Handshake/HandshakeAdmission.js"
 import * as PeerVerification from "../../Handshake/PeerVerification.js"
 import * as Reverification from "../../Handshake/Reverification.js"
+import { codes } from "../../protocol/http3/Http3Error.js"
 import type { Authorizer } from "../../Transport/Authorizer.js"
+import * as Gate from "../../Transport/internal/admissionGate.js"
 import * as Age from "../../Transport/internal/age.js"
 import * as Boundary from "../../Transport/internal/boundary.js"
 import * as Peer from "../../Transport/Peer.js"
-import type { HandshakeFailed } from "../../Transport/TransportError.js"
+import { HandshakeFailed } from "../../Transport/TransportError.js"
 import * as TransportMetrics from "../../Transport/TransportMetrics.js"
 import * as QuicEngine from "../engine/QuicEngine.js"
 import * as Http3Session from "./http3Session.js"
@@ -24,6 +26,8 @@ const isRefusal = (close: QuicEngine.Close): close is Extract<QuicEngine.Close, 
   QuicClient.alertOf(close) !== undefined
 
 export interface Options {
+  /** The admission of the listener. */
+  readonly gate: Gate.Gate | undefined
   readonly admission: Admission.Admission
   readonly boundary: Boundary.Boundary
   readonly authorize: Authorizer | undefined
@@ -42,11 +46,21 @@ export interface QuicAcceptor {
   readonly replace: (connection: QuicConnection.Accepted, within: Duration.DurationInput) => Effect.Effect<void>
 }
 
+/** Ends a connection because of who its client is. */
+const turnAway = (quic: QuicEngine.Connection, { address }: Peer.Peer, reason: Gate.Turned) =>
+  reason === "NotAuthorized"
+    ? QuicClient.reject(
+        quic,
+        new HandshakeFailed({ message: `${address} may not connect`, reason, refusedBy: "local", peer: address })
+      )
+    : quic.close(true, codes.H3_EXCESSIVE_LOAD, Gate.turnedText(reason))
+
 export const make = ({
   admission,
   asksCertificate,
   authorize,
   boundary,
+  gate,
   gracePeriod,
   maxConnectionAge,
   reverification
@@ -118,7 +132,12 @@ export const make = ({
       const chain = presented()
       const verified = yield* verify(chain)
       admission.succeeded(source)
-      const accepted = accept({ address, identity: Option.map(verified, ({ identity }) => identity) })
+      const peer = { address, identity: Option.map(verified, ({ identity }) => identity) }
+      const visit = gate?.visit(peer, (reason) => turnAway(quic, peer, reason))
+      if (typeof visit === "string") {
+        return turnAway(quic, peer, visit)
+      }
+      const accepted = accept(peer, visit)
       const ending: Reverification.Ending = {
         leave: () => accepted.goaway(true),
         close: (error) => QuicClient.reject(quic, error)
@@ -135,7 +154,10 @@ export const make = ({
             Effect.raceFirst(ended, retire(accepted))
           )
         ),
-        Effect.sync(() => connections.delete(accepted))
+        Effect.sync(() => {
+          connections.delete(accepted)
+          visit?.leave()
+        })
       )
     })
     return Effect.matchEffect(serveVerified, {

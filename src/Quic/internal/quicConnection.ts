@@ -16,6 +16,7 @@ import * as Http3Sections from "../../protocol/http3/Http3Sections.js"
 import * as Varint from "../../protocol/quic/Varint.js"
 import type { CallConnection } from "../../Transport/Call.js"
 import type { Connection } from "../../Transport/Connection.js"
+import type { Visit } from "../../Transport/internal/admissionGate.js"
 import type { Boundary, Door } from "../../Transport/internal/boundary.js"
 import type { Peer } from "../../Transport/Peer.js"
 import type * as QuicEngine from "../engine/QuicEngine.js"
@@ -46,7 +47,7 @@ export interface QuicConnection {
   /** Completes when the handshake is over on this side; fails with the end of the connection. */
   readonly established: Effect.Effect<void, QuicEngine.Close>
   /** The peer is accepted: what it sends is read, and calls may begin. */
-  readonly accept: (peer: Peer) => Accepted
+  readonly accept: (peer: Peer, visit?: Visit) => Accepted
   readonly ended: Effect.Effect<QuicEngine.Close>
   /** The callbacks for the engine. */
   readonly events: QuicEngine.Events
@@ -225,7 +226,7 @@ export const make = (
     established: Deferred.await(established),
     ended: Deferred.await(ended),
     events: session.events,
-    accept: (peer) => {
+    accept: (peer, visit) => {
       const connection: CallConnection = { peer }
       const fail = (door: Door, cause: unknown) => {
         boundary.caught(door, name, cause)
@@ -249,6 +250,7 @@ export const make = (
         progress: Progress.make(),
         writer,
         peer,
+        visit,
         connection,
         name,
         boundary,

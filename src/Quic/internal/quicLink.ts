@@ -6,6 +6,7 @@ import type { StreamQuota } from "../../Calls/StreamQuota.js"
 import type { Progress } from "../../Connections/Progress.js"
 import type * as Varint from "../../protocol/quic/Varint.js"
 import type { CallConnection } from "../../Transport/Call.js"
+import type { Visit } from "../../Transport/internal/admissionGate.js"
 import type { Boundary } from "../../Transport/internal/boundary.js"
 import type { Peer } from "../../Transport/Peer.js"
 import type { Settings } from "../QuicOptions.js"
@@ -33,6 +34,8 @@ export interface Link {
   /** For what is written at once. */
   readonly writer: Varint.Writer
   readonly peer: Peer
+  /** The connection's place in the admission of its listener. */
+  readonly visit: Visit | undefined
   /** What the handlers of its calls know it by. */
   readonly connection: CallConnection
   /** The target or address of the other end, for errors. */

@@ -106,6 +106,7 @@ export const listen = (
 
     const { connections, replace, serve } = QuicAcceptor.make({
       admission,
+      gate: options.admission?.gate,
       boundary,
       authorize,
       reverification,
@@ -123,7 +124,7 @@ export const listen = (
     }
 
     const makeServing = (link: Link): QuicConnection.Serving => {
-      const calls = QuicIncoming.make(link, { routes, inFlight, clock, boundary })
+      const calls = QuicIncoming.make(link, { routes, inFlight, clock, boundary, visit: link.visit })
       const onRequest: QuicConnection.Serving["onRequest"] = (head, id) => {
         if (GrpcServerHead.isGrpc(head)) {
           return calls.onRequest(head, id)

@@ -104,8 +104,9 @@ export const listen = (
         limits: settings,
         refusal: (reason) => encodeGoaway("Refused", reason),
         goingAway: encodeGoaway("Shutdown", ""),
+        turnedAway: (why) => encodeGoaway("Overloaded", why),
         drain: () => drain,
-        onConnection: (socket, peer, onReady) => {
+        onConnection: (socket, peer, onReady, visit) => {
           const connection = TlsConnection.make(
             { socket },
             "server",
@@ -116,7 +117,8 @@ export const listen = (
               routes,
               inFlight,
               clock,
-              boundary
+              boundary,
+              visit
             },
             budget
           )
@@ -136,7 +138,8 @@ export const listen = (
               run(connection.retire)
             },
             close: ({ reason }) => connection.close("Refused", reason),
-            giveUp: () => connection.close("Timeout", "no SETTINGS in time")
+            giveUp: () => connection.close("Timeout", "no SETTINGS in time"),
+            turnAway: (why) => connection.close("Overloaded", why)
           }
         }
       },

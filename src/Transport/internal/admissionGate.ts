@@ -55,6 +55,12 @@ export interface Visit {
 /** Why a connection is not let in, or is ended. All but `NotAuthorized` may come again. */
 export type Turned = "NotAuthorized" | "TooManyConnections" | "TooExpensive"
 
+/** What a peer is told that is turned away and may come again. */
+export const turnedText = (reason: Exclude<Turned, "NotAuthorized">): string =>
+  reason === "TooManyConnections"
+    ? "its identity has too many connections"
+    : "its identity has cost more than it may, and may come back later"
+
 export interface Gate {
   /** The sources in force: another object whenever they change. */
   readonly sources: () => SourceOptions

@@ -58,7 +58,11 @@ export const spend = (bucket: Bucket, count: number, now: number): boolean => {
 /** The milliseconds until the level is reached, which may be infinite. */
 export const delay = (bucket: Bucket, level: number, now: number): number => {
   refill(bucket, now)
-  return bucket.level >= level ? 0 : level > bucket.burst ? Number.POSITIVE_INFINITY : (level - bucket.level) / bucket.perMilli
+  return bucket.level >= level
+    ? 0
+    : level > bucket.burst
+      ? Number.POSITIVE_INFINITY
+      : (level - bucket.level) / bucket.perMilli
 }
 
 export const isFull = (bucket: Bucket | undefined, now: number): boolean =>

@@ -49,7 +49,10 @@ export const make = (
   const refuse = (plan: Plan.Plan, { error, rule, why }: Plan.Refused): StatusError => {
     account.refused += 1
     refused(rule, "call", account.identity, why)
-    spend(plan, costs.refusal, now())
+    // What the node can't take is no fault of whoever asks.
+    if (rule !== "listener") {
+      spend(plan, costs.refusal, now())
+    }
     return error
   }
 

@@ -69,7 +69,12 @@ export const make = (initial: Policy, boundary: Boundary, clock: Clock.Clock): A
   const end = (those: ReadonlyArray<Open>, reason: Turned) => {
     for (const { connection, end } of those) {
       refused(connection.rule(), "connection", connection.account.identity, reason)
-      boundary.guard("engine", connection.account.identity, () => end(reason), () => undefined)
+      boundary.guard(
+        "engine",
+        connection.account.identity,
+        () => end(reason),
+        () => undefined
+      )
     }
   }
 

@@ -102,7 +102,9 @@ const identityTests = (match: MatchFields): ReadonlyArray<(identity: Peer.Identi
 }
 
 const metadataTest = (wanted: NonNullable<MatchFields["metadata"]>): ((metadata: Metadata.Metadata) => boolean) => {
-  const tests = Object.entries(wanted).map(([key, value]) => [key.toLowerCase(), testOf(`metadata.${key}`, value)] as const)
+  const tests = Object.entries(wanted).map(
+    ([key, value]) => [key.toLowerCase(), testOf(`metadata.${key}`, value)] as const
+  )
   return (metadata) =>
     tests.every(([key, test]) =>
       Metadata.getAll(metadata, key).some((value) => typeof value === "string" && test(value))

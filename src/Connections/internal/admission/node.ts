@@ -81,7 +81,8 @@ export const make = (policy: () => Policy, now: () => number): Node => {
     }
   }
 
-  const retryDelay = () => Math.max(shedDelayMillis / 10, (policy().maxWaitMillis * queue.size()) / (policy().queue || 1))
+  const retryDelay = () =>
+    Math.max(shedDelayMillis / 10, (policy().maxWaitMillis * queue.size()) / (policy().queue || 1))
 
   const node: Node = {
     level: () => level,

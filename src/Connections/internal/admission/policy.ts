@@ -35,9 +35,9 @@ export interface Policy {
 }
 
 export const defaultLimits = {
-  connections: 1000,
-  callsInFlight: 1000,
-  streams: 1000,
+  connections: 1024,
+  callsInFlight: 1024,
+  streams: 1024,
   callsPerSecond: Number.POSITIVE_INFINITY,
   bytesInPerSecond: Number.POSITIVE_INFINITY,
   bytesOutPerSecond: Number.POSITIVE_INFINITY,
@@ -106,7 +106,10 @@ const rulesOf = (options: AdmissionOptions): ReadonlyArray<Rule> => {
 }
 
 /** Health and reflection go last of all: who can't ask how a node is takes it for dead. */
-const always = { match: Match.compile({ method: ["/grpc.health.v1.Health/*", "/grpc.reflection.*"] }), rank: ranks.critical }
+const always = {
+  match: Match.compile({ method: ["/grpc.health.v1.Health/*", "/grpc.reflection.*"] }),
+  rank: ranks.critical
+}
 
 const prioritiesOf = (options: AdmissionOptions): Policy["priorities"] => [
   ...(options.priorities ?? []).map(({ level, match }, i) => {

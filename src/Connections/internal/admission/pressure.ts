@@ -10,9 +10,7 @@ import * as EventLoopDelay from "../../../Transport/internal/eventLoopDelay.js"
 export type Level = 0 | 1 | 2 | 3 | 4
 
 /** Calls `f`, until the scope closes, with the milliseconds by which the event loop is late, and the part of the heap in use. */
-export type Measures = (
-  f: (eventLoopDelay: number, heap: number) => void
-) => Effect.Effect<void, never, Scope.Scope>
+export type Measures = (f: (eventLoopDelay: number, heap: number) => void) => Effect.Effect<void, never, Scope.Scope>
 
 /** Of as many measurements of the event loop, one looks at the heap. */
 const heapEvery = 5

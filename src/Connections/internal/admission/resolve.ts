@@ -1,6 +1,7 @@
 /** Which rules a connection and its calls are under: looked up when it comes, and again when the rules change. */
-import type * as Metadata from "../../../Transport/Metadata.js"
+
 import type { Pass } from "../../../Transport/internal/admissionGate.js"
+import type * as Metadata from "../../../Transport/Metadata.js"
 import type { Counter, Holder } from "./accounts.js"
 import type { Sized } from "./charging.js"
 import type * as Match from "./match.js"
@@ -81,12 +82,7 @@ export const planOf = (
 }
 
 /** The rank of a call's priority. May throw, as functions do. */
-export const rankOf = (
-  { priorities }: Policy,
-  who: Match.Who,
-  path: string,
-  metadata: Metadata.Metadata
-): number => {
+export const rankOf = ({ priorities }: Policy, who: Match.Who, path: string, metadata: Metadata.Metadata): number => {
   const found = priorities.find(
     ({ match }) => (match.isFunction || match.connection(who)) && (match.call?.(who, path, metadata) ?? true)
   )

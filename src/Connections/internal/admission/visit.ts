@@ -88,13 +88,7 @@ export const make = (shared: Shared, who: Match.Who, account: Accounts.Account):
   const overloaded = (plan: Plan.Plan, why: string, message: string, delay: number) =>
     refuse(plan, { rule: "listener", why, error: Refusal.overloaded(message, delay) })
 
-  const wait = (
-    plan: Plan.Plan,
-    rank: number,
-    at: number,
-    deadline: number,
-    isStream: boolean
-  ): Pass | StatusError => {
+  const wait = (plan: Plan.Plan, rank: number, at: number, deadline: number, isStream: boolean): Pass | StatusError => {
     let since: number | undefined
     const full = "the node has too many calls that wait"
     const waiting: Waiting = {

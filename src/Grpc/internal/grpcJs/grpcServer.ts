@@ -159,9 +159,15 @@ export const listen = (
     const retire = (socket: Net.Socket, injector: GrpcHttp2.Injector) =>
       Effect.zipRight(Age.reached(settings.maxConnectionAge), replace(socket, injector, gracePeriod))
 
-    const onConnection = (socket: Net.Socket, peer: Peer.Peer, onReady: () => void) => {
+    const onConnection: SecureListener.Options["onConnection"] = (socket, peer, onReady, visit) => {
       const pings = GrpcHttp2.makePings(Duration.toMillis(settings.keepaliveTime))
-      const connection = GrpcConnection.make(socket, peer, settings, { routes, inFlight, clock, boundary }, budget)
+      const connection = GrpcConnection.make(
+        socket,
+        peer,
+        settings,
+        { routes, inFlight, clock, boundary, visit },
+        budget
+      )
       const injector = makeInjector(server, routes, settings, boundary, connection, pings, onReady)
       injectors.set(socket, injector)
       const retiring = Duration.isFinite(settings.maxConnectionAge) ? run(retire(socket, injector)) : undefined
@@ -182,6 +188,9 @@ export const listen = (
           socket.destroy()
         },
         giveUp: () => {
+          socket.destroy()
+        },
+        turnAway: () => {
           socket.destroy()
         }
       }
@@ -218,6 +227,7 @@ export const listen = (
         limits: settings,
         refusal: GrpcRefusal.encode,
         goingAway: GrpcRefusal.goingAway,
+        turnedAway: GrpcRefusal.turnedAway,
         onConnection,
         drain
       },
