@@ -125,7 +125,9 @@ export const make = ({ listening, peer, settings, wire }: Options): ServerConnec
   if (isAllowed) {
     wire.hello(WireLimits.of(settings))
   } else {
-    wire.refuse()
+    if (admitted === "NotAuthorized") {
+      wire.refuse()
+    }
     wire.close()
   }
 

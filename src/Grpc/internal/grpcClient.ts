@@ -9,7 +9,7 @@ import type * as Credentials from "../../Credentials/Credentials.js"
 import * as ServerName from "../../Credentials/ServerName.js"
 import * as Reverification from "../../Handshake/Reverification.js"
 import * as TlsHandshake from "../../Handshake/TlsHandshake.js"
-import type { Boundary } from "../../Transport/internal/boundary.js"
+import { type Boundary, escapeText } from "../../Transport/internal/boundary.js"
 import * as CallMetrics from "../../Transport/internal/callMetrics.js"
 import { lingerPeriod } from "../../Transport/internal/lingeringClose.js"
 import * as Unreachable from "../../Transport/internal/unreachable.js"
@@ -53,6 +53,10 @@ const connectPlain = (to: Peer.Target, peer: string): Effect.Effect<Connected, U
       })
   )
 
+/** Why a peer ended a connection: in its own words where it has turned this end away. */
+const why = (reason: End["reason"], text: string): string =>
+  reason === "ENHANCE_YOUR_CALM" && text !== "" ? `${reason}, ${escapeText(text)}` : reason
+
 /** What the end of a connection means that never became ready. */
 const refusal = (
   { reason, refusedBy, text }: End,
@@ -86,7 +90,7 @@ const refusal = (
         refusedBy: "local",
         peer
       })
-    : new Unavailable({ message: `${peer} ended the connection: ${reason}`, peer, processed: "no" })
+    : new Unavailable({ message: `${peer} ended the connection: ${why(reason, text)}`, peer, processed: "no" })
 }
 
 /** Connects to one address, and is done when the peer speaks HTTP/2 with this end. */

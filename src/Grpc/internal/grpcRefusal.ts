@@ -54,15 +54,25 @@ export const reasonOf = (text: string): HandshakeReason | undefined => {
   return text.startsWith(prefix) && isReason(reason) ? reason : undefined
 }
 
-/** The reason, where the first bytes of a server refuse this peer. */
-export const decode = (bytes: Buffer): Option.Option<HandshakeReason> => {
+/** What the GOAWAY among the first bytes of a server says, if there is one. */
+const goawayOf = (bytes: Buffer): { readonly code: number; readonly text: string } | undefined => {
   let offset = 0
   while (offset + frameHeaderSize <= bytes.length) {
     const payload = bytes.subarray(offset + frameHeaderSize, offset + frameHeaderSize + bytes.readUIntBE(offset, 3))
-    if (bytes[offset + 3] === goawayType) {
-      return Option.fromNullable(reasonOf(payload.subarray(8).toString("latin1")))
+    if (bytes[offset + 3] === goawayType && payload.length >= 8) {
+      return { code: payload.readUInt32BE(4), text: payload.subarray(8).toString("latin1") }
     }
     offset += frameHeaderSize + payload.length
   }
-  return Option.none()
+  return undefined
+}
+
+/** The reason, where the first bytes of a server refuse this peer. */
+export const decode = (bytes: Buffer): Option.Option<HandshakeReason> =>
+  Option.flatMapNullable(Option.fromNullable(goawayOf(bytes)), ({ text }) => reasonOf(text))
+
+/** What the first bytes of a server say that turns this peer away for now. */
+export const turnedAwayText = (bytes: Buffer): string | undefined => {
+  const goaway = goawayOf(bytes)
+  return goaway?.code === enhanceYourCalm ? goaway.text : undefined
 }

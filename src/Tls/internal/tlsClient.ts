@@ -11,6 +11,7 @@ import * as ServerName from "../../Credentials/ServerName.js"
 import * as Reverification from "../../Handshake/Reverification.js"
 import * as TlsHandshake from "../../Handshake/TlsHandshake.js"
 import * as Wire from "../../protocol/wire/Wire.js"
+import { escapeText } from "../../Transport/internal/boundary.js"
 import * as CallMetrics from "../../Transport/internal/callMetrics.js"
 import { lingerPeriod } from "../../Transport/internal/lingeringClose.js"
 import * as Peer from "../../Transport/Peer.js"
@@ -43,7 +44,8 @@ const refusal = (
       secured.refusedWith(hasCertificate ? "Refused" : "CertificateRequired")
     )
   }
-  return new Unavailable({ message: `${peer} ended the connection: ${reason}`, peer, processed: "no" })
+  const why = reason === "Overloaded" && text !== "" ? `${reason}, ${escapeText(text)}` : reason
+  return new Unavailable({ message: `${peer} ended the connection: ${why}`, peer, processed: "no" })
 }
 
 /** How long the last answers to the other end's calls may take to leave. */

@@ -9,7 +9,7 @@ import * as Option from "effect/Option"
 import type * as Credentials from "../../../Credentials/Credentials.js"
 import * as Reverification from "../../../Handshake/Reverification.js"
 import * as TlsHandshake from "../../../Handshake/TlsHandshake.js"
-import type { Boundary } from "../../../Transport/internal/boundary.js"
+import { type Boundary, escapeText } from "../../../Transport/internal/boundary.js"
 import { HandshakeFailed, Unavailable } from "../../../Transport/TransportError.js"
 import * as GrpcRefusal from "../grpcRefusal.js"
 
@@ -83,6 +83,11 @@ const checkFirstBytes = (
         return secured === undefined
           ? refused(reason.value, `${peer} refused the connection: ${reason.value}`)
           : Effect.fail(secured.refusedWith(reason.value))
+      }
+      const turnedAway = GrpcRefusal.turnedAwayText(read.value)
+      if (turnedAway !== undefined) {
+        const message = `${peer} ended the connection: ENHANCE_YOUR_CALM, ${escapeText(turnedAway)}`
+        return Effect.fail(new Unavailable({ message, peer, processed: "no" }))
       }
       if (!GrpcRefusal.isHttp2(read.value)) {
         return refused("NoCommonProtocol", `${peer} does not speak HTTP/2`)
