@@ -8,7 +8,7 @@ import { constVoid } from "effect/Function"
 import * as LogLevel from "effect/LogLevel"
 import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
-import type { PenaltyReason } from "../Transport/AdmissionSources.js"
+import type { PenaltyReason, SourceOptions } from "../Transport/AdmissionSources.js"
 import type { Gate } from "../Transport/internal/admissionGate.js"
 import * as Bind from "../Transport/internal/bind.js"
 import type { Boundary } from "../Transport/internal/boundary.js"
@@ -208,6 +208,10 @@ export interface Wire {
   /** Whether it may have connections behind proxies of the PROXY protocol. */
   readonly readsProxyHeaders: boolean
 }
+
+/** What is wrong with the sources of an admission, if anything is. */
+export const malformed = (sources: SourceOptions): string | undefined =>
+  Either.match(SourceRules.compile(sources), { onLeft: (why) => why, onRight: () => undefined })
 
 /** Fails where the sources of an admission can't be used, or not on this wire. */
 export const check = (where: ListenOptions, wire: Wire): Effect.Effect<void, BindError> => {

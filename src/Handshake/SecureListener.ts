@@ -123,7 +123,12 @@ const makeHandOver = ({ admission, authorize, gate, options, ready }: Context) =
     return leave !== undefined
   }
 
-  const hand = (arrival: Arrivals.Arrival, { evidence, identity, socket }: Admitted, onReady: () => void) => {
+  /** Undefined where the admission does not let it in. */
+  const hand = (
+    arrival: Arrivals.Arrival,
+    { evidence, identity, socket }: Admitted,
+    onReady: () => void
+  ): Connected | undefined => {
     // The peers of a unix socket have no address: a number tells them apart.
     const address = arrival.source === Admission.exempt ? `unix:${++unixPeers}` : arrival.address
     const peer = { address, identity }
@@ -136,10 +141,11 @@ const makeHandOver = ({ admission, authorize, gate, options, ready }: Context) =
     if (typeof visit === "string") {
       arrival.leave()
       arrival.stopTimer()
-      return lingeringClose(
+      lingeringClose(
         socket,
         visit === "NotAuthorized" ? options.refusal(visit) : options.turnedAway(Gate.turnedText(visit))
       )
+      return undefined
     }
     if (visit !== undefined) {
       socket.once("close", visit.leave)

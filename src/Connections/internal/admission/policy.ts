@@ -1,5 +1,6 @@
 /** The options of an admission, checked and made ready to be asked. */
 import * as Duration from "effect/Duration"
+import { malformed as malformedSources } from "../../../Handshake/HandshakeAdmission.js"
 import {
   AdmissionError,
   type AdmissionOptions,
@@ -150,6 +151,10 @@ const compileUnsafe = (options: AdmissionOptions): Policy => {
   const { identities = {}, listener = {} } = options
   checkLimits("identities", identities)
   checkShed(listener.shed)
+  const source = options.sources === undefined ? undefined : malformedSources(options.sources)
+  if (source !== undefined) {
+    throw malformed(source)
+  }
   const callsInFlight = listener.callsInFlight ?? 20_000
   if (typeof callsInFlight === "object") {
     checkGradient(callsInFlight)
