@@ -10,6 +10,7 @@ import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as HttpMounts from "../Calls/HttpMounts.js"
@@ -17,11 +18,18 @@ import * as SharedConnections from "../Connections/ConnectionPool.js"
 import * as Renew from "../Connections/CredentialRotation.js"
 import * as SharedLayer from "../Connections/SharedLayer.js"
 import type * as Credentials from "../Credentials/Credentials.js"
+import * as ServerName from "../Credentials/ServerName.js"
 import * as Reverification from "../Handshake/Reverification.js"
 import * as Boundary from "../Transport/internal/boundary.js"
 import * as EventLoopDelay from "../Transport/internal/eventLoopDelay.js"
 import * as OptionalPackage from "../Transport/internal/optionalPackage.js"
-import { CredentialsError, type MissingPackage } from "../Transport/TransportError.js"
+import * as Peer from "../Transport/Peer.js"
+import {
+  type ConnectError,
+  CredentialsError,
+  InvalidArgument,
+  type MissingPackage
+} from "../Transport/TransportError.js"
 import * as Transport from "../Transport/TransportService.js"
 import * as Datagrams from "./Datagrams.js"
 import * as Quiche from "./engine/quiche.js"
@@ -31,6 +39,7 @@ import * as DatagramChannel from "./internal/datagramChannel.js"
 import * as Http3Client from "./internal/http3Client.js"
 import * as KeyTypes from "./internal/keyTypes.js"
 import * as QuicClient from "./internal/quicClient.js"
+import * as QuicPresented from "./internal/quicPresented.js"
 import * as QuicServer from "./internal/quicServer.js"
 import * as QuicOptions from "./QuicOptions.js"
 
@@ -182,3 +191,42 @@ export const layerConfig = (
  * @category layers
  */
 export const QuicLive: Layer.Layer<QuicServices, CredentialsError | MissingPackage, Credentials.Credentials> = layer()
+
+/**
+ * The options of `presented`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PresentedOptions {
+  /** The name to ask for. Default: the host of the target. */
+  readonly serverName?: string | undefined
+  /** How long to wait. Default 5 seconds. */
+  readonly connectTimeout?: Duration.DurationInput | undefined
+}
+
+/**
+ * The certificates that a node presents, for tools that show them: DER, the leaf first. Nothing is verified, by this side
+ * or of it, and nothing is sent; `Verification.verify` says what this library would say to the chain.
+ *
+ * Fails with `Unavailable` or `DeadlineExceeded` where there is no node, with `InvalidArgument` for a target that can't be read
+ * or is a unix socket, and with `MissingPackage` without the engine.
+ *
+ * @since 0.1.0
+ * @category client
+ */
+export const presented = (
+  target: string,
+  options: PresentedOptions = {}
+): Effect.Effect<ReadonlyArray<Uint8Array>, ConnectError | MissingPackage> =>
+  Effect.gen(function* () {
+    const engine = yield* loadEngine
+    const invalid = (message: string) => new InvalidArgument({ message, peer: target })
+    const parsed = yield* Either.match(Peer.parseTarget(target), {
+      onLeft: (problem) => Effect.fail(invalid(problem)),
+      onRight: (parsed) =>
+        parsed._tag === "Unix" ? Effect.fail(invalid("QUIC does not run on unix sockets")) : Effect.succeed(parsed)
+    })
+    const name = ServerName.wanted(options.serverName, parsed)
+    return yield* QuicPresented.presented(engine, QuicOptions.withDefaults(options), name, parsed)
+  })
