@@ -9,8 +9,12 @@ import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as Admission from "./Connections/Admission.js"
+import * as BalancedConnection from "./Connections/BalancedConnection.js"
+import * as Discovery from "./Connections/Discovery.js"
 import type { AdmissionService } from "./Transport/AdmissionService.js"
+import type { BalanceOptions, EndpointStatus } from "./Transport/Balancing.js"
 import type { CallConnection } from "./Transport/Call.js"
 import * as Client_ from "./Transport/Client.js"
 import { type Handlers, type RequirementsOf, routesOf, servedBy } from "./Transport/Handlers.js"
@@ -25,8 +29,40 @@ import { Reflection } from "./Transport/Reflection.js"
 import { Reverse } from "./Transport/Reverse.js"
 import * as Service from "./Transport/Service.js"
 import { type BindError, type ConnectError, InvalidArgument, Unavailable } from "./Transport/TransportError.js"
-import { type ListenOptions, Transport } from "./Transport/TransportService.js"
+import { type ListenOptions, Transport, type TransportService } from "./Transport/TransportService.js"
 
+export type {
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  Balance,
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  BalanceOptions,
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  EndpointState,
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  EndpointStatus,
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  KeyedCall,
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  OutlierOptions
+} from "./Transport/Balancing.js"
 export {
   /**
    * @since 0.1.0
@@ -281,8 +317,42 @@ export const serve = <
   Transport | Behind<M, RequirementsOf<H>> | Exclude<AdmissionContextOf<A>, Scope.Scope>
 > => Layer.scoped(Listener, listen(handlers, options))
 
+/** The connection to one peer. */
+const connectTo = (transport: TransportService, peer: Target, options: Client_.CommonOptions) =>
+  Effect.gen(function* () {
+    const target = yield* parse(String(peer))
+    const connection = yield* transport.connect(target, { waitForReady: options.waitForReady })
+    return [Peer.formatTarget(target), connection] as const
+  })
+
 const parse = (peer: string) =>
   Either.mapLeft(Peer.parseTarget(peer), (message) => new InvalidArgument({ message, peer }))
+
+/**
+ * What a client reaches.
+ *
+ * - `"host:port"`, `"[v6]:port"` or `"unix:path"`: one peer, as `Peer.parseTarget` reads it.
+ * - `"dns:///name:port"`: all addresses of a name, as the system knows them; asked again every 30 seconds, and at once when a
+ *   connection is lost. `"dns://server:port/name:port"` asks that DNS server.
+ * - `"srv:///_service._tcp.name"`: the targets of SRV records, with their weights and priorities.
+ * - a list of these.
+ * - a `Discovery`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Target = string | ReadonlyArray<string> | Discovery.Discovery
+
+/** What makes a client of several endpoints; undefined for one peer, to which calls go straight. */
+const reachedBy = (target: Target, options: BalanceOptions): BalancedConnection.Reached | undefined => {
+  const discovery = Discovery.fromTarget(target)
+  const id = typeof target === "string" || Discovery.isDiscovery(target) ? target : JSON.stringify(target)
+  return discovery !== undefined
+    ? { target: id, discovery }
+    : options.connect === "lazy" && typeof target === "string"
+      ? { target: id, discovery: Discovery.single(target) }
+      : undefined
+}
 
 /**
  * A client of a peer: `"host:port"`, `"[v6]:port"` or `"unix:path"`, as `Peer.parseTarget` reads them. Of the addresses of a
@@ -291,28 +361,66 @@ const parse = (peer: string) =>
  * their scopes closes. With `waitForReady` a client of a peer that can't be reached yet is there all the same, and its
  * calls wait; a peer that refuses this end, or is refused, fails it even so.
  *
+ * A client of a name, a list or a `Discovery` has an endpoint for each address there, and shares its calls among those that
+ * are ready: docs/guide/balancing.md says how. A call that an endpoint has not taken (`processed: "no"`) goes to another at once,
+ * once. The client is there when one endpoint is, and fails when none can be reached.
+ *
  * @since 0.1.0
  * @category client
  */
 export const client = <S extends Service.Source, const M extends ClientList = readonly []>(
   service: S,
-  peer: string,
+  target: Target,
   options: Client_.ClientOptions<M> = {}
 ): Effect.Effect<Client_.Client<S>, ConnectError, Transport | Scope.Scope | ClientRequirements<M>> =>
   Effect.gen(function* () {
     const transport = yield* Transport
-    const target = yield* parse(peer)
-    const connection = yield* transport.connect(target, { waitForReady: options.waitForReady })
+    const reached = reachedBy(target, options)
+    if (reached?.discovery.invalid !== undefined) {
+      return yield* reached.discovery.invalid
+    }
+    const [peer, connection] =
+      reached === undefined
+        ? yield* connectTo(transport, target, options)
+        : ([reached.discovery.name, yield* BalancedConnection.connect(transport, reached, options)] as const)
     const boundary = yield* Boundary.make
     return Client_.make<S>(Service.from(service), connection, {
       ...options,
       timeout: options.timeout ?? transport.defaultTimeout,
-      peer: Peer.formatTarget(target),
+      peer,
       system: transport.system,
       boundary,
       context: yield* Effect.context<never>()
     })
   }).pipe(Effect.interruptible)
+
+/**
+ * What the clients of a target know of its endpoints: a list of all, now and after each change. Of changes that come faster than
+ * they are read only the last is told. It is what the clients of that target in this transport see, where there are any;
+ * otherwise it connects by itself, as a client with these options would. Ends with nothing but its scope.
+ *
+ * Fails with `InvalidArgument` for one plain target that can't be read.
+ *
+ * @since 0.1.0
+ * @category client
+ */
+export const connection = (
+  target: Target,
+  options: BalanceOptions = {}
+): Stream.Stream<ReadonlyArray<EndpointStatus>, InvalidArgument, Transport> =>
+  Stream.unwrap(
+    Effect.gen(function* () {
+      const transport = yield* Transport
+      const reached = reachedBy(target, { ...options, connect: "lazy" })
+      if (reached === undefined) {
+        return Stream.empty
+      }
+      if (reached.discovery.invalid !== undefined) {
+        return yield* reached.discovery.invalid
+      }
+      return BalancedConnection.states(transport, reached, options)
+    })
+  )
 
 /**
  * A client as a layer: what needs it asks for the tag and names neither peer nor wire, and a test puts
@@ -343,7 +451,7 @@ export const client = <S extends Service.Source, const M extends ClientList = re
 export const layerClient = <I, S extends Service.Source, const M extends ClientList = readonly []>(
   tag: Context.Tag<I, Client_.Client<NoInfer<S>>>,
   service: S,
-  target: string,
+  target: Target,
   options?: Client_.ClientOptions<M>
 ): Layer.Layer<I, ConnectError, Transport | Exclude<ClientRequirements<M>, Scope.Scope>> =>
   Layer.scoped(tag, client(service, target, options))

@@ -39,6 +39,9 @@ export interface Options<S> {
 /** Where nobody waits: requests have no limit beside the flow control of the wire. */
 const waiting = Waiting.make(constFalse)
 
+const goesElsewhere = ({ goesElsewhere }: OutgoingCall, error: CallError | undefined): boolean =>
+  goesElsewhere !== undefined && error !== undefined && goesElsewhere(error)
+
 const makeCall = <S>(
   where: Where,
   metrics: CallMetrics.Method | undefined,
@@ -86,8 +89,14 @@ export const make = <S>({ boundary, lifecycle, methods, now, peer, settings, wir
     CallMetrics.endedInFlight(metrics, code, now() - began)
 
   /** The end of a call that has not begun. */
-  const refuse = <E extends CallError>(metrics: CallMetrics.Method | undefined, error: E): Effect.Effect<never, E> => {
-    CallMetrics.ended(metrics, CallMetrics.codeOf(error), 0)
+  const refuse = <E extends CallError>(
+    metrics: CallMetrics.Method | undefined,
+    options: OutgoingCall,
+    error: E
+  ): Effect.Effect<never, E> => {
+    if (!goesElsewhere(options, error)) {
+      CallMetrics.ended(metrics, CallMetrics.codeOf(error), 0)
+    }
     return Effect.fail(error)
   }
 
@@ -110,15 +119,15 @@ export const make = <S>({ boundary, lifecycle, methods, now, peer, settings, wir
       const where = { method: method.path, peer }
       const metrics = methods?.(method.path)
       if (wire.isClosed()) {
-        return refuse(metrics, CallErrors.closedBefore(where))
+        return refuse(metrics, options, CallErrors.closedBefore(where))
       }
       const checked = check(options.metadata, where)
       if (Either.isLeft(checked)) {
-        return refuse(metrics, checked.left)
+        return refuse(metrics, options, checked.left)
       }
       const bytes = encode(method, request, where)
       if (Either.isLeft(bytes)) {
-        return refuse(metrics, bytes.left)
+        return refuse(metrics, options, bytes.left)
       }
       const call: ClientCall<S> = makeCall(where, metrics, now(), options, bytes.right, undefined)
       CallMetrics.began(metrics)
@@ -126,7 +135,11 @@ export const make = <S>({ boundary, lifecycle, methods, now, peer, settings, wir
         call.onEnd = (error, reply) => {
           const exit =
             error === undefined ? Codec.decodeReply(method.output, reply, settings, where, boundary) : Exit.fail(error)
-          measure(call, Exit.isSuccess(exit) ? 0 : CallMetrics.codeOfCause(exit.cause))
+          if (goesElsewhere(options, error)) {
+            CallMetrics.endedElsewhere(metrics)
+          } else {
+            measure(call, Exit.isSuccess(exit) ? 0 : CallMetrics.codeOfCause(exit.cause))
+          }
           resume(exit)
         }
         open(call, constVoid)
@@ -144,11 +157,11 @@ export const make = <S>({ boundary, lifecycle, methods, now, peer, settings, wir
         const where = { method: method.path, peer }
         const metrics = methods?.(method.path)
         if (wire.isClosed()) {
-          return yield* refuse(metrics, CallErrors.closedBefore(where))
+          return yield* refuse(metrics, options, CallErrors.closedBefore(where))
         }
         const checked = check(options.metadata, where)
         if (Either.isLeft(checked)) {
-          return yield* refuse(metrics, checked.left)
+          return yield* refuse(metrics, options, checked.left)
         }
         const inbox = Inbox.make<Received, O, CallError | E>({
           decode: ({ bytes }) => {
@@ -172,18 +185,24 @@ export const make = <S>({ boundary, lifecycle, methods, now, peer, settings, wir
           })
         })
         const call: ClientCall<S> = makeCall(where, metrics, now(), options, undefined, inbox.push)
+        let isElsewhere = false
         yield* Effect.acquireRelease(
           Effect.sync(() => CallMetrics.began(metrics)),
           () =>
             Effect.sync(() => {
               abandon(call)
               inbox.discard()
-              measure(call, call.status ?? CallMetrics.cancelled)
+              if (isElsewhere) {
+                CallMetrics.endedElsewhere(metrics)
+              } else {
+                measure(call, call.status ?? CallMetrics.cancelled)
+              }
             })
         )
         yield* Effect.async<void>((resume) => {
           const go = () => resume(Effect.void)
           call.onEnd = (error) => {
+            isElsewhere = goesElsewhere(options, error)
             inbox.end(error === undefined ? Exit.void : Exit.fail(error))
             go()
           }

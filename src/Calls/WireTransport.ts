@@ -15,7 +15,7 @@ import * as Count from "../Transport/internal/gauge.js"
 import type * as Peer from "../Transport/Peer.js"
 import type { BindError } from "../Transport/TransportError.js"
 import * as TransportMetrics from "../Transport/TransportMetrics.js"
-import type { ListenOptions, TransportService } from "../Transport/TransportService.js"
+import type { ListenOptions, TargetNames, TransportService } from "../Transport/TransportService.js"
 import * as HandlerFibers from "./HandlerFibers.js"
 import type * as ServerCalls from "./ServerCalls.js"
 
@@ -50,7 +50,11 @@ export interface Accepted {
 /** What makes a wire a transport. */
 export interface Wire {
   /** The connection that all clients of a target share, until the last of them is gone. See `ReconnectingConnection`. */
-  readonly connect: (target: Peer.Target, boundary: Boundary.Boundary) => Effect.Effect<Pending, never, Scope.Scope>
+  readonly connect: (
+    target: Peer.Target,
+    boundary: Boundary.Boundary,
+    names: TargetNames
+  ) => Effect.Effect<Pending, never, Scope.Scope>
   /** Accepts connections until the scope closes. Those that are open then drain. */
   readonly listen: (listening: Listening, options: ListenOptions) => Effect.Effect<Peer.Address, BindError, Scope.Scope>
   /** The wire in a few words, for the log. */
@@ -74,7 +78,7 @@ export const make = (
   Effect.gen(function* () {
     const boundary = yield* Boundary.make
     yield* EventLoopDelay.whileOpen(metrics)
-    const connect = yield* ConnectionPool.make((target) => wire.connect(target, boundary))
+    const connect = yield* ConnectionPool.make((target, names) => wire.connect(target, boundary, names))
     const listen: TransportService["listen"] = (routes, options) =>
       Effect.gen(function* () {
         const inFlight = yield* HandlerFibers.make
@@ -125,5 +129,5 @@ export const make = (
           options
         )
       })
-    return { connect, listen, defaultTimeout, description: Effect.succeed(wire.description) }
+    return { connect, listen, defaultTimeout, metrics: metrics ?? true, description: Effect.succeed(wire.description) }
   })

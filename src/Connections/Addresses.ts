@@ -11,6 +11,7 @@ import * as Scope from "effect/Scope"
 import * as Unreachable from "../Transport/internal/unreachable.js"
 import * as Peer from "../Transport/Peer.js"
 import { DeadlineExceeded, type HandshakeFailed, type Unavailable } from "../Transport/TransportError.js"
+import type { TargetNames } from "../Transport/TransportService.js"
 
 type Failure = Unavailable | DeadlineExceeded | HandshakeFailed
 
@@ -60,7 +61,11 @@ const interleave = (addresses: ReadonlyArray<string>): ReadonlyArray<string> => 
   return first.flatMap((address, i) => [address, ...second.slice(i, i + 1)]).concat(second.slice(first.length))
 }
 
-const resolve = async (name: string): Promise<ReadonlyArray<string>> => {
+/**
+ * The addresses of a name as the system knows them, those of both IP versions in turn. Rejects with the error of
+ * `dns.lookup`.
+ */
+export const resolve = async (name: string): Promise<ReadonlyArray<string>> => {
   try {
     const found = await lookup(name)
     return interleave([...new Set(isLocalhost(name) ? [...found, ...loopback] : found)])
@@ -136,7 +141,9 @@ const late = (peer: string, isResolved: boolean, failures: ReadonlyArray<Failure
 export const connect = <T extends Peer.Target, A, R>(
   target: T,
   timeout: Duration.Duration,
-  attempt: (to: T) => Effect.Effect<A, Failure, R | Scope.Scope>
+  attempt: (to: T) => Effect.Effect<A, Failure, R | Scope.Scope>,
+  /** Other addresses of the same peer. */
+  alternatives: ReadonlyArray<T> = []
 ): Effect.Effect<A, Failure, R | Scope.Scope> => {
   const peer = Peer.formatTarget(target)
   return Effect.gen(function* () {
@@ -160,7 +167,11 @@ export const connect = <T extends Peer.Target, A, R>(
         )
       )
     const connecting = Effect.gen(function* () {
-      const endpoints = yield* endpointsOf(target, peer)
+      const found = yield* endpointsOf(target, peer)
+      const endpoints =
+        alternatives.length === 0
+          ? found
+          : [...found, ...(yield* Effect.forEach(alternatives, (to) => endpointsOf(to, peer))).flat()]
       isResolved = true
       return yield* Arr.isNonEmptyReadonlyArray(endpoints)
         ? firstOf(Arr.map(endpoints, one))
@@ -171,6 +182,16 @@ export const connect = <T extends Peer.Target, A, R>(
       Effect.timeoutFail({ duration: timeout, onTimeout: () => late(peer, isResolved, failures) })
     )
   })
+}
+
+/** The peer as requests name it: by the name that it was found by, where there is one. */
+export const authorityFor = (target: Peer.Target, { hostName, serverName }: TargetNames): string => {
+  const host = serverName ?? hostName
+  return authorityOf(
+    host === undefined || target._tag === "Unix"
+      ? Peer.formatTarget(target)
+      : Peer.formatAddress({ host: host.replace(/\.$/, ""), port: target.port })
+  )
 }
 
 /**

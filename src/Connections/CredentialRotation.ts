@@ -106,6 +106,13 @@ const renewing = <C extends Pending, E extends Error>(
         })
       )
     let current = yield* open(() => Effect.void)
+    const listeners = new Set<() => void>()
+    const tell = () => {
+      for (const listener of [...listeners]) {
+        listener()
+      }
+    }
+    let unhook = current.connection.status?.onChange(tell)
 
     /** Uninterruptible: a scope whose closing is interrupted never closes, and its connection would stay open. */
     const retire = ({ idle, scope }: Counted<C>) =>
@@ -117,6 +124,9 @@ const renewing = <C extends Pending, E extends Error>(
       yield* pause(within)
       const old = current
       current = yield* open(({ ready }) => ready(false))
+      unhook?.()
+      unhook = current.connection.status?.onChange(tell)
+      tell()
       yield* Effect.forkIn(retire(old), scope)
     }).pipe(
       Effect.catchAll((error) =>
@@ -129,6 +139,16 @@ const renewing = <C extends Pending, E extends Error>(
 
     return {
       current: () => current.connection,
+      status: {
+        current: () => current.connection.status?.current() ?? { _tag: "Ready" },
+        onChange: (listener) => {
+          listeners.add(listener)
+          return () => {
+            listeners.delete(listener)
+          }
+        },
+        hurry: () => current.connection.status?.hurry()
+      },
       ready: (waitForReady) => Effect.suspend(() => current.connection.ready(waitForReady)),
       unary: (method, request, call) =>
         Effect.suspend(() => {

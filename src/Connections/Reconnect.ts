@@ -21,7 +21,10 @@ export interface Live {
 }
 
 /** A connection that is made again whenever it is lost. */
-export type Reconnecting<L, E> = Pick<ConnectionState.ConnectionState<L, E>, "changed" | "current" | "hurry">
+export type Reconnecting<L, E> = Pick<
+  ConnectionState.ConnectionState<L, E>,
+  "changed" | "current" | "hurry" | "onChange"
+>
 
 /** How long to wait between attempts. */
 export type Backoff = Attempts.Backoff

@@ -6,7 +6,7 @@ import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { Connection, OutgoingCall } from "../Transport/Connection.js"
+import type { Connection, ConnectionState, ConnectionStatus, OutgoingCall } from "../Transport/Connection.js"
 import * as Boundary from "../Transport/internal/boundary.js"
 import * as CallMetrics from "../Transport/internal/callMetrics.js"
 import * as Count from "../Transport/internal/gauge.js"
@@ -30,6 +30,9 @@ export interface Live extends Reconnect.Live {
   readonly isLost: () => boolean
 }
 
+const connecting: ConnectionState = { _tag: "Connecting" }
+const isReady: ConnectionState = { _tag: "Ready" }
+
 /** A connection that may not be up yet. */
 export interface Pending extends Connection {
   /**
@@ -46,7 +49,7 @@ export interface Reconnected<L> extends Pending {
    * `waitForReady`; `run` gets what is left of the timeout. Fails with `DeadlineExceeded` if there is none in time,
    * with the error of the latest attempt if the call doesn't wait, and with `Cancelled` if the client was closed.
    */
-  readonly withLive: <A, C extends Pick<OutgoingCall, "timeout" | "waitForReady">>(
+  readonly withLive: <A, C extends Pick<OutgoingCall, "timeout" | "waitForReady" | "goesElsewhere">>(
     method: string,
     call: C,
     run: (live: L, call: C) => A
@@ -77,7 +80,7 @@ export const make = <L extends Live>(
     const boundary = yield* Boundary.make
     let isAsked = false
     const lost = () => new Unavailable({ message: `the connection to ${peer} was lost`, peer, processed: "no" })
-    const { changed, current, hurry } = yield* Reconnect.make<L, Failure>(connectOnce, backoff, {
+    const { changed, current, hurry, onChange } = yield* Reconnect.make<L, Failure>(connectOnce, backoff, {
       error: lost,
       tell: (losses) => {
         if (losses === lossesToLog) {
@@ -132,9 +135,12 @@ export const make = <L extends Live>(
       Effect.suspend(() => {
         const since = performance.now()
         return Effect.onError(withLive(method, call, run), (cause) =>
-          Effect.sync(() =>
-            CallMetrics.ended(methods?.(method), CallMetrics.codeOfCause(cause), performance.now() - since)
-          )
+          Effect.sync(() => {
+            const failure = Option.getOrUndefined(Cause.failureOption(cause))
+            if (failure === undefined || !call.goesElsewhere?.(failure)) {
+              CallMetrics.ended(methods?.(method), CallMetrics.codeOfCause(cause), performance.now() - since)
+            }
+          })
         )
       })
 
@@ -170,9 +176,28 @@ export const make = <L extends Live>(
             )
         : attempt
 
+    const status: ConnectionStatus = {
+      current: () => {
+        const state = current()
+        switch (state._tag) {
+          case "Connected":
+            return state.live.isLost() ? connecting : isReady
+          case "Connecting":
+            return connecting
+          case "Failed":
+            return { _tag: "BackingOff", error: Option.getOrElse(Cause.failureOption(state.cause), lost) }
+          case "Closed":
+            return { _tag: "Closed" }
+        }
+      },
+      onChange,
+      hurry
+    }
+
     return {
       withLive,
       ready,
+      status,
       unary: (method, request, call) => {
         const live = usable(method.path)
         return live !== undefined && Either.isRight(live)

@@ -4,6 +4,7 @@ import * as net from "node:net"
 import * as tls from "node:tls"
 import { domainToASCII } from "node:url"
 import type { Target } from "../Transport/Peer.js"
+import type { TargetNames } from "../Transport/TransportService.js"
 
 const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i
 
@@ -20,9 +21,12 @@ export const canonical = (name: string): string => {
   return /^[^/:@%]+$/.test(bare) ? domainToASCII(bare) || bare.toLowerCase() : bare.toLowerCase()
 }
 
-/** The name that a server's certificate must carry. */
-export const wanted = (serverName: string | undefined, target: Target): string =>
-  canonical(serverName ?? (target._tag === "Unix" ? "localhost" : target.host))
+/**
+ * The name that a server's certificate must carry: that of the endpoint, else that of the transport's options, else the
+ * name that the address was found by, else the host of the target.
+ */
+export const wanted = (serverName: string | undefined, target: Target, names: TargetNames = {}): string =>
+  canonical(names.serverName ?? serverName ?? names.hostName ?? (target._tag === "Unix" ? "localhost" : target.host))
 
 /**
  * The error of a certificate (DER) that does not carry the name; undefined if it does. OpenSSL compares addresses:

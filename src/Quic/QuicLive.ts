@@ -92,9 +92,9 @@ const build = (
     const reverification = yield* Reverification.make(credentials)
     const channels = yield* DatagramChannel.makeChannels
     const mounts = HttpMounts.make()
-    const connect = yield* SharedConnections.make((target) =>
+    const connect = yield* SharedConnections.make((target, names) =>
       Renew.make(
-        QuicClient.connect(engine, settings, boundary, reverification, current, target),
+        QuicClient.connect(engine, settings, boundary, reverification, current, target, names),
         credentials.changes,
         settings.rehandshakeWithin,
         target
@@ -117,6 +117,7 @@ const build = (
       connect,
       system: "grpc",
       defaultTimeout: settings.defaultTimeout,
+      metrics: settings.metrics,
       description: SharedLayer.describe("QUIC", credentials),
       listen: (routes, options) =>
         Effect.flatMap(current, (initial) =>

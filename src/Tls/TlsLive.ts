@@ -64,9 +64,9 @@ const build = (
     const ways = new WeakMap<CallConnection, Connection>()
     const offers = Offers.make()
 
-    const connect = yield* SharedConnections.make((target) =>
+    const connect = yield* SharedConnections.make((target, names) =>
       Renew.make(
-        TlsClient.connect(settings, current, reverification, target, {
+        TlsClient.connect(settings, current, reverification, target, names, {
           routes: offers.to(target),
           inFlight,
           clock,
@@ -81,6 +81,7 @@ const build = (
     return Context.make(Transport.Transport, {
       connect,
       defaultTimeout: settings.defaultTimeout,
+      metrics: settings.metrics,
       description: SharedLayer.describe("TLS", credentials),
       listen: (routes, options) =>
         TlsServer.listen(settings, credentials, reverification, routes, options, ({ callConnection, connection }) =>

@@ -10,6 +10,7 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as Fiber from "../effect/Fiber.js"
+import type { BalanceOptions } from "./Balancing.js"
 import { CurrentCall } from "./Call.js"
 import type { Compression, Connection, OutgoingCall } from "./Connection.js"
 import * as Ambient from "./internal/ambient.js"
@@ -61,7 +62,9 @@ export interface CommonOptions {
  * @since 0.1.0
  * @category models
  */
-export interface ClientOptions<M extends ClientList = ReadonlyArray<ClientMiddleware>> extends CommonOptions {
+export interface ClientOptions<M extends ClientList = ReadonlyArray<ClientMiddleware>>
+  extends CommonOptions,
+    BalanceOptions {
   /** What is done around all calls, the first outermost. Default: nothing, which costs nothing. */
   readonly middleware?: M | undefined
 }
@@ -73,6 +76,11 @@ export interface ClientOptions<M extends ClientList = ReadonlyArray<ClientMiddle
  * @category models
  */
 export interface CallOptions extends CommonOptions {
+  /**
+   * Where the client has several endpoints: calls of one key go to one of them, as long as it is ready, whatever the client's
+   * `balance` says. Default: no key.
+   */
+  readonly key?: string | undefined
   /** In a handler, calls end no later than the call being handled, unless this is false. */
   readonly inheritDeadline?: boolean | undefined
   /**
@@ -173,7 +181,8 @@ const prepare = <A, E>(
       waitForReady: options.waitForReady ?? defaults.waitForReady ?? false,
       compression: options.compression ?? defaults.compression,
       onHeaders: options.onHeaders,
-      onTrailers: options.onTrailers
+      onTrailers: options.onTrailers,
+      key: options.key
     }
     return run(call, Tracing.isTraced(fiber))
   })

@@ -3,7 +3,7 @@ import type * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
 import type * as Metadata from "./Metadata.js"
 import type * as Method from "./Method.js"
-import type { CallError } from "./TransportError.js"
+import type { CallError, ConnectError } from "./TransportError.js"
 
 /** A connection that calls run on. It connects again by itself when it is lost. */
 export interface Connection {
@@ -18,6 +18,26 @@ export interface Connection {
     requests: Stream.Stream<II, E>,
     call: OutgoingCall
   ) => Stream.Stream<O, CallError | E>
+  /** Whether calls can run on it now. Undefined where the wire does not tell: then it counts as ready. */
+  readonly status?: ConnectionStatus | undefined
+}
+
+/** Whether calls can run on a connection that is made again by itself. */
+export type ConnectionState =
+  /** The first attempt is under way, or the one that follows a loss at once. */
+  | { readonly _tag: "Connecting" }
+  | { readonly _tag: "Ready" }
+  /** The latest attempt has failed, or connections were lost at once; another follows after a pause. */
+  | { readonly _tag: "BackingOff"; readonly error: ConnectError }
+  | { readonly _tag: "Closed" }
+
+/** What a connection tells of itself. Nothing of it waits, and nothing throws. */
+export interface ConnectionStatus {
+  readonly current: () => ConnectionState
+  /** Calls back after each change, until the function that it returns is called. */
+  readonly onChange: (listener: () => void) => () => void
+  /** Says that a call waits, so that the next attempt comes sooner. */
+  readonly hurry: () => void
 }
 
 /** How messages are compressed: "gzip", or not at all. */
@@ -33,4 +53,11 @@ export interface OutgoingCall {
   readonly compression?: Compression | undefined
   readonly onHeaders: ((headers: Metadata.Metadata) => void) | undefined
   readonly onTrailers: ((trailers: Metadata.Metadata) => void) | undefined
+  /** What a client with several endpoints picks one by. */
+  readonly key?: string | undefined
+  /**
+   * Asked when the call has failed, before that is measured: whether it goes to another endpoint instead, so that this is
+   * not its end.
+   */
+  readonly goesElsewhere?: ((error: CallError) => boolean) | undefined
 }

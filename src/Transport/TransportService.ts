@@ -43,6 +43,8 @@ export interface TransportService {
   readonly defaultTimeout: Duration.DurationInput
   /** What the wire speaks, for spans: OpenTelemetry's `rpc.system.name`. Default `effect_transport`. */
   readonly system?: string | undefined
+  /** Whether calls are measured. Default true. */
+  readonly metrics?: boolean | undefined
   /** The wire, and as whom it listens, for the log: `"gRPC, as CN=node-a, fingerprint ab12..."`. Default: nothing is said. */
   readonly description?: Effect.Effect<string> | undefined
 }
@@ -56,6 +58,28 @@ export interface TransportService {
 export interface ConnectOptions {
   /** Whether a peer that can't be reached yet is left to the calls to wait for. Default false: connecting fails. */
   readonly waitForReady?: boolean | undefined
+  /**
+   * Whether to return at once, while the first attempt goes on: `Connection.status` says what becomes of it. Default
+   * false. A transport that does not know it connects first.
+   */
+  readonly background?: boolean | undefined
+  /** What else is known of the target. Default: nothing. */
+  readonly names?: TargetNames | undefined
+}
+
+/**
+ * What is known of a target that was found by a discovery, beside its address.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TargetNames {
+  /** The name that the peer's certificate must carry, whatever the transport's own `serverName` says. */
+  readonly serverName?: string | undefined
+  /** The name that the address was found by: it stands in place of the address where neither of the others is given. */
+  readonly hostName?: string | undefined
+  /** Other addresses of the same peer, such as those of the other IP version: the first that works is used (RFC 8305). */
+  readonly alternatives?: ReadonlyArray<Peer.Target> | undefined
 }
 
 /**

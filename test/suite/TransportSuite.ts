@@ -7,6 +7,7 @@ import { cancellation } from "./cancellation.js"
 import { clients } from "./clients.js"
 import { compression } from "./compression.js"
 import { deadlines } from "./deadlines.js"
+import { endpoints } from "./endpoints.js"
 import { errors } from "./errors.js"
 import { handlerErrors } from "./handlerErrors.js"
 import { handlers } from "./handlers.js"
@@ -48,6 +49,7 @@ export const transportSuite = <E>(name: string, options: TransportSuiteOptions<E
     handlers(suite)
     listeners(suite)
     clients(suite)
+    endpoints(suite)
     retries(suite)
     resilience(suite)
     metrics(suite)

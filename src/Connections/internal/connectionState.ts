@@ -21,6 +21,8 @@ export interface ConnectionState<L, E> {
   readonly current: () => State<L, E>
   /** Changes the state, and then wakes who waits for that. A closed connection stays closed. */
   readonly set: (next: State<L, E>) => void
+  /** Calls back after each change, until the function that it returns is called. Nobody waits by that. */
+  readonly onChange: (listener: () => void) => () => void
   /** Completes with the next change. */
   readonly changed: Effect.Effect<void>
   /** Says that a call waits. */
@@ -42,6 +44,7 @@ const count = ({ _tag }: State<unknown, unknown>, n: number) => {
 /** Begins with the first attempt. */
 export const make = <L, E>(): ConnectionState<L, E> => {
   const waiting = new Set<() => void>()
+  const listeners = new Set<() => void>()
   let current: State<L, E> = { _tag: "Connecting" }
   let onHurry = constVoid
   count(current, 1)
@@ -58,6 +61,15 @@ export const make = <L, E>(): ConnectionState<L, E> => {
       waiting.clear()
       for (const wake of woken) {
         wake()
+      }
+      for (const listener of [...listeners]) {
+        listener()
+      }
+    },
+    onChange: (listener) => {
+      listeners.add(listener)
+      return () => {
+        listeners.delete(listener)
       }
     },
     changed: Effect.async<void>((resume) => {

@@ -13,8 +13,8 @@ import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import { CredentialsError } from "../../Transport/TransportError.js"
 import * as TransportMetrics from "../../Transport/TransportMetrics.js"
+import * as Watch from "../FileWatch.js"
 import type { KeyPair, Tls } from "./material.js"
-import * as Watch from "./watch.js"
 
 /**
  * How credentials follow their files.

@@ -15,6 +15,7 @@ import { lingerPeriod } from "../../Transport/internal/lingeringClose.js"
 import * as Unreachable from "../../Transport/internal/unreachable.js"
 import * as Peer from "../../Transport/Peer.js"
 import { type DeadlineExceeded, HandshakeFailed, Unavailable } from "../../Transport/TransportError.js"
+import type { TargetNames } from "../../Transport/TransportService.js"
 import type { Settings } from "../GrpcOptions.js"
 import * as GrpcConnection from "./grpcConnection.js"
 import * as GrpcOutgoing from "./grpcOutgoing.js"
@@ -100,13 +101,14 @@ const connectTo = (
   boundary: Boundary,
   reverification: Reverification.Reverification,
   target: Peer.Target,
+  names: TargetNames,
   keepalive: Keepalive.Keepalive,
   to: Peer.Target
 ): Effect.Effect<ClientConnection, Failure, Scope.Scope> =>
   Effect.gen(function* () {
     const peer = Peer.formatTarget(target)
     const material = yield* credentials.current
-    const nameWanted = ServerName.wanted(settings.serverName, target)
+    const nameWanted = ServerName.wanted(settings.serverName, target, names)
     const source: Connected =
       material._tag === "Insecure"
         ? yield* connectPlain(to, peer)
@@ -127,7 +129,8 @@ const connectTo = (
           settings,
           boundary,
           keepaliveTime: keepalive.millis(),
-          makeStreams: (link) => GrpcOutgoing.make(link, secured === undefined ? "http" : "https")
+          makeStreams: (link) =>
+            GrpcOutgoing.make(link, secured === undefined ? "http" : "https", Addresses.authorityFor(target, names))
         })
       ),
       (connection) =>
@@ -166,11 +169,15 @@ const connectOnce = (
   boundary: Boundary,
   reverification: Reverification.Reverification,
   target: Peer.Target,
+  names: TargetNames,
   keepalive: Keepalive.Keepalive
 ): Effect.Effect<Reconnected.Live, Failure | DeadlineExceeded, Scope.Scope> =>
   Effect.map(
-    Addresses.connect(target, settings.connectTimeout, (to) =>
-      connectTo(settings, credentials, boundary, reverification, target, keepalive, to)
+    Addresses.connect(
+      target,
+      settings.connectTimeout,
+      (to) => connectTo(settings, credentials, boundary, reverification, target, names, keepalive, to),
+      names.alternatives
     ),
     (connection) => ({ ...connection, connection: connection.streams.connection })
   )
@@ -181,10 +188,11 @@ export const connect = (
   credentials: Credentials.CredentialsService,
   boundary: Boundary,
   reverification: Reverification.Reverification,
-  target: Peer.Target
+  target: Peer.Target,
+  names: TargetNames
 ): Effect.Effect<Reconnected.Reconnected<Reconnected.Live>, never, Scope.Scope> =>
   Reconnected.make(
-    connectOnce(settings, credentials, boundary, reverification, target, Keepalive.make(settings.keepaliveTime)),
+    connectOnce(settings, credentials, boundary, reverification, target, names, Keepalive.make(settings.keepaliveTime)),
     { initial: settings.initialReconnectBackoff, max: settings.maxReconnectBackoff },
     Peer.formatTarget(target),
     CallMetrics.client(settings.metrics, "grpc", Peer.formatTarget(target))

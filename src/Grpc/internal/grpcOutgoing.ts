@@ -8,7 +8,6 @@ import * as GrpcClientHead from "../../Calls/GrpcClientHead.js"
 import * as GrpcReceiving from "../../Calls/GrpcReceiving.js"
 import * as MetadataLimit from "../../Calls/MetadataLimit.js"
 import * as StreamQuota from "../../Calls/StreamQuota.js"
-import * as Addresses from "../../Connections/Addresses.js"
 import type { Fields } from "../../protocol/Fields.js"
 import * as GrpcEncoding from "../../protocol/grpc/GrpcEncoding.js"
 import * as GrpcFields from "../../protocol/grpc/GrpcFields.js"
@@ -73,9 +72,8 @@ const fieldsOf = ({ entries }: Metadata.Metadata, timeout: number): Fields => {
   return timeoutField === undefined ? fields : [timeoutField, ...fields]
 }
 
-export const make = (link: Link<ClientStream>, scheme: "https" | "http"): Outgoing => {
+export const make = (link: Link<ClientStream>, scheme: "https" | "http", authority: string): Outgoing => {
   const { boundary, deadlines, flush, http2, name, onThrown, progress, settings } = link
-  const authority = Addresses.authorityOf(name)
   /** The fields with which all calls of a method begin. */
   const heads = new Map<string, { readonly compression: Compression; readonly head: Head }>()
   const headOf = (path: string, compression: Compression): Head => {

@@ -32,7 +32,8 @@ export interface Engine<S> {
     credentials: Credentials.CredentialsService,
     boundary: Boundary.Boundary,
     reverification: Reverification.Reverification,
-    target: Peer.Target
+    target: Peer.Target,
+    names: Transport.TargetNames
   ) => Effect.Effect<Pending, never, Scope.Scope>
   readonly listen: (
     settings: S,
@@ -57,9 +58,9 @@ export const make = <S extends Settings>(
     const reverification = yield* Reverification.make(credentials)
     return Context.make(Transport.Transport, {
       listen: (routes, options) => engine.listen(settings, credentials, reverification, routes, options),
-      connect: yield* SharedConnections.make((target) =>
+      connect: yield* SharedConnections.make((target, names) =>
         Renew.make(
-          engine.connect(settings, credentials, boundary, reverification, target),
+          engine.connect(settings, credentials, boundary, reverification, target, names),
           credentials.changes,
           settings.rehandshakeWithin,
           target
@@ -67,6 +68,7 @@ export const make = <S extends Settings>(
       ),
       system: "grpc",
       defaultTimeout: settings.defaultTimeout,
+      metrics: settings.metrics,
       description: SharedLayer.describe("gRPC", credentials)
     })
   })

@@ -1,5 +1,7 @@
 /** What clients of a target share: a connection to whatever listens there when a call is made. */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import { constVoid } from "effect/Function"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -125,9 +127,12 @@ export const connect = (
       Effect.suspend(() => {
         const since = timing.now()
         return Effect.onError(open(where, call), (cause) =>
-          Effect.sync(() =>
-            CallMetrics.ended(methods?.(where.method), CallMetrics.codeOfCause(cause), timing.now() - since)
-          )
+          Effect.sync(() => {
+            const failure = Option.getOrUndefined(Cause.failureOption(cause))
+            if (failure === undefined || !call.goesElsewhere?.(failure)) {
+              CallMetrics.ended(methods?.(where.method), CallMetrics.codeOfCause(cause), timing.now() - since)
+            }
+          })
         )
       })
 
@@ -146,6 +151,16 @@ export const connect = (
     }
 
     return {
+      status: {
+        current: () =>
+          isClosed
+            ? { _tag: "Closed" }
+            : network.find(peer) === undefined
+              ? { _tag: "BackingOff", error: unavailable(peer) }
+              : { _tag: "Ready" },
+        onChange: network.onChange,
+        hurry: constVoid
+      },
       ready: (waitForReady) =>
         Effect.suspend((): Effect.Effect<void, Unavailable | HandshakeFailed> => {
           const listening = network.find(peer)

@@ -12,6 +12,8 @@ export interface Listening extends WireTransport.Listening {
 }
 
 export interface Network extends LocalAddresses.LocalAddresses<Listening> {
+  /** Calls back when a listener has come or gone, until the function that it returns is called. */
+  readonly onChange: (listener: () => void) => () => void
   /** Completes when a condition holds. */
   readonly until: (holds: () => boolean) => Effect.Effect<void>
   /** Has conditions looked at anew: of a client that is closed, for one. */
@@ -30,7 +32,18 @@ export const make = (): Network => {
 
   return {
     find: addresses.find,
-    bind: (options, listening) => Effect.tap(addresses.bind(options, listening), () => Effect.sync(check)),
+    bind: (options, listening) =>
+      Effect.zipRight(
+        // What is added first runs last, when the address is free.
+        Effect.addFinalizer(() => Effect.sync(check)),
+        Effect.tap(addresses.bind(options, listening), () => Effect.sync(check))
+      ),
+    onChange: (listener) => {
+      waiting.add(listener)
+      return () => {
+        waiting.delete(listener)
+      }
+    },
     until: (holds) =>
       Effect.async<void>((resume) => {
         const again = () => {

@@ -19,6 +19,7 @@ import * as CallMetrics from "../../Transport/internal/callMetrics.js"
 import * as Unreachable from "../../Transport/internal/unreachable.js"
 import * as Peer from "../../Transport/Peer.js"
 import { type DeadlineExceeded, HandshakeFailed, InvalidArgument, Unavailable } from "../../Transport/TransportError.js"
+import type { TargetNames } from "../../Transport/TransportService.js"
 import type * as QuicEngine from "../engine/QuicEngine.js"
 import type { Settings } from "../QuicOptions.js"
 import * as Http3Session from "./http3Session.js"
@@ -77,6 +78,7 @@ const connectTo = (
   reverification: Reverification.Reverification,
   material: Tls,
   nameWanted: string,
+  authority: string,
   remote: QuicEngine.HostPort,
   peer: string
 ): Effect.Effect<QuicConnection.Accepted, Failure, Scope.Scope> => {
@@ -117,7 +119,7 @@ const connectTo = (
               onThrown: (door, _, cause) => boundary.caught(door, peer, cause)
             },
             (quic) => {
-              made = QuicConnection.make(quic, "client", peer, settings, ignore, boundary)
+              made = QuicConnection.make(quic, "client", peer, settings, ignore, boundary, undefined, authority)
               return made.events
             }
           )
@@ -172,20 +174,26 @@ const connectOnce = (
   boundary: Boundary,
   reverification: Reverification.Reverification,
   credentials: Effect.Effect<Tls>,
-  target: TcpTarget
+  target: TcpTarget,
+  names: TargetNames
 ): Effect.Effect<QuicConnection.Accepted, Failure, Scope.Scope> =>
   Effect.flatMap(credentials, (material) =>
-    Addresses.connect(target, settings.connectTimeout, ({ host, port }) =>
-      connectTo(
-        engine,
-        settings,
-        boundary,
-        reverification,
-        material,
-        ServerName.wanted(settings.serverName, target),
-        { host, port },
-        Peer.formatTarget(target)
-      )
+    Addresses.connect(
+      target,
+      settings.connectTimeout,
+      ({ host, port }) =>
+        connectTo(
+          engine,
+          settings,
+          boundary,
+          reverification,
+          material,
+          ServerName.wanted(settings.serverName, target, names),
+          Addresses.authorityFor(target, names),
+          { host, port },
+          Peer.formatTarget(target)
+        ),
+      (names.alternatives ?? []).filter((to) => to._tag === "Tcp")
     )
   )
 
@@ -196,13 +204,14 @@ export const connect = (
   boundary: Boundary,
   reverification: Reverification.Reverification,
   credentials: Effect.Effect<Tls>,
-  target: Peer.Target
+  target: Peer.Target,
+  names: TargetNames
 ): Effect.Effect<Reconnected.Reconnected<QuicConnection.Accepted>, InvalidArgument, Scope.Scope> => {
   const peer = Peer.formatTarget(target)
   return target._tag === "Unix"
     ? Effect.fail(new InvalidArgument({ message: "QUIC does not run on unix sockets", peer }))
     : Reconnected.make(
-        connectOnce(engine, settings, boundary, reverification, credentials, target),
+        connectOnce(engine, settings, boundary, reverification, credentials, target, names),
         { initial: settings.initialReconnectBackoff, max: settings.maxReconnectBackoff },
         peer,
         CallMetrics.client(settings.metrics, "grpc", peer)

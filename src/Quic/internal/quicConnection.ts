@@ -5,6 +5,7 @@ import * as Deadlines from "../../Calls/Deadlines.js"
 import * as GrpcCompression from "../../Calls/GrpcCompression.js"
 import * as GrpcReceiving from "../../Calls/GrpcReceiving.js"
 import * as StreamQuota from "../../Calls/StreamQuota.js"
+import * as Addresses from "../../Connections/Addresses.js"
 import * as Idle from "../../Connections/Idle.js"
 import type { Account, MemoryBudget } from "../../Connections/MemoryBudget.js"
 import * as Progress from "../../Connections/Progress.js"
@@ -93,7 +94,9 @@ export const make = (
   settings: Settings,
   makeServing: (link: Link) => Serving,
   boundary: Boundary,
-  budget?: MemoryBudget
+  budget?: MemoryBudget,
+  /** How requests name the other end. */
+  authority = Addresses.authorityOf(name)
 ): QuicConnection => {
   const established = Deferred.makeUnsafe<void, QuicEngine.Close>()
   const ready = Deferred.makeUnsafe<void, QuicEngine.Close>()
@@ -253,6 +256,7 @@ export const make = (
         visit,
         connection,
         name,
+        authority,
         boundary,
         onThrown: (cause) => fail("engine", cause)
       }

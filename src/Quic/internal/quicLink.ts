@@ -40,6 +40,8 @@ export interface Link {
   readonly connection: CallConnection
   /** The target or address of the other end, for errors. */
   readonly name: string
+  /** How requests name the other end. */
+  readonly authority: string
   readonly boundary: Boundary
   /** Ends the connection for what was thrown on it. */
   readonly onThrown: (cause: unknown) => void

@@ -7,7 +7,6 @@ import * as ClientCalls from "../../Calls/ClientCalls.js"
 import * as GrpcClientHead from "../../Calls/GrpcClientHead.js"
 import * as GrpcReceiving from "../../Calls/GrpcReceiving.js"
 import * as MetadataLimit from "../../Calls/MetadataLimit.js"
-import * as Addresses from "../../Connections/Addresses.js"
 import * as GrpcEncoding from "../../protocol/grpc/GrpcEncoding.js"
 import * as GrpcFields from "../../protocol/grpc/GrpcFields.js"
 import { codes, type Http3Code, nameOf } from "../../protocol/http3/Http3Error.js"
@@ -76,7 +75,7 @@ export const make = (link: Link): Outgoing => {
     }
     const fields = GrpcClientHead.requestFields({
       scheme: "https",
-      authority: Addresses.authorityOf(link.name),
+      authority: link.authority,
       path,
       compression
     })

@@ -21,6 +21,7 @@ import {
   HandshakeReason,
   Unavailable
 } from "../../Transport/TransportError.js"
+import type { TargetNames } from "../../Transport/TransportService.js"
 import type { Settings } from "../TlsOptions.js"
 import * as TlsConnection from "./tlsConnection.js"
 import type { End } from "./tlsState.js"
@@ -57,13 +58,14 @@ const connectTo = (
   credentials: Effect.Effect<Tls>,
   reverification: Reverification.Reverification,
   target: Peer.Target,
+  names: TargetNames,
   server: ServerCalls.Server,
   to: Peer.Target
 ): Effect.Effect<TlsConnection.TlsConnection, Failure, Scope.Scope> =>
   Effect.gen(function* () {
     const peer = Peer.formatTarget(target)
     const material = yield* credentials
-    const nameWanted = ServerName.wanted(settings.serverName, target)
+    const nameWanted = ServerName.wanted(settings.serverName, target, names)
     const secured = yield* TlsHandshake.connect(to, {
       material,
       nameWanted,
@@ -107,10 +109,14 @@ const connectOnce = (
   credentials: Effect.Effect<Tls>,
   reverification: Reverification.Reverification,
   target: Peer.Target,
+  names: TargetNames,
   server: ServerCalls.Server
 ): Effect.Effect<TlsConnection.TlsConnection, Failure | DeadlineExceeded, Scope.Scope> =>
-  Addresses.connect(target, settings.connectTimeout, (to) =>
-    connectTo(settings, credentials, reverification, target, server, to)
+  Addresses.connect(
+    target,
+    settings.connectTimeout,
+    (to) => connectTo(settings, credentials, reverification, target, names, server, to),
+    names.alternatives
   )
 
 /** Connects to a target, and runs calls on the connection, or on the one that replaces it. */
@@ -119,10 +125,11 @@ export const connect = (
   credentials: Effect.Effect<Tls>,
   reverification: Reverification.Reverification,
   target: Peer.Target,
+  names: TargetNames,
   server: ServerCalls.Server
 ): Effect.Effect<Reconnected.Reconnected<TlsConnection.TlsConnection>, never, Scope.Scope> =>
   Reconnected.make(
-    connectOnce(settings, credentials, reverification, target, server),
+    connectOnce(settings, credentials, reverification, target, names, server),
     { initial: settings.initialReconnectBackoff, max: settings.maxReconnectBackoff },
     Peer.formatTarget(target),
     CallMetrics.client(settings.metrics, undefined, Peer.formatTarget(target))

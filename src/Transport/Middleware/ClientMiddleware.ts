@@ -45,6 +45,8 @@ export interface ClientCall {
   readonly deadline: Deadline
   readonly waitForReady: boolean
   readonly compression?: Compression | undefined
+  /** What an endpoint is picked by, where the client has several. */
+  readonly key?: string | undefined
   readonly onHeaders?: ((headers: Metadata.Metadata) => void) | undefined
   readonly onTrailers?: ((trailers: Metadata.Metadata) => void) | undefined
 }

@@ -206,6 +206,14 @@ export const endedInFlight = (method: Method | undefined, code: number, millis: 
   }
 }
 
+/** What failed so far is not how the call ends: it goes to another endpoint. */
+export const endedElsewhere = (method: Method | undefined): void => {
+  if (method !== undefined) {
+    calls -= 1
+    inFlight.update(calls)
+  }
+}
+
 const makeDuration = (method: Method, code: number): Metric.Hook => {
   const { labels, side } = method
   const hook = Metric.hook(side === "client" ? Keys.clientCallDuration : Keys.serverCallDuration, {

@@ -37,7 +37,8 @@ const outgoing = (call: ClientCall): Effect.Effect<OutgoingCall, CallError> =>
           waitForReady: call.waitForReady,
           compression: call.compression,
           onHeaders: call.onHeaders,
-          onTrailers: call.onTrailers
+          onTrailers: call.onTrailers,
+          key: call.key
         })
       : Effect.fail(CallDeadline.passed(call))
   })
@@ -104,7 +105,8 @@ export const around = (
         waitForReady: call.waitForReady,
         compression: call.compression,
         onHeaders: call.onHeaders,
-        onTrailers: call.onTrailers
+        onTrailers: call.onTrailers,
+        key: call.key
       })
     )
   const needs = middleware.map((each) => each.needs)

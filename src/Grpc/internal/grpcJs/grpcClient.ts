@@ -20,6 +20,7 @@ import * as Timers from "../../../Transport/internal/timers.js"
 import * as Unreachable from "../../../Transport/internal/unreachable.js"
 import * as Peer from "../../../Transport/Peer.js"
 import { type DeadlineExceeded, HandshakeFailed, Unavailable } from "../../../Transport/TransportError.js"
+import type { TargetNames } from "../../../Transport/TransportService.js"
 import type { Settings } from "../../GrpcJsOptions.js"
 import * as Keepalive from "../keepalive.js"
 import * as ChannelTarget from "./channelTarget.js"
@@ -30,8 +31,8 @@ import * as IdentityFilter from "./identityFilter.js"
 
 type Failure = Unavailable | DeadlineExceeded | HandshakeFailed
 
-const channelOptions = (settings: Settings, target: Peer.Target, keepaliveMillis: number): Grpc.ChannelOptions => ({
-  "grpc.default_authority": Addresses.authorityOf(Peer.formatTarget(target)),
+const channelOptions = (settings: Settings, authority: string, keepaliveMillis: number): Grpc.ChannelOptions => ({
+  "grpc.default_authority": authority,
   // Nothing below the call site retries, or attempts would multiply.
   "grpc.enable_retries": 0,
   "grpc.service_config_disable_resolution": 1,
@@ -69,12 +70,13 @@ const openChannel = (
   boundary: Boundary,
   reverification: Reverification,
   target: Peer.Target,
+  names: TargetNames,
   keepalive: Keepalive.Keepalive,
   to: Peer.Target
 ): Effect.Effect<Channel, Failure, Scope.Scope> =>
   Effect.gen(function* () {
     const peer = Peer.formatTarget(target)
-    const nameWanted = ServerName.wanted(settings.serverName, target)
+    const nameWanted = ServerName.wanted(settings.serverName, target, names)
     const runPromise = yield* FiberSet.makeRuntimePromise()
     let onLost = constVoid
     const connecting = connectingSockets(settings.connectTimeout, () => isReady(), boundary, peer)
@@ -130,7 +132,7 @@ const openChannel = (
               ),
             handshake: (socket) => runPromise(handshake(socket))
           }),
-          channelOptions(settings, target, keepalive.millis())
+          channelOptions(settings, Addresses.authorityFor(target, names), keepalive.millis())
         )
         IdentityFilter.install(channel)
         return channel
@@ -274,12 +276,16 @@ const connectOnce = (
   boundary: Boundary,
   reverification: Reverification,
   target: Peer.Target,
+  names: TargetNames,
   keepalive: Keepalive.Keepalive
 ): Effect.Effect<Reconnected.Live, Failure, Scope.Scope> =>
   Effect.gen(function* () {
     const peer = Peer.formatTarget(target)
-    const channel = yield* Addresses.connect(target, settings.connectTimeout, (to) =>
-      openChannel(settings, credentials, boundary, reverification, target, keepalive, to)
+    const channel = yield* Addresses.connect(
+      target,
+      settings.connectTimeout,
+      (to) => openChannel(settings, credentials, boundary, reverification, target, names, keepalive, to),
+      names.alternatives
     )
     const progress = Progress.make()
     const deadlines = Deadlines.make((cause) => boundary.caught("timer", peer, cause))
@@ -343,10 +349,11 @@ export const connect = (
   credentials: Credentials.CredentialsService,
   boundary: Boundary,
   reverification: Reverification,
-  target: Peer.Target
+  target: Peer.Target,
+  names: TargetNames
 ): Effect.Effect<Reconnected.Reconnected<Reconnected.Live>, never, Scope.Scope> =>
   Reconnected.make(
-    connectOnce(settings, credentials, boundary, reverification, target, Keepalive.make(settings.keepaliveTime)),
+    connectOnce(settings, credentials, boundary, reverification, target, names, Keepalive.make(settings.keepaliveTime)),
     { initial: settings.initialReconnectBackoff, max: settings.maxReconnectBackoff },
     Peer.formatTarget(target),
     CallMetrics.client(settings.metrics, "grpc", Peer.formatTarget(target))
