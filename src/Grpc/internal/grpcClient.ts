@@ -5,6 +5,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Addresses from "../../Connections/Addresses.js"
 import * as Reconnected from "../../Connections/ReconnectingConnection.js"
+import type { Source } from "../../Connections/SocketState.js"
 import type * as Credentials from "../../Credentials/Credentials.js"
 import * as ServerName from "../../Credentials/ServerName.js"
 import * as Reverification from "../../Handshake/Reverification.js"
@@ -20,7 +21,6 @@ import type { Settings } from "../GrpcOptions.js"
 import * as GrpcConnection from "./grpcConnection.js"
 import * as GrpcOutgoing from "./grpcOutgoing.js"
 import * as GrpcRefusal from "./grpcRefusal.js"
-import type { End } from "./grpcState.js"
 import * as Keepalive from "./keepalive.js"
 
 type Failure = Unavailable | HandshakeFailed
@@ -31,7 +31,7 @@ type ClientConnection = GrpcConnection.GrpcConnection<GrpcOutgoing.Outgoing>
 const tcpKeepAliveMillis = 30_000
 
 /** A socket that is connected, and what its peer was verified by where it is one of TLS. */
-interface Connected extends GrpcConnection.Source {
+interface Connected extends Source {
   readonly secured: TlsHandshake.SecureSocket | undefined
 }
 
@@ -60,7 +60,7 @@ const why = (reason: End["reason"], text: string): string =>
 
 /** What the end of a connection means that never became ready. */
 const refusal = (
-  { reason, refusedBy, text }: End,
+  { reason, refusedBy, text }: GrpcConnection.End,
   secured: TlsHandshake.SecureSocket | undefined,
   hasCertificate: boolean,
   hasAnswered: boolean,

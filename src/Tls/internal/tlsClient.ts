@@ -24,7 +24,6 @@ import {
 import type { TargetNames } from "../../Transport/TransportService.js"
 import type { Settings } from "../TlsOptions.js"
 import * as TlsConnection from "./tlsConnection.js"
-import type { End } from "./tlsState.js"
 
 type Failure = Unavailable | HandshakeFailed
 
@@ -32,7 +31,7 @@ const isReason = (text: string): text is HandshakeReason => HandshakeReason.lite
 
 /** What the end of a connection means that the other end never accepted. */
 const refusal = (
-  { reason, text }: End,
+  { reason, text }: TlsConnection.End,
   secured: TlsHandshake.SecureSocket,
   hasCertificate: boolean,
   peer: string

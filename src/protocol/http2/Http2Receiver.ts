@@ -33,11 +33,11 @@ const maxSettingsRate = 20
 /** GOAWAY frames that a peer may send in all: each may lower the last stream. */
 const maxGoaways = 16
 
-const makeRate = (limit: number, what: string) => {
+const makeRate = (limit: number, what: string, name = "") => {
   const isOver = Rate.make(limit)
   return (now: number) => {
     if (isOver(now)) {
-      throw new Http2Violation("ENHANCE_YOUR_CALM", `more than ${limit} ${what} in a second`)
+      throw new Http2Violation("ENHANCE_YOUR_CALM", `${name}more than ${limit} ${what} in a second`)
     }
   }
 }
@@ -50,7 +50,7 @@ export const make = <O>(state: State.State<O>): Receiver<O> => {
       countCall: makeRate(limits.maxCallRate, "streams"),
       countCancel: makeRate(limits.maxCancelRate, "resets"),
       countPing: makeRate(limits.maxPingRate, "pings"),
-      countUseless: makeRate(limits.maxUselessRate, "frames without use")
+      countUseless: makeRate(limits.maxUselessRate, "frames and calls without use", "ExcessiveLoad, ")
     }),
     frames: FrameReader.make(),
     handler: {

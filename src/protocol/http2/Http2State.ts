@@ -61,7 +61,7 @@ export interface Limits {
   readonly maxCancelRate: number
   /** PING frames that the peer may send in a second, but for those that answer DATA. */
   readonly maxPingRate: number
-  /** Frames without use that the peer may send in a second, as listed in docs/http2.md. */
+  /** Frames and calls without use that the peer may send in a second, as listed in docs/http2.md. */
   readonly maxUselessRate: number
 }
 

@@ -22,7 +22,7 @@ export interface WireConnection {
    * `mayKeep`, messages are copied out of the chunk. Returns how many bytes it has taken: all, or as far as the frame with
    * which the peer has begun `maxCalls` calls.
    */
-  readonly receive: (chunk: Buffer, now: number, mayKeep?: boolean, maxCalls?: number) => number
+  readonly receive: (chunk: Buffer, now: number, maxCalls?: number, mayKeep?: boolean) => number
   /** Drops the messages that began longer ago than `timeout` milliseconds, unless they lack credit. */
   readonly expire: (now: number, timeout: number) => void
   /** Counts a call that cost work and brought nothing. Throws as `receive` does. */
@@ -74,7 +74,7 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
   Frames.writeSettings(writer, limits)
 
   return {
-    receive: (chunk, now, mayKeep = true, maxCalls = Number.POSITIVE_INFINITY) =>
+    receive: (chunk, now, maxCalls = Number.POSITIVE_INFINITY, mayKeep = true) =>
       Receiver.receive(receiver, chunk, now, mayKeep, maxCalls),
     expire: (now, timeout) => Messages.expire(state, now, timeout),
     useless: receiver.countUseless,

@@ -231,7 +231,7 @@ describe("flow control", () => {
     let rest = all
     const begun: Array<number> = []
     while (rest.length > 0) {
-      rest = rest.subarray(server.wire.receive(rest, 0, true, 3))
+      rest = rest.subarray(server.wire.receive(rest, 0, 3))
       begun.push(server.log.length)
     }
     expect(begun).toEqual([3, 6, 8])
@@ -574,7 +574,7 @@ describe("any bytes give events or a violation, never a throw of another kind", 
           const toServer = () => {
             const all = Buffer.concat(client.wire.output(64 * 1024))
             for (let at = 0; at < all.length; at += most) {
-              server.wire.receive(memory.subarray(0, all.copy(memory, 0, at)), 0, false)
+              server.wire.receive(memory.subarray(0, all.copy(memory, 0, at)), 0, Number.POSITIVE_INFINITY, false)
               memory.fill(0xee)
             }
             carry(server, client)
