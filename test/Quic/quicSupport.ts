@@ -16,7 +16,7 @@ export const settings: QuicEngine.ConnectionSettings = {
   maxDatagrams: 100,
   keepaliveTime: 30_000,
   keepaliveTimeout: 10_000,
-  handshakeTimeout: 2_000,
+  handshakeTimeout: 10_000,
   maxHandshakeBytes: 128 * 1024,
   maxPacketRate: 1_000_000,
   maxIdlePacketRate: 10_000,
