@@ -55,7 +55,7 @@ const connectPlain = (to: Peer.Target, peer: string): Effect.Effect<Connected, U
   )
 
 /** Why a peer ended a connection: in its own words where it has turned this end away. */
-const why = (reason: End["reason"], text: string): string =>
+const why = (reason: GrpcConnection.End["reason"], text: string): string =>
   reason === "ENHANCE_YOUR_CALM" && text !== "" ? `${reason}, ${escapeText(text)}` : reason
 
 /** What the end of a connection means that never became ready. */
