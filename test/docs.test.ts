@@ -18,7 +18,9 @@ for (const [page, file, says] of [
   })
 }
 
-it("docs/guide/observability.md shows what one call leaves behind on each wire, and names every metric", { timeout }, async () => {
+it("docs/guide/observability.md shows what one call leaves behind on each wire, and names every metric", {
+  timeout
+}, async () => {
   const page = await readFile("docs/guide/observability.md", "utf8")
   const run = promisify(execFile)("node_modules/.bin/tsx", ["examples/observability/oneCall.ts"], { timeout })
   const { stdout } = await run
@@ -34,7 +36,9 @@ it("docs/guide/observability.md shows what one call leaves behind on each wire, 
   expect(names.filter((name) => !page.includes(`\`${name}\``))).toEqual([])
 })
 
-it("the wire of docs/guide/your-own-wire.md is the example, piece by piece, in under 150 lines, and carries calls", { timeout }, async () => {
+it("the wire of docs/guide/your-own-wire.md is the example, piece by piece, in under 150 lines, and carries calls", {
+  timeout
+}, async () => {
   const example = await readFile("examples/worker-wire/WorkerWire.ts", "utf8")
   const page = await readFile("docs/guide/your-own-wire.md", "utf8")
   const [pieces = ""] = page.split("\n## The tests\n")
