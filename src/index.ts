@@ -6,6 +6,7 @@
 
 export * as Admission from "./Connections/Admission.js"
 export * as Discovery from "./Connections/Discovery.js"
+export * as Limiter from "./Connections/Limiter.js"
 export * as TransportOptions from "./Connections/TransportOptions.js"
 export * as Credentials from "./Credentials/Credentials.js"
 export * as DevCa from "./Credentials/DevCa.js"

@@ -4,7 +4,10 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
@@ -18,6 +21,8 @@ import type {
   Rule
 } from "../Transport/AdmissionRules.js"
 import type { AdmissionService, Snapshot } from "../Transport/AdmissionService.js"
+import type { MissingPackage } from "../Transport/TransportError.js"
+import * as File from "./internal/admission/file.js"
 import * as Policy from "./internal/admission/policy.js"
 import * as Service from "./internal/admission/service.js"
 
@@ -171,6 +176,60 @@ export const make: (options?: AdmissionOptions) => Effect.Effect<AdmissionServic
  */
 export const layer = (options?: AdmissionOptions): Layer.Layer<Admission, AdmissionError> =>
   Layer.scoped(Admission, make(options))
+
+/**
+ * How an admission follows its file.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface FileOptions {
+  /** Whether the file is read again when it changes. Default true. */
+  readonly watch?: boolean | undefined
+  /** How often it is looked at where the system tells of no change, as on network file systems. Default 1 minute. */
+  readonly pollInterval?: Duration.DurationInput | undefined
+  /** How long it must have stayed unchanged before it is read. Default 100 milliseconds. */
+  readonly settle?: Duration.DurationInput | undefined
+}
+
+/**
+ * An admission whose options are in a file, JSON or, by its name, YAML (`.yaml`, `.yml`; needs the package `yaml`). It has the
+ * fields of `AdmissionOptions`, of which matches are no functions, durations are milliseconds or texts (`"2 seconds"`), and a
+ * gradient is `{ "gradient": { "min": 20 } }`. A field that is not known is an error.
+ *
+ * It is read again whenever it changes, however it is replaced. What is wrong in it is told with its line: at first it fails
+ * with that, and later it is logged, and what is in force stays. At most 4 MiB.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const makeFile = (
+  path: string,
+  options?: FileOptions
+): Effect.Effect<AdmissionService, AdmissionError | MissingPackage, Scope.Scope> => File.make(path, gradient, options)
+
+/**
+ * The same as a layer.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerFile = (
+  path: string,
+  options?: FileOptions
+): Layer.Layer<Admission, AdmissionError | MissingPackage> => Layer.scoped(Admission, makeFile(path, options))
+
+/**
+ * An admission with options from the environment: `Admission.layerConfig({ identities: { callsInFlight:
+ * Config.integer("MAX_CALLS") } })`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  config: Config.Config.Wrap<Pick<AdmissionOptions, "identities">>
+): Layer.Layer<Admission, AdmissionError | ConfigError.ConfigError> =>
+  Layer.unwrapEffect(Effect.map(Config.unwrap(config), (options) => layer(options)))
 
 /**
  * Who holds what now: see `AdmissionService.inspect`.

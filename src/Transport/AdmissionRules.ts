@@ -134,6 +134,11 @@ export interface Rule {
    * Whose the limits are: of each identity that matches, or of all together. Default `"identity"`.
    */
   readonly per?: "identity" | "all" | undefined
+  /**
+   * Whether `callsPerSecond` is of all nodes together that ask the same `Limiter`. Without a `Limiter` it is of this node.
+   * Default `"node"`.
+   */
+  readonly across?: "node" | "nodes" | undefined
   /** Refuses whatever matches with `PermissionDenied`, and connections with `NotAuthorized`. Default false. */
   readonly deny?: boolean | undefined
 }

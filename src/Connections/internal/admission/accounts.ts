@@ -1,5 +1,5 @@
 /** What each identity holds, and what is left of what it may spend: kept over connections, and over changes of the rules. */
-import type { Limits } from "../../../Transport/AdmissionRules.js"
+import type { Limits, Rate } from "../../../Transport/AdmissionRules.js"
 import * as Bucket from "./bucket.js"
 import type { Owner } from "./callQueue.js"
 import type { Rule } from "./policy.js"
@@ -18,6 +18,8 @@ export interface Holder {
   readonly flight: Counter
   readonly streams: Counter
   readonly buckets: { [K in RateName]: Bucket.Bucket | undefined }
+  /** The rate that is shared with other nodes. */
+  leasedRate?: Rate | undefined
 }
 
 export type RateName = "callsPerSecond" | "bytesInPerSecond" | "bytesOutPerSecond" | "costPerSecond"
@@ -49,10 +51,24 @@ const makeHolder = (rule: string): Holder => ({
 })
 
 /** The holder of a rule, with the limits that the rule has now. */
-export const holderOf = (holders: Map<string, Holder>, { limits, name }: Rule, now: number): Holder => {
+export const holderOf = (
+  holders: Map<string, Holder>,
+  { limits, name }: Rule,
+  now: number,
+  leaseOf?: (rate: Rate) => Bucket.Lease
+): Holder => {
   const holder = holders.get(name) ?? makeHolder(name)
   holders.set(name, holder)
+  const { buckets } = holder
+  const before = buckets.callsPerSecond
+  const rate = limits.callsPerSecond
   setLimits(holder, limits, now)
+  if (leaseOf !== undefined && rate !== undefined && buckets.callsPerSecond !== undefined) {
+    // One that is filled already stays, unless its rate is another.
+    const isSame = before?.lease !== undefined && holder.leasedRate === rate
+    buckets.callsPerSecond = isSame ? before : Bucket.leased(rate, leaseOf(rate), now)
+    holder.leasedRate = rate
+  }
   return holder
 }
 
@@ -64,7 +80,7 @@ const setLimits = ({ buckets, connections, flight, streams }: Holder, limits: Li
     const limit = limits[name]
     const bucket = buckets[name]
     const fresh = Bucket.make(limit, now)
-    if (bucket !== undefined && fresh !== undefined && limit !== undefined) {
+    if (bucket !== undefined && bucket.lease === undefined && fresh !== undefined && limit !== undefined) {
       Bucket.change(bucket, limit, now)
     } else {
       buckets[name] = fresh

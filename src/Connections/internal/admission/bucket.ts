@@ -7,10 +7,31 @@ export interface Bucket {
   burst: number
   level: number
   at: number
+  /** What fills it in place of time, where several nodes share it. */
+  lease?: Lease | undefined
+}
+
+/** How a bucket is filled from elsewhere. */
+export interface Lease {
+  /** How many are asked for at a time. As many may be spent ahead while they are under way. */
+  readonly count: number
+  readonly ask: (bucket: Bucket) => void
+  isPending: boolean
+  /** When to ask again. */
+  retryAt: number
 }
 
 const rateOf = (rate: Rate): { readonly rate: number; readonly burst: number } =>
   typeof rate === "number" ? { rate, burst: rate } : rate
+
+/** A bucket that another fills, and that is empty until it has. */
+export const leased = (limit: Rate, lease: Lease, now: number): Bucket => ({
+  perMilli: 0,
+  burst: rateOf(limit).burst,
+  level: 0,
+  at: now,
+  lease
+})
 
 /** A full bucket; none where nothing is limited. */
 export const make = (limit: Rate | undefined, now: number): Bucket | undefined => {
@@ -41,7 +62,13 @@ export const refill = (bucket: Bucket, now: number): void => {
 /** Takes one, if there is one. */
 export const take = (bucket: Bucket, now: number): boolean => {
   refill(bucket, now)
-  if (bucket.level < 1) {
+  const { lease } = bucket
+  if (lease !== undefined && bucket.level < lease.count && !lease.isPending && now >= lease.retryAt) {
+    lease.ask(bucket)
+  }
+  // What is under way may be spent ahead: a debt that the next of it pays.
+  const least = lease?.isPending === true && lease.retryAt === 0 ? 1 - lease.count : 1
+  if (bucket.level < least) {
     return false
   }
   bucket.level -= 1
@@ -58,6 +85,9 @@ export const spend = (bucket: Bucket, count: number, now: number): boolean => {
 /** The milliseconds until the level is reached, which may be infinite. */
 export const delay = (bucket: Bucket, level: number, now: number): number => {
   refill(bucket, now)
+  if (bucket.lease !== undefined && bucket.level < level) {
+    return Math.max(50, bucket.lease.retryAt - now)
+  }
   return bucket.level >= level
     ? 0
     : level > bucket.burst
@@ -66,4 +96,4 @@ export const delay = (bucket: Bucket, level: number, now: number): number => {
 }
 
 export const isFull = (bucket: Bucket | undefined, now: number): boolean =>
-  bucket === undefined || delay(bucket, bucket.burst, now) === 0
+  bucket === undefined || bucket.lease !== undefined || delay(bucket, bucket.burst, now) === 0

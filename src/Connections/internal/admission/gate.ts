@@ -12,6 +12,7 @@ import * as Keys from "../../../Transport/internal/metricKeys.js"
 import * as Time from "../../../Transport/internal/time.js"
 import type * as Peer from "../../../Transport/Peer.js"
 import * as Accounts from "./accounts.js"
+import type { Leases } from "./leases.js"
 import type * as Match from "./match.js"
 import * as Node from "./node.js"
 import type { Policy } from "./policy.js"
@@ -46,7 +47,12 @@ const identityOf = ({ address, identity }: Peer.Peer, source: string): string =>
     onSome: ({ fingerprint, spiffeId }) => Option.getOrElse(spiffeId, () => fingerprint)
   })
 
-export const make = (initial: Policy, boundary: Boundary, clock: Clock.Clock): Admission => {
+export const make = (
+  initial: Policy,
+  boundary: Boundary,
+  clock: Clock.Clock,
+  makeLeases?: (now: () => number) => Leases
+): Admission => {
   const now = () => Time.now(clock)
   let policy = initial
   const node = Node.make(() => policy, now)
@@ -82,6 +88,7 @@ export const make = (initial: Policy, boundary: Boundary, clock: Clock.Clock): A
     policy: () => policy,
     node,
     holders: new Map(),
+    leases: makeLeases?.(now),
     now,
     refused,
     onThrown: (identity, cause) => boundary.caught("callback", identity, cause),

@@ -20,6 +20,12 @@ const minSamples = 10
 const longWindows = 600
 const warmUpWindows = 10
 
+/**
+ * Windows over which it rises while the limit is what holds calls up: learnt as fast as otherwise, that calls wait would soon be
+ * what is normal, and the limit would rise for ever.
+ */
+const loadedWindows = 6000
+
 /** Calls that may wait without making the limit fall. */
 const queueSize = 4
 
@@ -34,14 +40,15 @@ export const make = ({ initial, max, min, smoothing, tolerance }: Gradient): Ada
 
   const close = (short: number, inFlight: number) => {
     windows += 1
+    const isLimiting = inFlight >= limit / 2
+    const over = isLimiting && short > long ? loadedWindows : longWindows
     // A plain mean first: one slow window at the start would be remembered for long.
-    long += (short - long) * (windows <= warmUpWindows ? 1 / windows : 2 / (longWindows + 1))
+    long += (short - long) * (windows <= warmUpWindows ? 1 / windows : 2 / (over + 1))
     if (long / short > 2) {
       // Load has fallen: what is normal is to be learnt again.
       long *= 0.95
     }
-    if (inFlight < limit / 2) {
-      // The limit is not what holds anything up.
+    if (!isLimiting) {
       return
     }
     const quotient = Math.max(0.5, Math.min(1, (tolerance * long) / short))

@@ -20,6 +20,8 @@ export interface Rule {
   readonly limits: Limits
   readonly isShared: boolean
   readonly isDenying: boolean
+  /** Whether nodes share its rate of calls. */
+  readonly isAcross: boolean
 }
 
 export interface Policy {
@@ -101,7 +103,8 @@ const rulesOf = (options: AdmissionOptions): ReadonlyArray<Rule> => {
       match: compileMatch(`rules[${i}]`, rule.match),
       limits: rule.limits ?? {},
       isShared: rule.per === "all",
-      isDenying: rule.deny === true
+      isDenying: rule.deny === true,
+      isAcross: rule.across === "nodes"
     }
   })
 }
@@ -168,7 +171,8 @@ const compileUnsafe = (options: AdmissionOptions): Policy => {
       match: Match.compile({}),
       limits: { ...defaultLimits, ...identities },
       isShared: false,
-      isDenying: false
+      isDenying: false,
+      isAcross: false
     },
     rules: rulesOf(options),
     priorities: prioritiesOf(options),

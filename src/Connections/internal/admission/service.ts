@@ -1,11 +1,15 @@
 /** An admission as a service: its options can be replaced while listeners ask it. */
 import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import { AdmissionError, type AdmissionOptions } from "../../../Transport/AdmissionRules.js"
 import type { AdmissionService } from "../../../Transport/AdmissionService.js"
 import * as Boundary from "../../../Transport/internal/boundary.js"
+import { Limiter } from "../../Limiter.js"
 import * as Gate from "./gate.js"
+import * as Leases from "./leases.js"
 import * as Match from "./match.js"
 import * as Policy from "./policy.js"
 import * as Pressure from "./pressure.js"
@@ -35,7 +39,14 @@ export const makeWith = (
     const policy = yield* compile(options)
     const boundary = yield* Boundary.make
     const clock = yield* Effect.clock
-    const admission = Gate.make(policy, boundary, clock)
+    const limiter = yield* Effect.serviceOption(Limiter)
+    const run = yield* FiberSet.makeRuntime()
+    const admission = Gate.make(
+      policy,
+      boundary,
+      clock,
+      Option.isSome(limiter) ? (now) => Leases.make(limiter.value, run, boundary, now) : undefined
+    )
     const current = yield* SubscriptionRef.make(options)
     yield* measures(admission.measured)
     return {

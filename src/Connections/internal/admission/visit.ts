@@ -5,10 +5,11 @@ import type * as Metadata from "../../../Transport/Metadata.js"
 import type { StatusError } from "../../../Transport/TransportError.js"
 import * as Accounts from "./accounts.js"
 import * as Charging from "./charging.js"
+import type { Leases } from "./leases.js"
 import type * as Match from "./match.js"
 import type { Entry } from "./node.js"
 import * as Plan from "./plan.js"
-import type { Policy } from "./policy.js"
+import type { Policy, Rule } from "./policy.js"
 import { ranks } from "./pressure.js"
 import * as Refusal from "./refusal.js"
 import * as Resolve from "./resolve.js"
@@ -18,6 +19,8 @@ export interface Shared extends Charging.Shared {
   readonly policy: () => Policy
   /** Of rules whose limits are for all that match. */
   readonly holders: Map<string, Accounts.Holder>
+  /** Of rules that nodes share. */
+  readonly leases: Leases | undefined
   /** A user's match has thrown. */
   readonly onThrown: (identity: string, cause: unknown) => void
 }
@@ -61,14 +64,20 @@ export const make = (shared: Shared, who: Match.Who, account: Accounts.Account):
     })
   }
 
+  const holderOf = (rule: Rule) => {
+    const { leases } = shared
+    const key = rule.isShared ? rule.name : `${rule.name} ${account.identity}`
+    return Accounts.holderOf(
+      rule.isShared ? shared.holders : account.holders,
+      rule,
+      now(),
+      rule.isAcross && leases !== undefined ? (rate) => leases(key, rate) : undefined
+    )
+  }
+
   const look = (): Turned | undefined => {
     try {
-      resolved = Resolve.resolve(
-        policy(),
-        who,
-        (rule) => Accounts.holderOf(rule.isShared ? shared.holders : account.holders, rule, now()),
-        (plan) => makePass(plan, ended)
-      )
+      resolved = Resolve.resolve(policy(), who, holderOf, (plan) => makePass(plan, ended))
       return resolved.plan.isDenying || resolved.connections.limit === 0 ? "NotAuthorized" : undefined
     } catch (cause) {
       shared.onThrown(account.identity, cause)
