@@ -7,8 +7,27 @@ import * as OpenApi from "@effect/platform/OpenApi"
 import * as Context from "effect/Context"
 import { callFailures, failures } from "./Failure.js"
 import { httpStatus } from "./httpStatus.js"
-import { EchoBody, EchoPath, EchoQuery, NodesQuery, RetryBody } from "./inputs.js"
-import { EchoAnswer, HealthView, NodesView, NodeView, RetriesExhausted, RetryAnswer } from "./model.js"
+import {
+  EchoBody,
+  EchoPath,
+  EchoQuery,
+  IntruderPath,
+  LoadBody,
+  NetworkBody,
+  NodesQuery,
+  RetryBody,
+  StreamQuery
+} from "./inputs.js"
+import {
+  Attempted,
+  EchoAnswer,
+  HealthView,
+  Measured,
+  NodesView,
+  NodeView,
+  RetriesExhausted,
+  RetryAnswer
+} from "./model.js"
 import { contentType } from "./prometheus.js"
 
 /** When the request came, in nanoseconds of the clock. */
@@ -66,6 +85,8 @@ const retry = HttpApiGroup.make("retry")
   )
   .annotateContext(describe("Retries at the call site."))
 
+const identityFailures = failures("TransportAbsent", "FailedPrecondition", "Internal", "Forbidden")
+
 const nodes = HttpApiGroup.make("nodes")
   .add(
     HttpApiEndpoint.get("list", "/nodes")
@@ -88,7 +109,72 @@ const nodes = HttpApiGroup.make("nodes")
       .addError(failures("NodeRunning", "TransportAbsent", "BindError", "Forbidden"))
       .annotateContext(describe("Starts it again, on the port that it had."))
   )
+  .add(
+    HttpApiEndpoint.post("rotate", "/nodes/:transport/rotate")
+      .setPath(EchoPath)
+      .addSuccess(NodeView)
+      .addError(identityFailures)
+      .annotateContext(describe("Gives the node a new key and certificate, which the app pins, while it is called."))
+  )
+  .add(
+    HttpApiEndpoint.post("revoke", "/nodes/:transport/revoke")
+      .setPath(EchoPath)
+      .addSuccess(NodeView)
+      .addError(identityFailures)
+      .annotateContext(describe("Revokes the app's certificate at the node, which ends their connection."))
+  )
+  .add(
+    HttpApiEndpoint.post("renew", "/nodes/:transport/renew")
+      .setPath(EchoPath)
+      .addSuccess(NodeView)
+      .addError(identityFailures)
+      .annotateContext(describe("Gives the app a new key and certificate, with which it may call the node."))
+  )
   .annotateContext(describe("The echo nodes of this process."))
+
+const intruders = HttpApiGroup.make("intruders")
+  .add(
+    HttpApiEndpoint.post("attempt", "/intruders/:transport/:intruder")
+      .setPath(IntruderPath)
+      .addSuccess(Attempted)
+      .addError(failures("TransportAbsent", "FailedPrecondition", "TooBusy", "Forbidden"))
+      .annotateContext(describe("One who may not call a node tries to, and is told why not."))
+  )
+  .annotateContext(describe("Who may call, and who may not."))
+
+const experiments = HttpApiGroup.make("experiments")
+  .add(
+    HttpApiEndpoint.post("load", "/load/:transport")
+      .setPath(EchoPath)
+      .setPayload(LoadBody)
+      .addSuccess(Measured)
+      .annotateContext(describe("Calls as fast as they go, for a while: calls a second, and how long they take."))
+  )
+  .add(
+    HttpApiEndpoint.post("network", "/network/:transport")
+      .setPath(EchoPath)
+      .setPayload(NetworkBody)
+      .addSuccess(Measured)
+      .annotateContext(
+        describe(
+          "Calls over a network that delays what passes each way, and loses some of it. Over TCP a loss holds up all " +
+            "that follows it for 200 ms; over QUIC a packet is lost."
+        )
+      )
+  )
+  .add(
+    HttpApiEndpoint.get("stream", "/stream/:transport")
+      .setPath(EchoPath)
+      .setUrlParams(StreamQuery)
+      .addSuccess(HttpApiSchema.Text({ contentType: "application/x-ndjson" }))
+      .annotateContext(
+        describe(
+          "A stream of the node as lines of JSON, of which the last says how it ended. Who stops reading cancels it."
+        )
+      )
+  )
+  .addError(callFailures)
+  .annotateContext(describe("Many calls, long ones, and bad networks."))
 
 const Unhealthy = HealthView.annotations(HttpApiSchema.annotations({ status: httpStatus.Unavailable }))
 
@@ -111,6 +197,8 @@ export class Api extends HttpApi.make("verify")
   .add(echo)
   .add(retry)
   .add(nodes)
+  .add(intruders)
+  .add(experiments)
   .add(operations)
   .annotateContext(
     OpenApi.annotations({

@@ -8,18 +8,28 @@ import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
-import { Authorizer, Credentials, DevCa, type MissingPackage, type Peer, Transport } from "effect-transport"
+import { Authorizer, type CredentialsError, DevCa, type MissingPackage, type Peer, Transport } from "effect-transport"
 import { EchoService } from "../gen/echo/v1/echo_pb.js"
 import * as EchoNode from "./EchoNode.js"
 import { type Failure, fromError } from "./Failure.js"
+import * as Identities from "./Identities.js"
 import type { Certificate, NodesView, NodeView } from "./model.js"
 import type { Choice, TransportName } from "./transports.js"
 
-/** A node that was started, and how it is called, killed and restarted. */
-interface Node {
+/** A node that was started, and what can be done to it. */
+export interface Node {
+  readonly choice: Choice
+  readonly target: string
   readonly client: Transport.Client<typeof EchoService>
+  readonly identities: Identities.Identities
   readonly kill: Effect.Effect<void, Failure>
   readonly restart: Effect.Effect<void, Failure>
+  /** New keys for the node, while it is called. */
+  readonly rotate: Effect.Effect<void, Failure>
+  /** The app may not call any more. */
+  readonly revoke: Effect.Effect<void, Failure>
+  /** New keys for the app, with which it may. */
+  readonly renew: Effect.Effect<void, Failure>
 }
 
 /** The echo nodes of this process, one for each transport that there is. They end with the layer. */
@@ -28,12 +38,12 @@ export class Nodes extends Context.Tag("verify/Nodes")<
   {
     readonly get: (transport: TransportName) => Effect.Effect<Node, Failure>
     readonly view: Effect.Effect<NodesView>
+    /** The CA that all of them trust. */
+    readonly ca: DevCa.DevCa
     /** What there is now, and then each change. */
     readonly changes: Stream.Stream<NodesView>
   }
 >() {}
-
-const appId = "spiffe://verify/app"
 
 const certificate = (identity: Peer.Identity): Certificate => ({
   subject: identity.subject,
@@ -46,10 +56,16 @@ const certificate = (identity: Peer.Identity): Certificate => ({
 const make = (choices: ReadonlyArray<Choice>) =>
   Effect.gen(function* () {
     const ca = yield* DevCa.make()
-    const app = yield* ca.issue({ names: ["verify-app"], spiffeId: appId })
     const views = yield* SubscriptionRef.make<NodesView>({
       version: 0,
-      nodes: choices.map(({ name, title, wire }) => ({ transport: name, title, wire, status: "down", since: "" }))
+      nodes: choices.map(({ name, title, wire }) => ({
+        transport: name,
+        title,
+        wire,
+        status: "down",
+        access: "allowed",
+        since: ""
+      }))
     })
 
     const change = (name: TransportName, f: (view: NodeView) => NodeView) =>
@@ -58,35 +74,21 @@ const make = (choices: ReadonlyArray<Choice>) =>
         nodes: nodes.map((view) => (view.transport === name ? f(view) : view))
       }))
 
-    const turn = (name: TransportName, status: NodeView["status"], more: Partial<NodeView> = {}) =>
+    /** What is newer than what a page has seen is told by the time. */
+    const turn = (name: TransportName, more: Partial<NodeView>) =>
       Effect.flatMap(Clock.currentTimeMillis, (now) =>
-        change(name, (view) => ({ ...view, ...more, status, since: new Date(now).toISOString() }))
+        change(name, (view) => ({ ...view, ...more, since: new Date(now).toISOString() }))
       )
 
-    /** Credentials of its own for each side, as on two machines: the app takes this node for no other. */
-    const sides = ({ authenticated, layer, name }: Choice) =>
-      Effect.gen(function* () {
-        const issued = yield* ca.issue({
-          names: [`${name}-node`, "127.0.0.1"],
-          spiffeId: `spiffe://verify/${name}-node`
-        })
-        const node = yield* Layer.build(Layer.provideMerge(layer, Credentials.layerPem({ ...issued, ca: ca.ca })))
-        const material = yield* Context.get(node, Credentials.Credentials).current
-        const identity =
-          authenticated && material._tag === "Tls"
-            ? Option.map(material.certificate, (own) => own.identity)
-            : Option.none()
-        const pins = Option.map(identity, ({ fingerprint }) => ({ all: [`certificate:${fingerprint}`] }))
-        const caller = yield* Layer.build(
-          Layer.provide(layer, Credentials.layerPem({ ...app, ca: ca.ca, pins: Option.getOrUndefined(pins) }))
-        )
-        return { node, caller, identity }
-      })
+    const shown = ({ authenticated }: Choice, { identity }: Identities.Identities) =>
+      Effect.map(identity, (own) => (authenticated ? Option.getOrUndefined(Option.map(own, certificate)) : undefined))
 
     const start = (choice: Choice) =>
       Effect.gen(function* () {
         const { name } = choice
-        const { caller, identity, node } = yield* sides(choice)
+        const identities = yield* Effect.orDie(Identities.make(ca, name))
+        const node = yield* Layer.build(Layer.provide(choice.layer, identities.node))
+        const caller = yield* Layer.build(Layer.provide(choice.layer, identities.app))
         const scope = yield* Effect.scope
         const one = yield* Effect.makeSemaphore(1)
         let running: Scope.CloseableScope | undefined
@@ -111,7 +113,7 @@ const make = (choices: ReadonlyArray<Choice>) =>
               const listener = yield* Transport.listen([EchoNode.handlers(onCaller)], {
                 port,
                 gracePeriod: "0 millis",
-                authorize: choice.authenticated ? Authorizer.spiffeId(appId) : Authorizer.any
+                authorize: choice.authenticated ? Authorizer.spiffeId(Identities.appId) : Authorizer.any
               }).pipe(
                 Scope.extend(own),
                 Effect.provide(node),
@@ -120,9 +122,10 @@ const make = (choices: ReadonlyArray<Choice>) =>
                 Effect.onError((cause) => Scope.close(own, Exit.failCause(cause)))
               )
               running = own
-              yield* turn(name, "up", {
+              yield* turn(name, {
+                status: "up",
                 target: listener.target,
-                certificate: Option.getOrUndefined(Option.map(identity, certificate))
+                certificate: yield* shown(choice, identities)
               })
               return listener
             })
@@ -131,8 +134,29 @@ const make = (choices: ReadonlyArray<Choice>) =>
         const { address, target } = yield* listen(0)
         const client = yield* Effect.provide(Transport.client(EchoService, target), caller)
 
+        /** A change of who is who, one at a time. */
+        const identified = (
+          effect: Effect.Effect<void, CredentialsError>,
+          more: Effect.Effect<Partial<NodeView>>
+        ): Effect.Effect<void, Failure> =>
+          choice.authenticated
+            ? one.withPermits(1)(
+                effect.pipe(
+                  Effect.mapError(({ message }): Failure => ({ _tag: "Internal", message, transport: name })),
+                  Effect.zipRight(Effect.flatMap(more, (more) => turn(name, more)))
+                )
+              )
+            : Effect.fail<Failure>({
+                _tag: "FailedPrecondition",
+                message: `nobody proves anything over ${name}`,
+                transport: name
+              })
+
         return {
+          choice,
+          target,
           client,
+          identities,
           kill: one.withPermits(1)(
             Effect.uninterruptible(
               Effect.suspend(() => {
@@ -144,7 +168,7 @@ const make = (choices: ReadonlyArray<Choice>) =>
                       message: `the ${name} node is down`,
                       transport: name
                     })
-                  : Effect.zipRight(Scope.close(own, Exit.void), turn(name, "down"))
+                  : Effect.zipRight(Scope.close(own, Exit.void), turn(name, { status: "down" }))
               })
             )
           ),
@@ -154,12 +178,18 @@ const make = (choices: ReadonlyArray<Choice>) =>
                 ? Effect.asVoid(Effect.mapError(listen(address.port), fromError(name)))
                 : Effect.fail<Failure>({ _tag: "NodeRunning", message: `the ${name} node runs`, transport: name })
             )
-          )
+          ),
+          rotate: identified(
+            identities.rotate,
+            Effect.map(shown(choice, identities), (certificate) => ({ certificate }))
+          ),
+          revoke: identified(identities.revoke, Effect.succeed({ access: "revoked" as const })),
+          renew: identified(identities.renew, Effect.succeed({ access: "allowed" as const }))
         } satisfies Node
       })
 
     const absent = (name: TransportName) => (error: MissingPackage) =>
-      Effect.as(turn(name, "absent", { reason: error.message }), undefined)
+      Effect.as(turn(name, { status: "absent", reason: error.message }), undefined)
 
     const nodes = new Map(
       yield* Effect.forEach(
@@ -174,6 +204,7 @@ const make = (choices: ReadonlyArray<Choice>) =>
     )
 
     return {
+      ca,
       view: SubscriptionRef.get(views),
       changes: views.changes,
       get: (transport: TransportName) =>

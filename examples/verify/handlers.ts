@@ -9,17 +9,20 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { Api, Arrival, Timed } from "./Api.js"
 import * as Echo from "./Echo.js"
+import * as Experiments from "./Experiments.js"
 import type { Failure } from "./Failure.js"
+import * as Intruders from "./Intruders.js"
 import type { EchoInput } from "./inputs.js"
 import type { HealthView } from "./model.js"
 import { Nodes } from "./Nodes.js"
 import * as Prometheus from "./prometheus.js"
 import * as Retries from "./Retries.js"
 import { Closing } from "./Server.js"
+import * as Streams from "./Streams.js"
 import type { TransportName } from "./transports.js"
 
 /** What goes on at a time; more is refused at once. */
-const most = { echoes: 64, retries: 16, waiting: 64 }
+const most = { echoes: 64, retries: 16, waiting: 64, intruders: 32, experiments: 4 }
 
 const busy = (what: string, limit: number) =>
   Effect.fail<Failure>({ _tag: "TooBusy", message: `${limit} ${what} are under way; try again later` })
@@ -93,7 +96,7 @@ const nodeView = (transport: TransportName) =>
     )
   )
 
-const control = (transport: TransportName, what: "kill" | "restart") =>
+const control = (transport: TransportName, what: "kill" | "restart" | "rotate" | "revoke" | "renew") =>
   Effect.flatMap(Nodes, (nodes) => nodes.get(transport)).pipe(
     Effect.flatMap((node) => node[what]),
     Effect.zipRight(nodeView(transport))
@@ -107,6 +110,24 @@ const nodes = HttpApiBuilder.group(Api, "nodes", (handlers) =>
       )
       .handle("kill", ({ path }) => control(path.transport, "kill"))
       .handle("restart", ({ path }) => control(path.transport, "restart"))
+      .handle("rotate", ({ path }) => control(path.transport, "rotate"))
+      .handle("revoke", ({ path }) => control(path.transport, "revoke"))
+      .handle("renew", ({ path }) => control(path.transport, "renew"))
+  )
+)
+
+const intruders = HttpApiBuilder.group(Api, "intruders", (handlers) =>
+  Effect.map(atMost(most.intruders, "intruders"), (limited) =>
+    handlers.handle("attempt", ({ path }) => limited(Intruders.run(path.transport, path.intruder)))
+  )
+)
+
+const experiments = HttpApiBuilder.group(Api, "experiments", (handlers) =>
+  Effect.map(atMost(most.experiments, "experiments"), (limited) =>
+    handlers
+      .handle("load", ({ path, payload }) => limited(Experiments.load(path.transport, payload)))
+      .handle("network", ({ path, payload }) => limited(Experiments.network(path.transport, payload)))
+      .handleRaw("stream", ({ path, urlParams }) => Streams.run(path.transport, urlParams))
   )
 )
 
@@ -137,4 +158,6 @@ const operations = HttpApiBuilder.group(Api, "operations", (handlers) =>
 )
 
 /** All that the API does. */
-export const layer = HttpApiBuilder.api(Api).pipe(Layer.provide(Layer.mergeAll(echo, retry, nodes, operations)))
+export const layer = HttpApiBuilder.api(Api).pipe(
+  Layer.provide(Layer.mergeAll(echo, retry, nodes, intruders, experiments, operations))
+)

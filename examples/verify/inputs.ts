@@ -1,5 +1,6 @@
 import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
+import { IntruderName } from "./model.js"
 import { TransportName } from "./transports.js"
 
 /** The most that is taken of each input. */
@@ -14,6 +15,13 @@ export const limits = {
   timeoutMillis: 10_000,
   failures: 20,
   attempts: 10,
+  concurrency: 256,
+  loadMillis: 5_000,
+  latencyMillis: 500,
+  lossPercent: 50,
+  calls: 200,
+  streamCount: 1_000,
+  streamMillis: 60_000,
   initialBackoffMillis: 2000,
   /** The cap of the retry policy: the longest that any one delay may become. */
   maxBackoffMillis: 2000
@@ -107,3 +115,34 @@ export const NodesQuery = Schema.Struct({
 })
 
 export const EchoPath = Schema.Struct({ transport: TransportName })
+
+export const IntruderPath = Schema.Struct({ transport: TransportName, intruder: IntruderName })
+
+export const LoadBody = Schema.Struct({
+  concurrency: whole("concurrency", 1, limits.concurrency).schema,
+  millis: whole("millis", 100, limits.loadMillis).schema
+}).annotations({
+  identifier: "LoadRequest",
+  message: () => "the body is a JSON object with concurrency and millis",
+  ...all
+})
+
+export type LoadInput = typeof LoadBody.Type
+
+export const NetworkBody = Schema.Struct({
+  latencyMillis: whole("latencyMillis", 0, limits.latencyMillis).schema,
+  lossPercent: whole("lossPercent", 0, limits.lossPercent).schema,
+  calls: whole("calls", 1, limits.calls).schema
+}).annotations({
+  identifier: "NetworkRequest",
+  message: () => "the body is a JSON object with latencyMillis, lossPercent and calls",
+  ...all
+})
+
+export type NetworkInput = typeof NetworkBody.Type
+
+export const StreamQuery = Schema.Struct({
+  count: fromText("count", 1, limits.streamCount),
+  intervalMillis: fromText("intervalMillis", 0, limits.delayMillis),
+  timeoutMillis: fromText("timeoutMillis", 1, limits.streamMillis)
+}).annotations(all)

@@ -17,6 +17,7 @@ export const NodeView = Schema.Struct({
   title: Schema.String,
   wire: Schema.String,
   status: Schema.Literal("up", "down", "absent"),
+  access: Schema.Literal("allowed", "revoked").annotations({ description: "Whether the app may call it" }),
   since: Schema.String.annotations({ description: "When it came to that, ISO 8601" }),
   reason: Schema.optional(Schema.String.annotations({ description: "Why it is absent" })),
   target: Schema.optional(Schema.String.annotations({ description: "Where it listens, or did" })),
@@ -77,3 +78,42 @@ export const HealthView = Schema.Struct({
   status: Schema.Literal("ok", "degraded"),
   transports: Schema.Record({ key: Schema.String, value: Schema.Literal("up", "down", "absent") })
 }).annotations({ identifier: "Health" })
+
+/** Who tries to get in. */
+export const IntruderName = Schema.Literal(
+  "noCertificate",
+  "otherCa",
+  "wrongName",
+  "expired",
+  "revoked",
+  "notAuthorized",
+  "plainText"
+).annotations({ identifier: "IntruderName" })
+
+export type IntruderName = typeof IntruderName.Type
+
+export const Attempted = Schema.Struct({
+  transport: TransportName,
+  intruder: IntruderName,
+  admitted: Schema.Boolean,
+  reason: Schema.String.annotations({ description: "The reason of HandshakeFailed, or the tag of another error" }),
+  refusedBy: Schema.optional(
+    Schema.Literal("local", "remote").annotations({ description: "Which side refused, as the caller sees it" })
+  ),
+  message: Schema.String,
+  millis: Schema.Number
+}).annotations({ identifier: "Attempted" })
+
+export type Attempted = typeof Attempted.Type
+
+/** What became of many calls. */
+export const Measured = Schema.Struct({
+  transport: TransportName,
+  calls: Schema.Number.annotations({ description: "Those that succeeded" }),
+  failures: Schema.Record({ key: Schema.String, value: Schema.Number }).annotations({ description: "By tag" }),
+  perSecond: Schema.Number,
+  p50Millis: Schema.Number,
+  p99Millis: Schema.Number
+}).annotations({ identifier: "Measured" })
+
+export type Measured = typeof Measured.Type

@@ -3,6 +3,7 @@ import { request as rawRequest } from "node:http"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
 import { eventually, leavesNothing } from "../suite/fixtures/expect.js"
 import { callsInFlight, failure, launch, names, only } from "./verifySupport.js"
 
@@ -154,6 +155,26 @@ describe("the verification app", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.live("does not log what a retry test is asked to show as a fault of its own", () =>
+    Effect.gen(function* () {
+      const logged: Array<string> = []
+      const logger = Logger.make<unknown, void>(({ logLevel, message }) => {
+        logged.push(`${logLevel.label} ${String(message)}`)
+      })
+      const { post } = yield* launch(only("memory"), logger)
+      const { json, status } = yield* post("/retry_test", {
+        failures: 3,
+        maxAttempts: 2,
+        initialBackoff: 1,
+        transport: "memory"
+      })
+      expect(status).toBe(500)
+      expect(json._tag).toBe("RetriesExhausted")
+      expect(logged.join("\n")).toContain("WARN retry: caught Unavailable (1/1)")
+      expect(logged.filter((line) => /^(ERROR|FATAL)/.test(line))).toEqual([])
+    }).pipe(Effect.scoped)
+  )
+
   it.live("adds jitter where that is asked for", () =>
     Effect.gen(function* () {
       const { post } = yield* launch(only("memory"))
@@ -237,11 +258,18 @@ describe("the verification app", () => {
         "/echo/{transport}",
         "/grpc_echo",
         "/healthz",
+        "/intruders/{transport}/{intruder}",
+        "/load/{transport}",
         "/metrics",
+        "/network/{transport}",
         "/nodes",
         "/nodes/{transport}/kill",
+        "/nodes/{transport}/renew",
         "/nodes/{transport}/restart",
-        "/retry_test"
+        "/nodes/{transport}/revoke",
+        "/nodes/{transport}/rotate",
+        "/retry_test",
+        "/stream/{transport}"
       ])
       const statuses = (path: string, method: string) => Object.keys(json.paths[path][method].responses)
       expect(statuses("/grpc_echo", "get")).toEqual(

@@ -30,7 +30,7 @@ export interface Answer {
 }
 
 /** The app as `npm run verify` launches it, for as long as the scope is open, and a client of it. */
-export const launch = (choices?: ReadonlyArray<Choice>) =>
+export const launch = (choices?: ReadonlyArray<Choice>, logger: Logger.Logger<unknown, void> = Logger.none) =>
   Effect.gen(function* () {
     const context = yield* Layer.build(Layer.mergeAll(App.layer({ port: 0, choices }), NodeHttpClient.layer))
     const client = Context.get(context, HttpClient.HttpClient)
@@ -40,7 +40,7 @@ export const launch = (choices?: ReadonlyArray<Choice>) =>
       Effect.gen(function* () {
         const response = yield* client.execute(HttpClientRequest.prependUrl(request, url))
         const text = yield* response.text
-        const isJson = response.headers["content-type"]?.includes("json") === true
+        const isJson = /[/+]json/.test(response.headers["content-type"] ?? "")
         return { status: response.status, headers: response.headers, text, json: isJson ? JSON.parse(text) : undefined }
       }).pipe(Effect.scoped, Effect.orDie)
 
@@ -55,4 +55,4 @@ export const launch = (choices?: ReadonlyArray<Choice>) =>
             : HttpClientRequest.bodyUnsafeJson(HttpClientRequest.post(path), body)
         )
     }
-  }).pipe(Effect.provide(Logger.remove(Logger.defaultLogger)))
+  }).pipe(Effect.provide(Logger.replace(Logger.defaultLogger, logger)))

@@ -1,6 +1,7 @@
 /** The page of the verification app, in Chromium. */
 import { existsSync, mkdirSync } from "node:fs"
 import { describe, expect, it } from "@effect/vitest"
+import AxeCore from "axe-core"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
@@ -84,6 +85,15 @@ const points = (page: Page, transport: string) =>
 const keep = async (page: Page, name: string) => {
   mkdirSync(artifacts, { recursive: true })
   await page.screenshot({ path: `${artifacts}/${name}.png`, fullPage: true })
+}
+
+/** What axe finds wrong, for people: nothing where all is well. */
+const axe = async (page: Page) => {
+  // The policy of the page lets nobody add a script to it; a debugger may.
+  await page.evaluate(AxeCore.source)
+  const violations = await page.evaluate<ReadonlyArray<string>>(`axe.run().then(({ violations }) =>
+    violations.flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) => id + ": " + html + ": " + failureSummary)))`)
+  return violations
 }
 
 const outcomes = (page: Page) =>
@@ -271,6 +281,136 @@ describe.skipIf(!existsSync(executablePath))(title, () => {
     )
   )
 
+  it.live("lets intruders try, and shows why each is refused", () =>
+    withPage(async (page) => {
+      await page.locator("#summary", { hasText: "all 4 nodes run" }).waitFor()
+      await page.getByRole("button", { name: "Let them try" }).click()
+      const result = page.locator("#intruders-result")
+      await expect.poll(() => result.textContent(), { timeout: 4 * patience }).toBe("21 of 21 tried, and none got in")
+      const reasons = {
+        noCertificate: "CertificateRequired",
+        otherCa: "UntrustedIssuer",
+        wrongName: "NameMismatch",
+        expired: "Expired",
+        revoked: "Revoked",
+        notAuthorized: "NotAuthorized",
+        plainText: "NoCommonProtocol"
+      }
+      for (const [intruder, reason] of Object.entries(reasons)) {
+        const cells = await page.locator(`#intruders [data-intruder=${intruder}] td b`).allTextContents()
+        expect({ intruder, cells }).toEqual({ intruder, cells: [reason, reason, reason] })
+      }
+    })
+  )
+
+  it.live("gives the node and the app new keys, and takes the app's away", () =>
+    withPage(
+      async (page) => {
+        await echoes(page, "tls")
+        const own = page.locator("#certificates > [data-transport=tls]")
+        const before = await own.locator("code").first().textContent()
+        await page.getByRole("button", { name: "Give the node new keys: TLS" }).click()
+        await expect.poll(() => own.locator("code").first().textContent(), { timeout: patience }).not.toBe(before)
+        await page.getByRole("button", { name: "Revoke the app's certificate: TLS" }).click()
+        await card(page, "tls").locator(".last", { hasText: "HandshakeFailed (502)" }).waitFor()
+        await page.getByRole("button", { name: "Send one over each" }).click()
+        await page.getByRole("alert").filter({ hasText: "revoked" }).waitFor()
+        await page.getByRole("button", { name: "Give the app new keys: TLS" }).click()
+        await echoes(page, "tls")
+        // What was wrong is no longer said once it is right again.
+        await page.locator("#echo-error").waitFor({ state: "hidden" })
+      },
+      { viewport: { width: 1280, height: 900 } }
+    )
+  )
+
+  it.live("measures calls, a bad network and a stream, which can be cancelled", () =>
+    withPage(async (page) => {
+      await echoes(page, "quic")
+      await page.getByLabel("For, ms").fill("200")
+      await page.getByRole("button", { name: "Measure calls a second" }).click()
+      await expect.poll(() => page.locator("#measured tbody tr").count(), { timeout: 2 * patience }).toBe(4)
+      await page.getByLabel("Calls", { exact: true }).fill("4")
+      await page.getByRole("button", { name: "Call over a bad network" }).click()
+      await expect.poll(() => page.locator("#measured tbody tr").count(), { timeout: 2 * patience }).toBe(7)
+      await page.getByRole("button", { name: "Begin" }).click()
+      const result = page.locator("#stream-result")
+      await result.filter({ hasText: /^[1-9]\d* of 50$/ }).waitFor()
+      await page.getByRole("button", { name: "Cancel" }).click()
+      await result.filter({ hasText: /^cancelled after \d+ of 50$/ }).waitFor()
+      await page.getByLabel("Deadline, ms").fill("100")
+      await page.getByRole("button", { name: "Begin" }).click()
+      await result.filter({ hasText: /^DeadlineExceeded after \d of 50, / }).waitFor()
+    })
+  )
+
+  it.live(
+    "shows nothing that is no longer so: a verdict under what can't be asked, and nodes of an app that is gone",
+    () =>
+      withPage(async (page) => {
+        await echoes(page, "tls")
+        await page.getByRole("button", { name: "Run" }).click()
+        await page.locator("#retry-result", { hasText: "succeeded" }).waitFor()
+        await page.getByLabel("Failures").fill("99")
+        await page.getByRole("button", { name: "Run" }).click()
+        await page
+          .getByRole("alert")
+          .filter({ hasText: /^Failures: / })
+          .waitFor()
+        expect(await page.locator("#retry-result").textContent()).toBe("")
+        expect(await page.locator("#timeline li").count()).toBe(0)
+      })
+  )
+
+  it.live("names the lanes, and lets no first call set the scale", () =>
+    withPage(async (page) => {
+      await page.route("**/echo/tls?*", async (route) => {
+        const response = await route.fetch()
+        const json = await response.json()
+        const callMillis = first ? 9_000 : json.timings.callMillis
+        first = false
+        await route.fulfill({ response, json: { ...json, timings: { ...json.timings, callMillis } } })
+      })
+      let first = true
+      await page.reload()
+      await expect.poll(() => points(page, "tls"), { timeout: patience }).toBeGreaterThan(3)
+      expect(await page.locator("#plot .lane-name").allTextContents()).toEqual(["gRPC", "TLS", "QUIC", "Memory"])
+      const ticks = await page.locator("#plot text").allTextContents()
+      expect(ticks).not.toContain("5 s")
+    })
+  )
+
+  it.live.each([
+    { colorScheme: "light", width: 1280 },
+    { colorScheme: "dark", width: 1280 },
+    { colorScheme: "light", width: 360 }
+  ] as const)("has nothing that axe complains of, $colorScheme and $width wide", ({ colorScheme, width }) =>
+    withPage(
+      async (page) => {
+        await Promise.all(transports.map((transport) => echoes(page, transport)))
+        await page.getByRole("button", { name: "Run" }).click()
+        await page.locator("#retry-result", { hasText: "succeeded" }).waitFor()
+        expect(await axe(page)).toEqual([])
+      },
+      { viewport: { width, height: 900 }, colorScheme, reducedMotion: "reduce" }
+    )
+  )
+
+  it.live("shows the bars that its key explains on a phone too", () =>
+    withPage(
+      async (page) => {
+        await echoes(page, "grpc")
+        const bar = page.locator("#statistics tr[data-transport=grpc] .hops")
+        await bar.waitFor()
+        const box = await bar.evaluate((element) => element.getBoundingClientRect().toJSON())
+        expect(box.left).toBeGreaterThanOrEqual(0)
+        expect(box.right).toBeLessThanOrEqual(360)
+        expect(box.width).toBeGreaterThan(150)
+      },
+      { viewport: { width: 360, height: 740 } }
+    )
+  )
+
   it.live("asks for news only while somebody sees it", () =>
     withPage(async (page, url) => {
       const turn = (hidden: boolean) =>
@@ -296,6 +436,9 @@ describe.skipIf(!existsSync(executablePath))(title, () => {
       yield* Effect.promise(() => page.locator("#summary", { hasText: "all 4 nodes run" }).waitFor())
       yield* Scope.close(scope, Exit.void)
       yield* Effect.promise(() => page.locator("#summary", { hasText: "the app does not answer" }).waitFor())
+      for (const transport of transports) {
+        yield* Effect.promise(() => card(page, transport).locator(".status", { hasText: "unknown" }).waitFor())
+      }
     }).pipe(Effect.scoped)
   )
 
@@ -304,9 +447,31 @@ describe.skipIf(!existsSync(executablePath))(title, () => {
       async (page) => {
         await page.locator(".opblock-summary-path", { hasText: "/retry_test" }).click()
         await page.locator(".opblock.is-open", { hasText: "initialBackoff" }).waitFor()
-        expect(await page.locator(".opblock").count()).toBe(10)
+        expect(await page.locator(".opblock").count()).toBe(17)
+        // There is nothing to authorize.
+        expect(await page.locator(".scheme-container").isVisible()).toBe(false)
+        const violations = await axe(page)
+        expect(violations.filter((violation) => violation.startsWith("color-contrast"))).toEqual([])
+        await keep(page, "verify-docs")
       },
       { viewport: { width: 1280, height: 900 } },
+      "/docs"
+    )
+  )
+
+  it.live("has its documentation in the dark", () =>
+    withPage(
+      async (page) => {
+        await page.locator(".opblock").first().waitFor()
+        expect(await page.evaluate("getComputedStyle(document.documentElement).backgroundColor")).toBe(
+          "rgb(20, 22, 27)"
+        )
+        expect(await page.evaluate("getComputedStyle(document.querySelector('.swagger-ui')).filter")).toContain(
+          "invert"
+        )
+        await keep(page, "verify-docs-dark")
+      },
+      { viewport: { width: 1280, height: 900 }, colorScheme: "dark" },
       "/docs"
     )
   )

@@ -1,4 +1,5 @@
-import { byId, h } from "./dom.js"
+import { request } from "./api.js"
+import { byId, h, log, once } from "./dom.js"
 
 const hour = 3_600_000
 
@@ -76,6 +77,39 @@ const certificate = (title, hint, certificate) =>
         )
   )
 
+/** A button for what is done to who is who at one node. */
+const action = ({ title, transport }, what, text, kind = "") => {
+  const button = h(
+    "button",
+    {
+      type: "button",
+      class: `small ${kind}`,
+      "aria-label": `${text}: ${title}`,
+      onclick: () =>
+        once(button, async () => {
+          try {
+            await request(`/nodes/${transport}/${what}`, { method: "POST" })
+            log(`${title}: ${text.toLowerCase()}: done`, "good")
+          } catch (error) {
+            log(`${title}: ${text.toLowerCase()}: ${error.message}`, "bad")
+          }
+        })
+    },
+    text
+  )
+  return button
+}
+
+const actions = (node) =>
+  h(
+    "div",
+    { class: "actions" },
+    action(node, "rotate", "Give the node new keys"),
+    node.access === "revoked"
+      ? action(node, "renew", "Give the app new keys", "primary")
+      : action(node, "revoke", "Revoke the app's certificate", "danger")
+  )
+
 const pair = ({ caller, certificate: own }) =>
   h(
     "div",
@@ -98,7 +132,9 @@ const openAtFirst = matchMedia("(min-width: 640px)").matches
 /** Who proves what to whom, for each transport. */
 export const showCertificates = (nodes) => {
   const shown = byId("certificates")
-  const text = JSON.stringify(nodes.map(({ caller, certificate, reason }) => [caller, certificate, reason]))
+  const text = JSON.stringify(
+    nodes.map(({ access, caller, certificate, reason }) => [access, caller, certificate, reason])
+  )
   if (shown.dataset.shown === text) {
     return
   }
@@ -119,7 +155,9 @@ export const showCertificates = (nodes) => {
               h("h3", {}, node.title),
               h("span", { class: "quiet" }, `expires ${remaining(node.certificate.notAfter)}`)
             ),
-            pair(node)
+            node.access === "revoked" ? h("p", { class: "bad" }, "The app's certificate is revoked here.") : "",
+            pair(node),
+            actions(node)
           )
     )
   )

@@ -33,7 +33,7 @@ const hops = (timings) => {
 export const makeEchoes = (nodes) => {
   const series = new Map()
   const rows = new Map()
-  const plot = makePlot(byId("plot"), series)
+  const plot = makePlot(byId("plot"), series, nodes.title)
   const measure = () => document.querySelector("input[name=measure]:checked").value
 
   const row = (transport) => {
@@ -63,7 +63,7 @@ export const makeEchoes = (nodes) => {
     const values = points.flatMap((point) => (point.failure === undefined ? [point[measure()]] : []))
     const sorted = values.toSorted((a, b) => a - b)
     const { cells } = rows.get(transport)
-    const texts = [values.at(-1), quantile(sorted, 0.5), quantile(sorted, 0.95)].map(millis)
+    const texts = [values.at(-1), quantile(sorted, 0.5), quantile(sorted, 0.99)].map(millis)
     for (const [index, text] of [...texts, done, failed].entries()) {
       cells[index].textContent = text
     }
@@ -82,8 +82,13 @@ export const makeEchoes = (nodes) => {
     try {
       const answer = await echo(transport, byId("message").value)
       const at = Date.now()
-      keep(transport, { at, ...answer.timings })
+      // The first one over a new connection waits for its handshake: it is shown, and does not set the scale.
+      const cold = own.points.at(-1)?.failure !== undefined || own.points.length === 0
+      keep(transport, { at, cold, ...answer.timings })
       own.done += 1
+      if (refusals.delete(transport)) {
+        showRefusals()
+      }
       rows.get(transport).bars.replaceChildren(...hops(answer.timings))
       nodes.echoed(transport, answer.timings.callMillis)
       if (own.failingSince !== undefined) {
@@ -106,6 +111,11 @@ export const makeEchoes = (nodes) => {
       throw error
     }
   }
+
+  /** What became of echoes that somebody has sent, for as long as no later one has come back. */
+  const refusals = new Map()
+  const showRefusals = () =>
+    complain("echo-error", refusals.size === 0 ? undefined : [...new Set(refusals.values())].join("; "))
 
   let live = true
   const loop = async (transport) => {
@@ -131,7 +141,7 @@ export const makeEchoes = (nodes) => {
   }
 
   byId("message").addEventListener("input", ({ currentTarget }) =>
-    complain("echo-error", currentTarget.validity.valid ? undefined : "Message: give it at least one character.")
+    currentTarget.validity.valid ? showRefusals() : complain("echo-error", "Message: give it at least one character.")
   )
 
   byId("echo-form").addEventListener("submit", async (event) => {
@@ -141,9 +151,14 @@ export const makeEchoes = (nodes) => {
       complain("echo-error", "Message: give it at least one character.")
       return
     }
-    const sent = await Promise.allSettled(nodes.transports().map(send))
-    const failed = sent.flatMap(({ reason }) => (reason === undefined ? [] : [reason]))
-    complain("echo-error", failed.length === 0 ? undefined : failed.map(({ message }) => message).join("; "))
+    const transports = nodes.transports()
+    const sent = await Promise.allSettled(transports.map(send))
+    for (const [index, { reason }] of sent.entries()) {
+      if (reason !== undefined) {
+        refusals.set(transports[index], reason.message)
+      }
+    }
+    showRefusals()
     byId("answer").replaceChildren(
       ...sent.flatMap(({ value }) =>
         value === undefined

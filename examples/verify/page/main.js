@@ -2,8 +2,11 @@ import { followNodes } from "./api.js"
 import { showCertificates } from "./certificates.js"
 import { byId, log } from "./dom.js"
 import { makeEchoes } from "./echo.js"
+import { makeExperiments } from "./experiments.js"
+import { makeIntruders } from "./intruders.js"
 import { makeNodes } from "./nodes.js"
 import { makeRetries } from "./retry.js"
+import { makeStream } from "./stream.js"
 
 const said = {
   down: (node) => log(`${node.title}: the node is down`, "bad"),
@@ -20,6 +23,12 @@ const nodes = makeNodes((node, before) => {
 })
 const echoes = makeEchoes(nodes)
 const retries = makeRetries()
+const intruders = makeIntruders(nodes)
+const stream = makeStream(nodes)
+makeExperiments(nodes)
+
+/** The transports as the forms know them. */
+let known = ""
 
 const summarize = (text, kind) => {
   const summary = byId("summary")
@@ -33,7 +42,13 @@ followNodes(
   (all) => {
     nodes.update(all)
     showCertificates(all)
-    retries.transports(nodes.transports(), nodes.title)
+    const transports = nodes.transports()
+    if (known !== transports.join()) {
+      known = transports.join()
+      retries.transports(transports, nodes.title)
+      stream.transports(transports, nodes.title)
+      intruders.reset()
+    }
     const here = all.filter(({ status }) => status !== "absent")
     const up = here.filter(({ status }) => status === "up")
     summarize(
@@ -45,6 +60,7 @@ followNodes(
     if (byId("summary").dataset.kind !== "lost") {
       log("The app does not answer; this page goes on asking.", "bad")
     }
+    nodes.lost()
     summarize(error.status === 0 ? "the app does not answer" : error.message, "lost")
   }
 )

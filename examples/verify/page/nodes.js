@@ -1,7 +1,7 @@
 import { request } from "./api.js"
 import { byId, h, log, millis, once, svg } from "./dom.js"
 
-const words = { up: "running", down: "down", absent: "not here" }
+const words = { up: "running", down: "down", absent: "not here", unknown: "unknown" }
 
 /** The line of a transport as in the plot, so that colour is not all that tells them apart. */
 export const sample = (transport) =>
@@ -67,6 +67,14 @@ export const makeNodes = (onChange) => {
   return {
     update: (nodes) => {
       nodes.forEach(update)
+    },
+    /** Nobody tells any more how the nodes are. */
+    lost: () => {
+      for (const card of cards.values()) {
+        card.element.dataset.status = "unknown"
+        card.status.textContent = words.unknown
+        card.button.disabled = true
+      }
     },
     status: (transport) => cards.get(transport)?.node.status,
     title: (transport) => cards.get(transport)?.node.title ?? transport,

@@ -3,7 +3,7 @@ import { h, millis, svg } from "./dom.js"
 /** What is shown, in milliseconds. */
 export const span = 60_000
 
-const margin = { left: 54, right: 10, top: 10, bottom: 24 }
+const margin = { left: 60, right: 10, top: 10, bottom: 24 }
 const lane = 13
 
 /** 1, 2 and 5 times the powers of ten from one number to another. */
@@ -32,7 +32,7 @@ const pieces = (points) => {
 }
 
 /** A plot of the series of all transports, which draws itself again no more often than the screen does. */
-export const makePlot = (container, series) => {
+export const makePlot = (container, series, title) => {
   let measure = "callMillis"
   let asked = false
 
@@ -44,12 +44,15 @@ export const makePlot = (container, series) => {
     const height = plotHeight + margin.top + margin.bottom + names.length * lane
     const now = Date.now()
     const recent = names.map((name) => series.get(name).points.filter(({ at }) => at > now - span))
-    const values = recent.flat().flatMap((point) => (point.failure === undefined ? [point[measure]] : []))
+    const values = recent
+      .flat()
+      .flatMap((point) => (point.failure === undefined && point.cold !== true ? [point[measure]] : []))
     const low = Math.max(Math.min(...values, 1) / 1.4, 0.01)
     const high = Math.max(...values, 10) * 1.4
 
     const x = (at) => margin.left + ((at - (now - span)) / span) * (width - margin.left - margin.right)
-    const y = (value) => margin.top + plotHeight * (1 - Math.log(Math.max(value, low) / low) / Math.log(high / low))
+    const y = (value) =>
+      margin.top + plotHeight * (1 - Math.log(Math.min(Math.max(value, low), high) / low) / Math.log(high / low))
     const laneTop = (index) => margin.top + plotHeight + 4 + index * lane
 
     const grid = ticksBetween(low, high).map((tick) =>
@@ -84,6 +87,11 @@ export const makePlot = (container, series) => {
       ])
     )
     const lanes = names.flatMap((name, index) => [
+      svg(
+        "text",
+        { class: "lane-name", "data-lane": name, x: margin.left - 8, y: laneTop(index) + 9, "text-anchor": "end" },
+        title(name)
+      ),
       svg("line", {
         class: `lane line-${name}`,
         x1: margin.left,

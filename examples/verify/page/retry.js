@@ -1,5 +1,6 @@
 import { request } from "./api.js"
 import { byId, complain, h, millis, once } from "./dom.js"
+import { check, fillTransports } from "./forms.js"
 
 const bar = (kind, from, to, total) => {
   const element = h("span", { class: `bar ${kind}` })
@@ -43,12 +44,12 @@ const show = ({ attempts, message, totalMillis }, succeeded) => {
   verdict.className = `verdict ${succeeded ? "good" : "bad"}`
 }
 
-const invalid = (form) =>
-  [...form.elements].flatMap((element) =>
-    element.willValidate && !element.validity.valid
-      ? [{ element, text: `${element.labels[0].textContent.trim()}: ${element.validationMessage}` }]
-      : []
-  )
+/** What was shown is not the answer to what is asked now. */
+const clear = () => {
+  byId("retry-result").textContent = ""
+  byId("timeline").replaceChildren()
+  byId("axis").replaceChildren()
+}
 
 const run = async (form) => {
   const { elements } = form
@@ -65,7 +66,7 @@ const run = async (form) => {
     if (error.body._tag === "RetriesExhausted") {
       show(error.body, false)
     } else {
-      byId("retry-result").textContent = ""
+      clear()
       complain("retry-error", error.message)
     }
   }
@@ -77,10 +78,8 @@ export const makeRetries = () => {
   const button = form.querySelector("button")
   form.addEventListener("submit", (event) => {
     event.preventDefault()
-    const [first, ...others] = invalid(form)
-    if (first !== undefined) {
-      complain("retry-error", [first, ...others].map(({ text }) => text).join(" "))
-      first.element.focus()
+    if (!check(form, "retry-error")) {
+      clear()
       return
     }
     once(button, () => {
@@ -92,12 +91,6 @@ export const makeRetries = () => {
     })
   })
   return {
-    transports: (names, title) => {
-      const select = byId("retry-transport")
-      const chosen = select.value
-      select.replaceChildren(
-        ...names.map((name) => h("option", { value: name, selected: name === chosen }, title(name)))
-      )
-    }
+    transports: (names, title) => fillTransports("retry-transport", names, title)
   }
 }
