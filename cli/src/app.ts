@@ -5,8 +5,12 @@ import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as Span from "@effect/cli/HelpDoc/Span"
 import * as Effect from "effect/Effect"
 import { bench } from "./commands/bench.js"
+import { call } from "./commands/call.js"
 import { certs } from "./commands/certs.js"
+import { describe } from "./commands/describe.js"
 import { doctor } from "./commands/doctor.js"
+import { list } from "./commands/list.js"
+import { ping } from "./commands/ping.js"
 import { serve } from "./commands/serve.js"
 import { version } from "./shared/version.js"
 
@@ -14,7 +18,7 @@ const root = Command.make("effect-transport").pipe(
   Command.withDescription(
     "Certificates, checks, calls and measurements for nodes of effect-transport, over every wire."
   ),
-  Command.withSubcommands([certs, serve, bench, doctor])
+  Command.withSubcommands([certs, list, describe, call, ping, serve, bench, doctor])
 )
 
 const footer = HelpDoc.p(
