@@ -160,6 +160,11 @@ describe.each(wires)("effect-transport over $wire", (each) => {
         expect(unary.stdout).not.toContain("\u202e")
         const events = json(unary.text).filter((line) => typeof line === "object" && line !== null && "event" in line)
         expect(events).toMatchObject([
+          {
+            event: "peer",
+            names: expect.arrayContaining([expect.stringContaining("localhost")]),
+            notAfter: expect.any(String)
+          },
           { event: "connected", wire, millis: expect.any(Number) },
           { event: "contract", method: "/echo.v1.EchoService/Echo" },
           { event: "request", metadata: [["x-sent", "a"]] },

@@ -15,6 +15,7 @@ import { json, metadata, target } from "../shared/options.js"
 import { print } from "../shared/output.js"
 import { printable } from "../shared/text.js"
 import * as Wires from "../shared/transport.js"
+import * as Handshake from "./call/handshake.js"
 import { invoke } from "./call/invoke.js"
 import { requests } from "./call/requests.js"
 import * as Verbose from "./call/verbose.js"
@@ -83,7 +84,11 @@ export const call = Command.make(
   config,
   ({ data, emitDefaults, json, metadata, method: name, target, verbose, ...config }) =>
     Effect.gen(function* () {
-      const { event, metadata: tell, metadataNow } = Verbose.make(verbose, json)
+      const told = Verbose.make(verbose, json)
+      const { event, metadata: tell, metadataNow } = told
+      if (verbose && !config.insecure) {
+        yield* Handshake.tell(target, config, told)
+      }
       // All that follows goes over this connection.
       yield* Transport.client(Health.Contract, target)
       yield* event("connected", `connected to ${target} over ${config.wire}`, { target, wire: config.wire })
