@@ -17,7 +17,7 @@ it can, whether or not it is answered; whoever attacks comes from another addres
   --wires a,b      of ${Wires.names.join(", ")}; default all
   --attacks a,b    of those below; default all
   --seconds n      of each attack; default 5, and 3 before and after it
-  --quick          1.5 seconds, and 0.6 before and after
+  --quick          1.2 seconds, and 0.4 before and after
   --json           one line of JSON for each, and no table
   --cores a,b      of the listener and of whoever attacks; default 0,1`
 
@@ -71,7 +71,7 @@ interface Row {
 }
 
 const periods = values.quick
-  ? { quiet: 600, attack: 1500, warmUp: 700, measure: 500 }
+  ? { quiet: 400, attack: 1200, warmUp: 600, measure: 400 }
   : { quiet: 3000, attack: Number(values.seconds) * 1000, warmUp: 4000, measure: 2000 }
 
 /** The rates of a second have to have done their work. */
@@ -119,7 +119,6 @@ const measure = async (
   const strain = await listener.ask("strain")
   const did = await attacking
   attacker.stop()
-  console.error("TAIL", attack.title, strain.pause, (await listener.ask("strain")).pause)
   const after = await good.ask("calls", rate, periods.quiet, 0)
   return { attack: attack.title, wire, before, during, after, strain, grown: strain.peak - quiet.rss, did }
 }
