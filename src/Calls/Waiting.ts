@@ -1,18 +1,19 @@
 /** Callbacks that wait until a connection has room to send again, run in the order in which they came. */
+
 /** What waits with an answer until its peer has read of those before. */
-export interface Waiting {
-  readonly add: (again: () => void) => void
+export interface Waiting<S> {
+  readonly add: (again: () => void, stream: S) => void
   /** What it would be called for is no longer wanted. */
   readonly remove: (again: (() => void) | undefined) => void
-  /** Goes on with what waits, in its order, for as long as there is room. */
+  /** Goes on with what waits, in its order, where there is room for its stream. */
   readonly onRoom: () => void
 }
 
-export const make = (isFull: () => boolean): Waiting => {
-  const waiting = new Set<() => void>()
+export const make = <S>(isFull: (stream: S) => boolean): Waiting<S> => {
+  const waiting = new Map<() => void, S>()
   return {
-    add: (again) => {
-      waiting.add(again)
+    add: (again, stream) => {
+      waiting.set(again, stream)
     },
     remove: (again) => {
       if (again !== undefined) {
@@ -20,14 +21,11 @@ export const make = (isFull: () => boolean): Waiting => {
       }
     },
     onRoom: () => {
-      if (waiting.size === 0 || isFull()) {
+      if (waiting.size === 0) {
         return
       }
-      for (const again of [...waiting]) {
-        if (isFull()) {
-          return
-        }
-        if (waiting.delete(again)) {
+      for (const [again, stream] of [...waiting]) {
+        if (!isFull(stream) && waiting.delete(again)) {
           again()
         }
       }

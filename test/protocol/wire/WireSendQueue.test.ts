@@ -17,6 +17,7 @@ const makeStream = (id: number, credit = unlimited): SendQueue.SendStream => ({
   ...FlowControl.make(0, credit),
   id,
   outgoing: undefined,
+  lastSize: 0,
   batch: 0
 })
 
