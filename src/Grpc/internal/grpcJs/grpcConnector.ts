@@ -72,7 +72,7 @@ const checkFirstBytes = (
         if (damage !== undefined) {
           return Effect.fail(damage)
         }
-        return Option.getOrElse(secured?.refusal() ?? Option.none(), () =>
+        return Option.getOrElse(secured?.refusal() ?? Option.none<HandshakeFailed>(), () =>
           hasCertificate
             ? refused("Refused", `${peer} closed the connection right after the handshake`)
             : refused("CertificateRequired", `${peer} closed the connection, to which no certificate was presented`)
