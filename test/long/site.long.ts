@@ -94,7 +94,9 @@ describe("the site that npm run docs builds", () => {
     })
   )
 
-  it.skipIf(!existsSync(executablePath)).each(["index.html", "modules/src.RetryPolicy.html", "documents/guide_admission.html"])(
+  it
+    .skipIf(!existsSync(executablePath))
+    .each(["index.html", "modules/src.RetryPolicy.html", "documents/guide_admission.html"])(
     "%s is dark in the dark, light in the light, and fits on a phone",
     async (path) => {
       const ground = (page: Page) => page.evaluate<string>("getComputedStyle(document.body).backgroundColor")
