@@ -58,12 +58,14 @@ const work = (peers: ReadonlyArray<Peers.Peer>) =>
 const takePart = Effect.gen(function* () {
   const supervisor = yield* Supervisor
   const health = yield* Health.Health
-  const peers = yield* Effect.forEach(yield* supervisor.peers, Peers.connect, { concurrency: "unbounded" })
-  const [duration] = yield* Effect.timed(Repair.catchUp(peers))
+  const addresses = yield* supervisor.peers
+  const peers = yield* Effect.forEach(addresses, Peers.connect, { concurrency: "unbounded" })
+  const anyPeer = yield* Peers.anyOf(addresses)
+  const [duration] = yield* Effect.timed(Repair.catchUp(anyPeer))
   yield* health.set("", "SERVING")
   yield* supervisor.report(new Ready({ ...(yield* Ledger.size), millis: Duration.toMillis(duration) }))
   yield* Effect.all(
-    [work(peers), makeBlocks(peers.length), Repair.whenNeeded(peers), reportActivity, ...peers.map(Gossip.withPeer)],
+    [work(peers), makeBlocks(peers.length), Repair.whenNeeded(anyPeer), reportActivity, ...peers.map(Gossip.withPeer)],
     {
       concurrency: "unbounded",
       discard: true

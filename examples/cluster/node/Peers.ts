@@ -2,7 +2,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
-import { RetryPolicy, Transport } from "effect-transport"
+import { Discovery, RetryPolicy, Transport } from "effect-transport"
 import { DagService } from "../../gen/dag/v1/dag_pb.js"
 import { PohService } from "../../gen/poh/v1/poh_pb.js"
 import { RepairService } from "../../gen/repair/v1/repair_pb.js"
@@ -36,8 +36,17 @@ export const connect = ({ name, target }: PeerAddress) =>
     }
   }).pipe(Effect.retry(retryPolicy), Effect.annotateLogs("peer", name))
 
+/** All other nodes, whichever is ready. Those that still catch up are asked too: when a cluster begins, all of them do. */
+export const anyOf = (peers: ReadonlyArray<PeerAddress>) =>
+  Effect.gen(function* () {
+    const { metered } = yield* Stats
+    const discovery = Discovery.static(peers.map(({ name, target }) => ({ address: target, attributes: { name } })))
+    const repair = yield* Transport.client(metered(RepairService), discovery, { health: false, connect: "lazy" })
+    return { name: "any", repair }
+  })
+
 /** A call to a peer, repeated while the peer is away. */
-export const call = <A, E>(peer: Peer, attempt: Effect.Effect<A, E>) =>
+export const call = <A, E>(peer: Pick<Peer, "name">, attempt: Effect.Effect<A, E>) =>
   Effect.gen(function* () {
     const stats = yield* Stats
     yield* stats.count({ calls: 1 })

@@ -23,22 +23,32 @@ const rounds = 10
 /** Gossip may only be late. */
 const patience = "300 millis"
 
-/** Streams a range of blocks from the peer into the ledger. The peer says whether it has no more of them by now. */
-const stream = (peer: Peers.Peer, fromHeight: bigint, toHeight: bigint) =>
+/** Whom to ask: all peers, of which one that is ready answers. */
+type Source = Pick<Peers.Peer, "name" | "repair">
+
+/**
+ * Streams a range of blocks from a peer into the ledger. The same peer, as long as it is there, says whether it has no more of them by
+ * now.
+ */
+const stream = (peer: Source, fromHeight: bigint, toHeight: bigint) =>
   Effect.gen(function* () {
     const { name: requester } = yield* NodeConfig
     const stats = yield* Stats
     const range = { requester, fromHeight, toHeight }
+    const key = `${requester} ${fromHeight}`
     yield* stats.count({ calls: 1 })
     const received = yield* stats
-      .attemptStream(peer.repair.repair(range))
+      .attemptStream(peer.repair.repair(range, { key }))
       .pipe(Stream.mapEffect(Ledger.add), Stream.runCollect)
-    const { complete } = yield* Peers.call(peer, peer.repair.acknowledge({ ...range, received: received.length }))
+    const { complete } = yield* Peers.call(
+      peer,
+      peer.repair.acknowledge({ ...range, received: received.length }, { key })
+    )
     return { complete, repaired: Chunk.filter(received, (isNew) => isNew).length }
   })
 
 /** Gets everything from a peer, then what the peer has got in the meantime, and so on until that is nothing. */
-const copy = (peer: Peers.Peer) =>
+const copy = (peer: Source) =>
   Effect.gen(function* () {
     let { complete } = yield* stream(peer, 0n, highest)
     for (let round = 0; !complete && round < rounds; round++) {
@@ -46,9 +56,8 @@ const copy = (peer: Peers.Peer) =>
     }
   })
 
-/** Gets everything from the first peer that can give it. */
-export const catchUp = (peers: ReadonlyArray<Peers.Peer>) =>
-  Arr.match(peers, { onEmpty: () => Effect.void, onNonEmpty: (peers) => Effect.firstSuccessOf(Arr.map(peers, copy)) })
+/** Gets everything from a peer that can give it. */
+export const catchUp = (peers: Source) => Effect.retry(copy(peers), Peers.retryPolicy)
 
 /** The greatest height of a block that is missing and was so before. */
 const gap = (before: ReadonlyMap<string, bigint>) =>
@@ -62,8 +71,8 @@ const gap = (before: ReadonlyMap<string, bigint>) =>
     )
   )
 
-/** Asks a peer for lower and lower blocks until none is missing of those that were before. */
-const fill = (peer: Peers.Peer, before: ReadonlyMap<string, bigint>) =>
+/** Asks peers for lower and lower blocks until none is missing of those that were before. */
+const fill = (peer: Source, before: ReadonlyMap<string, bigint>) =>
   Effect.gen(function* () {
     let blocks = 0
     let top = yield* gap(before)
@@ -73,16 +82,14 @@ const fill = (peer: Peers.Peer, before: ReadonlyMap<string, bigint>) =>
       top = from === 0n ? Option.none() : Option.map(yield* gap(before), (height) => Bigint.min(height, from - 1n))
     }
     if (blocks > 0) {
-      yield* Effect.logInfo(`repaired a gap with the help of ${peer.name}, blocks: ${blocks}`)
+      yield* Effect.logInfo(`repaired a gap with the help of others, blocks: ${blocks}`)
     }
   })
 
-/** Watches for gaps that do not close by themselves, and asks one peer after another for what is missing. */
-export const whenNeeded = (peers: ReadonlyArray<Peers.Peer>) =>
+/** Watches for gaps that do not close by themselves, and asks for what is missing. */
+export const whenNeeded = (peers: Source) =>
   Effect.gen(function* () {
     const before = yield* Ledger.missing
     yield* Effect.sleep(patience)
-    yield* Effect.forEach(peers, (peer) =>
-      Effect.catchAll(fill(peer, before), ({ message }) => Effect.logDebug(message))
-    )
+    yield* Effect.catchAll(fill(peers, before), ({ message }) => Effect.logDebug(message))
   }).pipe(Effect.forever)

@@ -49,7 +49,10 @@ export const parse = (content: string): Either.Either<Listed, { readonly line: n
     }),
     Either.flatMap((value) =>
       Either.mapLeft(decode(value), (error) => {
-        const [issue] = ParseResult.ArrayFormatter.formatErrorSync(error)
+        // Of the members of a union the one that fits best has come furthest.
+        const [issue] = ParseResult.ArrayFormatter.formatErrorSync(error).toSorted(
+          (a, b) => b.path.length - a.path.length
+        )
         const path = issue?.path ?? []
         return { line: JsonLine.lineOf(content, path), message: issue?.message ?? error.message }
       })
