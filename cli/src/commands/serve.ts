@@ -1,9 +1,9 @@
-/** `serve`: a node to call, with echo and health. */
+/** `serve`: a node to call, with echo, health and reflection. */
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { Health, Transport } from "effect-transport"
+import { Health, Reflection, Transport } from "effect-transport"
 import { EchoService } from "../gen/echo/v1/echo_pb.js"
 import * as Credentials from "../shared/credentials.js"
 import { duration, json, wire } from "../shared/options.js"
@@ -41,8 +41,11 @@ export const serve = Command.make("serve", config, ({ gracePeriod, host, json, p
     const service = EchoService.typeName
     yield* health.set(service, "SERVING")
     const where = path._tag === "Some" ? { path: path.value } : { host, port }
-    const { address, target } = yield* Transport.listen([echo, Health.handlers], { ...where, gracePeriod })
-    const services = [service, "grpc.health.v1.Health"]
+    const { address, target } = yield* Transport.listen([echo, Health.handlers, Reflection.handlers], {
+      ...where,
+      gracePeriod
+    })
+    const services = [service, "grpc.health.v1.Health", Reflection.Contract.typeName]
     yield* json
       ? printJson({ target, ...address, wire: config.wire, services })
       : print(`listening on ${target} (${config.wire}): ${services.join(", ")}; Ctrl-C ends it`)
@@ -50,6 +53,6 @@ export const serve = Command.make("serve", config, ({ gracePeriod, host, json, p
   }).pipe(Effect.scoped, Effect.provide(Health.layer), Effect.provide(Wires.listening(config)))
 ).pipe(
   Command.withDescription(
-    "Serves echo and health on a wire, until Ctrl-C. A listener needs a certificate, or --insecure."
+    "Serves echo, health and reflection on a wire, until Ctrl-C. A listener needs a certificate, or --insecure."
   )
 )

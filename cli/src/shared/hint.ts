@@ -38,16 +38,26 @@ const refusedHere: { readonly [reason in HandshakeFailed["reason"]]: string } = 
 export const ofHandshake = ({ reason, refusedBy }: HandshakeFailed): string =>
   (refusedBy === "remote" ? refusedThere : refusedHere)[reason]
 
-const statusHints: { readonly [tag in TransportError.StatusError["_tag"]]?: string } = {
-  Unavailable: "check the target, --wire, and that the node runs",
+const statusHints: { readonly [tag in TransportError.StatusError["_tag"]]: string } = {
+  Cancelled: "the peer has cancelled the call: look at its log",
+  Unknown: "look at the peer's log",
+  InvalidArgument: "check the target and the request",
   DeadlineExceeded: "give a longer --timeout, or look why the peer is slow",
-  Unimplemented: "check the name of the service and method, and that the peer serves it",
-  Unauthenticated: "the peer wants a token: give it with -H 'authorization: Bearer ...'",
+  NotFound: "check what the request names",
+  AlreadyExists: "check what the request names",
   PermissionDenied: "the peer knows you and does not allow this",
-  ResourceExhausted: "send less, or less often"
+  ResourceExhausted: "send less, or less often",
+  FailedPrecondition: "bring the peer into the state that the call needs",
+  Aborted: "try again",
+  OutOfRange: "ask for less",
+  Unimplemented: "check the name of the service and method, and that the peer serves it",
+  Internal: "look at the peer's log",
+  Unavailable: "check the target, --wire, and that the node runs",
+  DataLoss: "look at the peer's log",
+  Unauthenticated: "the peer wants a token: give it with -H 'authorization: Bearer ...'"
 }
 
-export const ofStatus = ({ _tag }: TransportError.StatusError): string | undefined => statusHints[_tag]
+export const ofStatus = ({ _tag }: TransportError.StatusError): string => statusHints[_tag]
 
 const options: { readonly [part: string]: string } = { pfx: "p12", pins: "pin" }
 

@@ -137,16 +137,11 @@ export const verdictsAlone = (chain: ReadonlyArray<X509Certificate>): Effect.Eff
     const last = chain.at(-1)
     const stranger = yield* DevCa.make({ commonName: "effect-transport stranger" })
     const material = yield* materialOf(Credentials.layerPem({ ca: stranger.ca }))
-    return verdictsOn(chain, { material, name: "whoever trusts its issuer", as: ["server", "client"] }).map(
-      (verdict) =>
-        verdict.reason === "UntrustedIssuer"
-          ? {
-              as: verdict.as,
-              by: verdict.by,
-              accepted: true,
-              message: `accepted by whoever trusts ${(last?.issuer ?? "").replaceAll("\n", ", ")}`
-            }
-          : verdict
+    const name = `whoever trusts ${(last?.issuer ?? "").replaceAll("\n", ", ")}`
+    return verdictsOn(chain, { material, name, as: ["server", "client"] }).map((verdict) =>
+      verdict.reason === "UntrustedIssuer"
+        ? { as: verdict.as, by: verdict.by, accepted: true, message: "accepted" }
+        : verdict
     )
   }).pipe(Effect.orDie)
 
