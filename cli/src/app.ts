@@ -4,6 +4,7 @@ import * as Command from "@effect/cli/Command"
 import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as Span from "@effect/cli/HelpDoc/Span"
 import * as Effect from "effect/Effect"
+import * as HashMap from "effect/HashMap"
 import { bench } from "./commands/bench.js"
 import { call } from "./commands/call.js"
 import { certs } from "./commands/certs.js"
@@ -12,6 +13,7 @@ import { doctor } from "./commands/doctor.js"
 import { list } from "./commands/list.js"
 import { ping } from "./commands/ping.js"
 import { serve } from "./commands/serve.js"
+import { exitCodes, Failure } from "./shared/failure.js"
 import { version } from "./shared/version.js"
 
 const root = Command.make("effect-transport").pipe(
@@ -26,12 +28,29 @@ const footer = HelpDoc.p(
     "peers refused each other, and 64 + the gRPC status of a call that failed (78 is UNAVAILABLE)."
 )
 
+/** @effect/cli names the commands of the root where one of `certs` is wrong. */
+const misspelt = ([, , command, sub]: ReadonlyArray<string>): Failure | undefined => {
+  const names = [...HashMap.keys(Command.getSubcommands(certs))]
+  return command !== "certs" || sub === undefined || sub.startsWith("-") || names.includes(sub)
+    ? undefined
+    : new Failure({
+        message: `certs has no command ${JSON.stringify(sub)}`,
+        hint: `use one of ${names.sort().join(", ")}`,
+        exitCode: exitCodes.usage
+      })
+}
+
+const run = Command.run(root, {
+  name: "effect-transport",
+  executable: "effect-transport",
+  summary: Span.text("the command line of effect-transport"),
+  version,
+  footer
+})
+
 /** Parses the arguments and runs the command that they name. */
 export const app = (args: ReadonlyArray<string>) =>
-  Command.run(root, {
-    name: "effect-transport",
-    executable: "effect-transport",
-    summary: Span.text("the command line of effect-transport"),
-    version,
-    footer
-  })(args).pipe(Effect.provide(CliConfig.layer({ showBuiltIns: false, showAllNames: true })))
+  Effect.suspend(() => {
+    const wrong = misspelt(args)
+    return wrong === undefined ? run(args) : Effect.fail(wrong)
+  }).pipe(Effect.provide(CliConfig.layer({ showBuiltIns: false, showAllNames: true })))

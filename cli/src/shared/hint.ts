@@ -61,7 +61,7 @@ export const ofStatus = ({ _tag }: TransportError.StatusError): string => status
 
 const options: { readonly [part: string]: string } = { pfx: "p12", pins: "pin" }
 
-export const ofCredentials = ({ part, reason }: TransportError.CredentialsError): string => {
+export const ofCredentials = ({ file, part, reason }: TransportError.CredentialsError): string => {
   const option = `--${options[part] ?? part}`
   switch (reason) {
     case "NotFound":
@@ -69,7 +69,7 @@ export const ofCredentials = ({ part, reason }: TransportError.CredentialsError)
     case "AccessDenied":
       return "give yourself the right to read it, or run as its owner"
     case "Malformed":
-      return part === "pins"
+      return part === "pins" && file === undefined
         ? "effect-transport certs pin prints the pins of a certificate"
         : `give ${option} a file of the right kind; effect-transport certs show tells what is in a file`
     case "WrongPassphrase":
