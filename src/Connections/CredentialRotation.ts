@@ -73,8 +73,8 @@ export interface Renewing<C> extends Pending {
 
 /**
  * A connection that is made again after each change. New calls run on the new one as soon as it is up; those on the old
- * one have `within` to end. If no new one can be made, the old one stays, with a warning. Fails as the first `connect`
- * does.
+ * one, of either end, have `within` to end. If no new one can be made, the old one stays, with a warning. Fails as the
+ * first `connect` does.
  */
 export const make = <C extends Pending, E extends Error>(
   connect: Effect.Effect<C, E, Scope.Scope>,
@@ -115,9 +115,13 @@ const renewing = <C extends Pending, E extends Error>(
     let unhook = current.connection.status?.onChange(tell)
 
     /** Uninterruptible: a scope whose closing is interrupted never closes, and its connection would stay open. */
-    const retire = ({ idle, scope }: Counted<C>) =>
+    const retire = ({ connection, idle, scope }: Counted<C>) =>
       Effect.uninterruptibleMask((restore) =>
-        Effect.zipRight(restore(Effect.timeoutOption(idle, within)), Scope.close(scope, Exit.void))
+        Effect.zipRight(
+          // The peer is asked after the calls of this end have ended: their handlers may call back until then.
+          restore(Effect.timeoutOption(Effect.zipRight(idle, connection.drainPeer ?? Effect.void), within)),
+          Scope.close(scope, Exit.void)
+        )
       )
 
     const renew = Effect.gen(function* () {

@@ -28,6 +28,11 @@ type Failure = Unavailable | DeadlineExceeded | HandshakeFailed
 export interface Live extends Reconnect.Live {
   readonly connection: Connection
   readonly isLost: () => boolean
+  /**
+   * Asks the peer to begin no more calls, and completes when no call is in flight, of either end. Absent where the peer
+   * begins none.
+   */
+  readonly drainPeer?: Effect.Effect<void>
 }
 
 const connecting: ConnectionState = { _tag: "Connecting" }
@@ -40,6 +45,8 @@ export interface Pending extends Connection {
    * `HandshakeFailed`, since another attempt would fail alike.
    */
   readonly ready: (waitForReady: boolean) => Effect.Effect<void, ConnectError>
+  /** `Live.drainPeer` of the one that is up. */
+  readonly drainPeer?: Effect.Effect<void>
 }
 
 /** A connection that stays when the live one below it is replaced. */
@@ -197,6 +204,10 @@ export const make = <L extends Live>(
     return {
       withLive,
       ready,
+      drainPeer: Effect.suspend(() => {
+        const state = current()
+        return (state._tag === "Connected" ? state.live.drainPeer : undefined) ?? Effect.void
+      }),
       status,
       unary: (method, request, call) => {
         const live = usable(method.path)

@@ -1,7 +1,6 @@
 /** A connection of TlsLive: the state machine of docs/wire.md on a socket, and the calls both ways on it. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { constVoid } from "effect/Function"
 import * as Deadlines from "../../Calls/Deadlines.js"
 import type * as ServerCalls from "../../Calls/ServerCalls.js"
 import * as Idle from "../../Connections/Idle.js"
@@ -34,6 +33,8 @@ export interface TlsConnection extends SocketHandle.SocketHandle<Wire.Reason> {
   readonly callConnection: CallConnection
   /** Completes when no call is in flight that was answered here, and when the connection ends. */
   readonly answered: Effect.Effect<void>
+  /** Asks the peer to begin no more calls, and completes when no call is in flight, of either end. */
+  readonly drainPeer: Effect.Effect<void>
   /** Cancels this end's calls. */
   readonly cancelAll: () => void
 }
@@ -163,7 +164,7 @@ export const make = (
       },
       isBusy,
       mayPing: () => true,
-      onLeaving: constVoid,
+      onLeaving: () => calls.outgoing.onLeaving(),
       // A peer that has let the calls time out need not read what is left.
       onDone: () => {
         if (self.phase === "Leaving" || wire.buffered() === 0) {
@@ -198,17 +199,19 @@ export const make = (
     useless: () => SocketConnection.useless(self),
     boundary,
     onThrown: (cause) => SocketState.fail(self, "engine", cause),
-    isClosed: () => SocketState.isEnded(self)
+    isLost: () => self.phase !== "Open"
   }
   const calls: Calls = { outgoing: TlsOutgoing.make(link), incoming: TlsIncoming.make(link, server) }
 
   SocketConnection.start(self, source)
 
+  const handle = SocketHandle.make(self)
   return {
-    ...SocketHandle.make(self),
+    ...handle,
     connection: calls.outgoing.connection,
     callConnection: link.connection,
     answered: answered.reached,
+    drainPeer: Effect.zipRight(handle.retire, handle.idle),
     cancelAll: calls.outgoing.cancelAll
   }
 }

@@ -31,5 +31,6 @@ export interface Link {
   readonly boundary: Boundary
   /** Ends the connection for what was thrown on it. */
   readonly onThrown: (cause: unknown) => void
-  readonly isClosed: () => boolean
+  /** Whether no more calls begin on the connection. */
+  readonly isLost: () => boolean
 }

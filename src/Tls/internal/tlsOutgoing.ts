@@ -24,6 +24,8 @@ export interface Outgoing {
   readonly onTrailers: (id: number, trailers: Trailers) => void
   readonly onDropped: (id: number, reason: Dropped) => void
   readonly onGoaway: (goaway: Goaway) => void
+  /** No more calls begin on the connection: fails those that wait for that. */
+  readonly onLeaving: () => void
   /** Ends all calls when the connection has ended. */
   readonly fail: (why: string) => void
   /** Cancels all calls. */
@@ -32,13 +34,13 @@ export interface Outgoing {
 }
 
 export const make = (link: Link): Outgoing => {
-  const { boundary, deadlines, flush, isClosed, name, onThrown, probe, progress, settings, wire } = link
+  const { boundary, deadlines, flush, isLost, name, onThrown, probe, progress, settings, wire } = link
   const open = IdTable.make<ClientCall<number>>()
-  const quota = StreamQuota.make(wire.canOpen, isClosed, deadlines, (cause) => boundary.caught("engine", name, cause))
+  const quota = StreamQuota.make(wire.canOpen, isLost, deadlines, (cause) => boundary.caught("engine", name, cause))
 
   const calls = ClientCalls.make<number>({
     wire: {
-      isClosed,
+      isClosed: isLost,
       maxMetadataSize: () => Math.min(settings.maxMetadataSize, wire.peerSettings()?.maxMetadataSize ?? 0),
       maxMessageSize: () => Math.min(settings.maxSendMessageSize, wire.peerSettings()?.maxMessageSize ?? 0),
       maxPathLength: Wire.maxPath,
@@ -119,6 +121,7 @@ export const make = (link: Link): Outgoing => {
         }
       }
     },
+    onLeaving: quota.advance,
     fail: (why) => {
       for (const [, call] of open.entries()) {
         calls.onReset(call, CallErrors.connectionLost(why, call.where))
