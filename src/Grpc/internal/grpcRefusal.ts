@@ -22,7 +22,7 @@ const frame = (type: number, payload: Buffer): Buffer => {
   return Buffer.concat([header, payload])
 }
 
-const farewell = (errorCode: number, debugData: string): Buffer => {
+const goawayFrames = (errorCode: number, debugData: string): Buffer => {
   const goaway = Buffer.alloc(8)
   goaway.writeUInt32BE(errorCode, 4)
   return Buffer.concat([
@@ -35,13 +35,13 @@ const farewell = (errorCode: number, debugData: string): Buffer => {
 export const text = (reason: HandshakeReason): string => prefix + reason
 
 /** The bytes that refuse a peer. */
-export const encode = (reason: HandshakeReason): Buffer => farewell(inadequateSecurity, text(reason))
+export const encode = (reason: HandshakeReason): Buffer => goawayFrames(inadequateSecurity, text(reason))
 
 /** The bytes that turn away a peer that comes when the listener closes already. It may come again. */
-export const goingAway: Buffer = farewell(noError, "")
+export const goingAway: Buffer = goawayFrames(noError, "")
 
 /** The bytes that turn away a peer which may come again, with why. */
-export const turnedAway = (why: string): Buffer => farewell(enhanceYourCalm, why)
+export const turnedAway = (why: string): Buffer => goawayFrames(enhanceYourCalm, why)
 
 /** Whether the bytes begin as an HTTP/2 server does, with a SETTINGS frame. */
 export const isHttp2 = (bytes: Uint8Array): boolean => bytes[3] === undefined || bytes[3] === settingsType
