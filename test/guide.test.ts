@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from "node:fs"
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { program as authorizers } from "../examples/guide/authorizers.js"
+import { program as besideTheCalls } from "../examples/guide/beside-the-calls.js"
 import { program as choosingAWire } from "../examples/guide/choosing-a-wire.js"
 import { program as credentials } from "../examples/guide/credentials.js"
 import { program as deadlines } from "../examples/guide/deadlines.js"
@@ -42,6 +43,7 @@ const programs: { readonly [page: string]: readonly [Effect.Effect<unknown, unkn
     authorizers,
     ["may do both", "may not call /poh.v1.PohService/ProveBatch", "may not connect: NotAuthorized"]
   ],
+  "beside-the-calls": [besideTheCalls, ["ok", "behind NAT"]],
   "choosing-a-wire": [choosingAWire, [{ valid: true, wrong: "NoCommonProtocol" }, true]],
   credentials: [credentials, [2, ["connected", "PinMismatch"]]],
   deadlines: [deadlines, { message: "DeadlineExceeded", late: "DeadlineExceeded", isSoon: true }],

@@ -81,4 +81,6 @@ const names = await Effect.runPromise(
     Effect.as(refused, "and strangers are refused")
   ])
 )
-console.log(`calls over ${names.join(", ")}`)
+const { bun, deno, node } = process.versions
+const runtime = bun === undefined ? (deno === undefined ? `Node ${node}` : `Deno ${deno}`) : `Bun ${bun}`
+console.log(`${runtime}: calls over ${names.join(", ")}`)

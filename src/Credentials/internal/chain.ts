@@ -66,15 +66,20 @@ const isCheap = ({ asymmetricKeyDetails, asymmetricKeyType }: KeyObject): boolea
     : publicExponent < maxExponent && modulusLength <= (maxModulusBits[asymmetricKeyType ?? ""] ?? modulusLength)
 }
 
-/** Extended key usages, with those of old CAs for servers (Netscape's and Microsoft's). */
+/**
+ * Extended key usages as the DER of their OIDs: id-kp-clientAuth, id-kp-serverAuth, and those of old CAs for servers (Netscape's
+ * and Microsoft's).
+ */
 const usages = {
-  client: ["1.3.6.1.5.5.7.3.2"],
-  server: ["1.3.6.1.5.5.7.3.1", "2.16.840.1.113730.4.1", "1.3.6.1.4.1.311.10.3.3"]
+  client: ["2b06010505070302"],
+  server: ["2b06010505070301", "6086480186f8420401", "2b0601040182370a0303"]
 }
 
-const serves = ({ keyUsage }: X509Certificate, usage: Search["usage"]): boolean =>
-  // Node calls the extended key usages `keyUsage`. It is undefined without them, against its type.
-  !Array.isArray(keyUsage) || keyUsage.some((oid) => usages[usage].includes(oid))
+/** Node calls the extended key usages `keyUsage`, and Deno the others: they are read here. Throws if they can't be. */
+const serves = (certificate: X509Certificate, usage: Search["usage"]): boolean => {
+  const { purposes } = Extensions.of(certificate)
+  return purposes === undefined || purposes.some((each) => usages[usage].includes(each))
+}
 
 /** Whether issuer and subject have the same name: such a certificate does not count towards a path length. */
 const isSelfIssued = ({ issuer, subject }: X509Certificate): boolean => issuer === subject
@@ -166,5 +171,12 @@ export const find = (search: Search): Path | HandshakeReason => {
   if (!isValid(leaf)) {
     return reason
   }
-  return serves(leaf, usage) ? (extend([leaf], leaf) ?? reason) : "InvalidPurpose"
+  try {
+    if (!serves(leaf, usage)) {
+      return "InvalidPurpose"
+    }
+  } catch {
+    return reason
+  }
+  return extend([leaf], leaf) ?? reason
 }

@@ -1,6 +1,6 @@
 /**
  * Reads the extensions of a certificate that Node doesn't: path length, name constraints, where its lists are (RFC
- * 5280).
+ * 5280); and its purposes, which Deno doesn't.
  */
 import type { X509Certificate } from "node:crypto"
 
@@ -24,6 +24,8 @@ export interface Extensions {
   readonly subject: Buffer
   /** Whether its key may sign revocation lists; without a key usage it may do everything. */
   readonly maySignLists: boolean
+  /** Its extended key usages, as the DER of each OID in hex; undefined without them, which allows all. */
+  readonly purposes: ReadonlyArray<string> | undefined
   /** Where its issuer publishes lists for it, for all reasons. A point without names means everywhere. */
   readonly distributionPoints: ReadonlyArray<ReadonlyArray<GeneralName> | undefined>
 }
@@ -65,6 +67,7 @@ const idSubjectAltName = 17
 const idBasicConstraints = 19
 const idNameConstraints = 30
 const idDistributionPoints = 31
+const idExtendedKeyUsage = 37
 
 const subtrees = (constraints: Buffer, tag: number): ReadonlyArray<GeneralName> =>
   elements(constraints)
@@ -105,7 +108,9 @@ const parse = (der: Buffer): Extensions => {
   const length = elements(basic ?? Buffer.alloc(0)).find(({ tag }) => tag === 0x02)?.content
   const constraints = extensions.get(idNameConstraints) ?? Buffer.alloc(0)
   const keyUsage = extensions.get(idKeyUsage)
+  const purposes = extensions.get(idExtendedKeyUsage)
   return {
+    purposes: purposes === undefined ? undefined : elements(purposes).map(({ content }) => content.toString("hex")),
     subject,
     maySignLists: keyUsage === undefined || signsLists(keyUsage),
     distributionPoints: distributionPointsOf(extensions.get(idDistributionPoints) ?? Buffer.alloc(0)),
