@@ -107,8 +107,8 @@ export const backpressure = ({ test, unsentReaders, withOptions }: Suite): void 
     test(
       "streams that stand still do not hold up one that is read, though more is unsent than may be",
       function* () {
-        const [slow, fast] = [4, 60]
-        const chunk = { payload: payloadOf(45_000) }
+        const [slow, fast] = [7, 100]
+        const chunk = { payload: payloadOf(30_000) }
         const produced = yield* Ref.make(0)
         const chunks = Stream.rechunk(Stream.repeatValue(chunk), 1)
         const { client } = yield* withOptions({ maxUnsentBytes: 40_000 })(
