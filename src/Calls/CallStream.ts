@@ -37,11 +37,8 @@ export interface ServerWire<S> {
   readonly maxMessageSize: () => number
   /** The largest metadata that both ends take, in bytes; with an error, that which goes beside its status. */
   readonly maxMetadataSize: (error?: StatusError) => number
-  /**
-   * Whether so much is unsent that further messages of a stream wait. A stream whose peer reads what it gets need not wait for
-   * others that are not read (`maySendBeyond`). The wire calls `onRoom` when that may be over for some stream.
-   */
-  readonly isFull: (stream: S) => boolean
+  /** Whether so much is unsent that further messages wait. The wire calls `onRoom` when that is over. */
+  readonly isFull: () => boolean
   /** Sends response headers: once, before the first message, and before the status of a call that succeeds. */
   readonly headers: (stream: S, metadata: Metadata.Metadata) => void
   /** Sends a message; `sent` is called when it is on its way, at once where it can be. One at a time on each stream. */

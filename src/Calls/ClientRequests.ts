@@ -37,7 +37,7 @@ export interface Options<S> {
 }
 
 /** Where nobody waits: requests have no limit beside the flow control of the wire. */
-const waiting = Waiting.make<undefined>(constFalse)
+const waiting = Waiting.make(constFalse)
 
 const goesElsewhere = ({ goesElsewhere }: OutgoingCall, error: CallError | undefined): boolean =>
   goesElsewhere !== undefined && error !== undefined && goesElsewhere(error)
@@ -172,7 +172,6 @@ export const make = <S>({ boundary, lifecycle, methods, now, peer, settings, wir
             return decoded
           },
           schedule: wire.schedule,
-          sizeOf: Inbox.sizeOf,
           onWaiting: () => {
             if (call.stream !== undefined) {
               wire.onWaiting?.(call.stream)
@@ -233,7 +232,6 @@ export const make = <S>({ boundary, lifecycle, methods, now, peer, settings, wir
           cancel(call, CallErrors.notSent(cause, call.where))
         }
       },
-      undefined,
       requests,
       (request) => encode(method, request, call.where),
       (message, sent) => {

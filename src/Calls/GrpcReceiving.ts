@@ -19,7 +19,7 @@ const costOf = (message: Uint8Array): number => message.length + messageOverhead
 const malformedFlags = "a message has flags that gRPC does not define"
 
 /** Bytes of messages that wait for the reader of a call before the peer has to wait. */
-export const maxUnreadBytes = 64 * 1024
+const maxUnreadBytes = 64 * 1024
 
 /** What the peer of a connection makes this end keep, in bytes. */
 export interface Kept {

@@ -26,15 +26,7 @@ export interface Options<Raw, A, E> {
   readonly schedule?: ((wake: () => void) => void) | undefined
   /** The most messages that are decoded at a time, so that others have their turn. Default 256. */
   readonly maxTaken?: number
-  /** The bytes of a message: no more are taken at a time once they are `maxTakenBytes`. Default 0 each. */
-  readonly sizeOf?: (message: Raw) => number
 }
-
-/** What a reader that is slow keeps beside what counts as unread. */
-const maxTakenBytes = 256 * 1024
-
-/** `sizeOf` of the messages of a call. */
-export const sizeOf = ({ bytes }: { readonly bytes: Uint8Array }): number => bytes.length
 
 /** `onTaken` of the messages of a call: releases what they cost. */
 export const releasing =
@@ -54,8 +46,7 @@ export const make = <Raw, A, E>({
   maxTaken = 256,
   onTaken,
   onWaiting,
-  schedule,
-  sizeOf: sizeOfRaw
+  schedule
 }: Options<Raw, A, E>): Inbox<Raw, A, E> => {
   let messages: Array<Raw> = []
   let ended: Exit.Exit<void, E> | undefined
@@ -89,27 +80,8 @@ export const make = <Raw, A, E>({
     discard()
   }
 
-  /** How many messages are taken now. */
-  const countTaken = (): number => {
-    const most = Math.min(messages.length, maxTaken)
-    if (sizeOfRaw === undefined) {
-      return most
-    }
-    let count = 0
-    let size = 0
-    for (const message of messages) {
-      if (count === most || size >= maxTakenBytes) {
-        break
-      }
-      count += 1
-      size += sizeOfRaw(message)
-    }
-    return count
-  }
-
   const takeSome = (): Chunk.Chunk<A> => {
-    const count = countTaken()
-    const taken = messages.length > count ? messages.splice(0, count) : messages
+    const taken = messages.length > maxTaken ? messages.splice(0, maxTaken) : messages
     if (taken === messages) {
       messages = []
     }

@@ -7,11 +7,11 @@ import * as EventLoop from "../Transport/internal/eventLoop.js"
 import type { Waiting } from "./Waiting.js"
 
 /** What the calls of one connection share to send. */
-export interface Outbox<S> {
+export interface Outbox {
   /** Whether messages wait until others have left. */
-  readonly isFull: (stream: S) => boolean
+  readonly isFull: () => boolean
   /** Where they wait. */
-  readonly waiting: Waiting<S>
+  readonly waiting: Waiting
   /** Called when nothing more is sent at once. */
   readonly flush: () => void
   /** Ends the connection for what was thrown where nobody waits for it. */
@@ -22,9 +22,8 @@ export interface Outbox<S> {
  * Sends the messages of a stream one after the other, each when the one before has left and there is room. `send` calls
  * back, at once or later, when its message has left. Fails with the stream, or with what can't be encoded.
  */
-export const sendAll = <S, A, E, E2>(
-  { flush, isFull, onThrown, waiting }: Outbox<S>,
-  stream: S,
+export const sendAll = <A, E, E2>(
+  { flush, isFull, onThrown, waiting }: Outbox,
   messages: Stream.Stream<A, E>,
   encode: (message: A) => Either.Either<Uint8Array, E2>,
   send: (bytes: Uint8Array, sent: () => void) => void
@@ -48,8 +47,8 @@ export const sendAll = <S, A, E, E2>(
             flush()
             return setImmediate(advance)
           }
-          if (isFull(stream)) {
-            waiting.add(advance, stream)
+          if (isFull()) {
+            waiting.add(advance)
             return flush()
           }
           const bytes = encode(Chunk.unsafeGet(chunk, next))

@@ -157,7 +157,6 @@ export const make = <S>(
     Inbox.make<Received, unknown, StatusError>({
       decode: ({ bytes }) => decode(call, bytes),
       schedule: wire.schedule,
-      sizeOf: Inbox.sizeOf,
       onWaiting: () => wire.onWaiting?.(call.stream),
       onTaken: Inbox.releasing((cost, costOnConnection) => {
         const delay = call.pass?.receiveDelay() ?? 0

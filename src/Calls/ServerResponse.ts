@@ -50,7 +50,7 @@ export const make = <S>(
   now: () => number
 ): ServerResponse<S> => {
   const waiting = Waiting.make(wire.isFull)
-  const outbox: Outbox.Outbox<S> = { isFull: wire.isFull, waiting, flush: wire.flush, onThrown: wire.onThrown }
+  const outbox: Outbox.Outbox = { isFull: wire.isFull, waiting, flush: wire.flush, onThrown: wire.onThrown }
 
   /** The last that is done for a call, when its status is sent or nobody wants it any more. */
   const settle = (call: ServerStream<S>, code: number) => {
@@ -170,9 +170,9 @@ export const make = <S>(
       if (Exit.isFailure(exit)) {
         return finishCause(call, exit.cause)
       }
-      if (wire.isFull(call.stream)) {
+      if (wire.isFull()) {
         call.answer = () => sendReply(call, exit.value)
-        waiting.add(call.answer, call.stream)
+        waiting.add(call.answer)
       } else {
         sendReply(call, exit.value)
       }
@@ -180,7 +180,6 @@ export const make = <S>(
     sendAll: (call, messages) =>
       Outbox.sendAll(
         outbox,
-        call.stream,
         messages,
         (message) =>
           call.incoming.response.headersSent

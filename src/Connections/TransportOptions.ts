@@ -50,8 +50,7 @@ export interface TransportOptions {
   readonly maxMetadataSize?: number | undefined
   /**
    * Bytes of responses that the peer of one connection has not read. Above it further responses wait, and their
-   * handlers with them. With GrpcLive and TlsLive streams whose peer reads what it gets go on nevertheless, where their
-   * messages fit its windows, up to twice as much. Default 8 MiB.
+   * handlers with them. Default 8 MiB.
    */
   readonly maxUnsentBytes?: number | undefined
   /**

@@ -48,12 +48,6 @@ export const push = (queue: ByteQueue, chunk: Buffer): void => {
   }
 }
 
-/** The first bytes, as many as lie together, without taking them. */
-export const first = ({ blocks, end }: ByteQueue): Buffer => {
-  const block = blocks[0] ?? none
-  return blocks.length === 1 ? block.subarray(0, end) : block
-}
-
 /** Takes the first bytes, as many as lie together: none only of a queue that is empty. */
 export const shift = (queue: ByteQueue): Buffer => {
   const { blocks, end } = queue

@@ -61,18 +61,6 @@ describe("an inbox", () => {
     })
   )
 
-  it.effect("gives no more bytes at a time than a slow reader may keep, and a larger message alone", () =>
-    Effect.gen(function* () {
-      const { inbox, taken } = make({ sizeOf: (n) => n * 1024 })
-      for (const n of [100, 100, 100, 1, 4000, 1]) {
-        inbox.push(n)
-      }
-      inbox.end(Exit.void)
-      expect(Array.from(yield* Stream.runCollect(inbox.stream))).toEqual(["100", "100", "100", "1", "4000", "1"])
-      expect(taken).toEqual([[100, 100, 100], [1, 4000], [1]])
-    })
-  )
-
   it.effect("wakes a reader when it is told to, once for all that came until then", () =>
     Effect.gen(function* () {
       const wakes: Array<() => void> = []

@@ -10,7 +10,6 @@ const dev = Credentials.layerDev()
 for (const { layer, limits, name } of grpcEngines) {
   transportSuite(`${name}, mutual TLS`, {
     layer: (options) => Layer.provide(layer({ ...quickReconnect, ...options }), dev),
-    fewResponseFields: limits.fewResponseFields,
-    unsentReaders: limits.unsentReaders
+    fewResponseFields: limits.fewResponseFields
   })
 }

@@ -7,7 +7,6 @@ import { quickReconnect } from "./grpcSupport.js"
 for (const { layer, limits, name } of grpcEngines) {
   transportSuite(`${name}, insecure`, {
     layer: (options) => Layer.provide(layer({ ...quickReconnect, ...options }), Credentials.insecure),
-    fewResponseFields: limits.fewResponseFields,
-    unsentReaders: limits.unsentReaders
+    fewResponseFields: limits.fewResponseFields
   })
 }

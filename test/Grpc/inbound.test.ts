@@ -288,63 +288,6 @@ describe("inbound data", () => {
     expect(kept.begun).toBe(0)
   })
 
-  it("of large messages is decoded before its reader has room, and its credit waits", () => {
-    const { backlog, client, inbound, kept, owners, read, send, settle } = make(1_000_000)
-    const sizes = Array.from({ length: 8 }, () => 16_000)
-    const stream = send(sizes)
-    settle()
-    const [owner] = owners
-    if (owner === undefined) {
-      throw new Error("no stream")
-    }
-    // Above 64 KiB its sender waits, and has a window more at the most, of which nothing lies undecoded.
-    const before = owner.sizes.length
-    expect(before).toBeLessThanOrEqual(8)
-    expect(before).toBeGreaterThan(4)
-    expect(backlog.size).toBe(0)
-    expect(kept.unread + kept.unfinished).toBeLessThan(64 * 1024 + 65_535 + 2 * 17_000)
-    expect(client.isSending(stream)).toBe(false)
-    // Much more than a window: what is decoded ahead stays within it, however often data comes.
-    send([])
-    const more = send(Array.from({ length: 40 }, () => 16_000))
-    settle()
-    settle()
-    const [, , second] = owners
-    expect(client.isSending(more)).toBe(true)
-    expect((second?.sizes.length ?? 0) * 16_000).toBeLessThan(64 * 1024 + 65_535 + 2 * 17_000)
-    // Whoever reads one gets about one more: the credit comes back as it is read, not when all has been.
-    if (second !== undefined) {
-      const had = second.sizes.length
-      for (let i = 0; i < 4; i++) {
-        read(second, 1)
-        settle()
-      }
-      expect(second.unread.length).toBeGreaterThan(0)
-      expect(second.sizes.length).toBeGreaterThan(had)
-    }
-    for (let moved = 1; moved > 0; ) {
-      moved = owners.reduce((sum, each) => sum + read(each), 0) + settle()
-    }
-    expect(owner.sizes).toEqual(sizes)
-    expect(second?.sizes).toHaveLength(40)
-    for (const each of owners) {
-      inbound.forgetAll(each)
-    }
-    expect(kept).toEqual(nothing)
-  })
-
-  it("is decoded ahead of its reader only in part of the budget", () => {
-    const { backlog, kept, owners, send, settle } = make(200_000)
-    for (let i = 0; i < 12; i++) {
-      send(Array.from({ length: 40 }, () => 16_000))
-      send([])
-    }
-    settle()
-    expect(owners).toHaveLength(24)
-    expect(kept.unread + kept.unfinished).toBeLessThanOrEqual(200_000 + 24 * 17_000)
-    expect(backlog.size).toBeGreaterThan(0)
-  })
-
   it("is not held up by an unfinished message whose reader does not read, nor by a call whose handler runs", () => {
     const { owners, read, send, settle } = make(50_000)
     // Readable: many small messages that nobody reads, and a large one that has begun.

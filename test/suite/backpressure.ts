@@ -14,7 +14,7 @@ import { follow } from "./fixtures/observe.js"
 import type { EchoRequest } from "./gen/echo/v1/echo_pb.js"
 import type { Suite } from "./harness.js"
 
-export const backpressure = ({ test, unsentReaders, withOptions }: Suite): void => {
+export const backpressure = ({ test, withOptions }: Suite): void => {
   describe("backpressure", () => {
     const total = 20_000
     const size = 4 * 1024
@@ -103,36 +103,6 @@ export const backpressure = ({ test, unsentReaders, withOptions }: Suite): void 
       const answer = yield* soon(client.echo({ payload: payloadOf(size) }))
       expect(answer.payload).toEqual(payloadOf(size))
     })
-
-    test(
-      "streams that stand still do not hold up one that is read, though more is unsent than may be",
-      function* () {
-        const [slow, fast] = [7, 100]
-        const chunk = { payload: payloadOf(30_000) }
-        const produced = yield* Ref.make(0)
-        const chunks = Stream.rechunk(Stream.repeatValue(chunk), 1)
-        const { client } = yield* withOptions({ maxUnsentBytes: 40_000 })(
-          serveEcho(
-            Transport.handlers(EchoService, {
-              ...echo,
-              echoServerStream: ({ message }) =>
-                message === "fast"
-                  ? Stream.take(chunks, fast)
-                  : Stream.tap(chunks, () => Ref.update(produced, (n) => n + 1))
-            })
-          )
-        )
-        // Those that stand still are still there when the one that is read would have timed out.
-        yield* client.echoServerStream({}, { timeout: "10 minutes" }).pipe(
-          Stream.runForEach(() => Effect.never),
-          Effect.replicateEffect(slow, { concurrency: "unbounded" }),
-          Effect.forkScoped
-        )
-        expect(yield* heldAt(produced)).toBeGreaterThanOrEqual(slow)
-        expect(yield* soon(Stream.runCount(client.echoServerStream({ message: "fast" })))).toBe(fast)
-      },
-      unsentReaders === undefined
-    )
 
     test("fifty streams that stand still do not fail, hold up nobody, and go on when they are read", function* () {
       const [downloads, uploads, each] = [40, 10, 12]

@@ -18,8 +18,6 @@ export interface TransportSuiteOptions<E> {
   readonly unixSockets?: boolean | undefined
   /** Why responses of more than 128 fields fail, if they do, as ResourceExhausted. Default: they arrive. */
   readonly fewResponseFields?: string | undefined
-  /** Why streams that nobody reads hold up those that are read, if they do, once `maxUnsentBytes` are unsent. Default: they don't. */
-  readonly unsentReaders?: string | undefined
 }
 
 export interface Suite {
@@ -37,15 +35,9 @@ export interface Suite {
   ) => Effect.Effect<A, unknown, Exclude<R, Transport.Transport> | Scope.Scope>
   readonly unixSockets: boolean
   readonly fewResponseFields: string | undefined
-  readonly unsentReaders: string | undefined
 }
 
-export const make = <E>({
-  fewResponseFields,
-  layer,
-  unixSockets = true,
-  unsentReaders
-}: TransportSuiteOptions<E>): Suite => {
+export const make = <E>({ fewResponseFields, layer, unixSockets = true }: TransportSuiteOptions<E>): Suite => {
   const memoMap = Effect.runSync(Layer.makeMemoMap)
 
   /** The layer, once more or with other options. What it is built on is built once in a test. */
@@ -61,7 +53,6 @@ export const make = <E>({
       ),
     withOptions: (options) => (effect) => Effect.flatMap(build(options), (context) => Effect.provide(effect, context)),
     unixSockets,
-    fewResponseFields,
-    unsentReaders
+    fewResponseFields
   }
 }

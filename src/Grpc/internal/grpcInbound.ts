@@ -5,13 +5,31 @@
 import * as GrpcReceiving from "../../Calls/GrpcReceiving.js"
 import * as ByteQueue from "../../protocol/ByteQueue.js"
 import * as GrpcMessage from "../../protocol/grpc/GrpcMessage.js"
-import * as Ahead from "./grpcAhead.js"
-import type { Owner } from "./grpcHolding.js"
-import * as Holding from "./grpcHolding.js"
+import type { Stream } from "../../protocol/http2/Http2Connection.js"
 import type { Link } from "./grpcLink.js"
 
-export type { Backlog, Owner } from "./grpcHolding.js"
-export { makeBacklog } from "./grpcHolding.js"
+/** What has come of a stream and is not decoded. */
+export interface Backlog {
+  bytes: ByteQueue.ByteQueue | undefined
+  isResuming: boolean
+  /** The peer has sent all, which the reader hears behind the backlog. */
+  isEnding: boolean
+  /** Credit that waits until unfinished messages of other streams have ended. */
+  heldCredit: number
+}
+
+export const makeBacklog = (): Backlog => ({
+  bytes: undefined,
+  isResuming: false,
+  isEnding: false,
+  heldCredit: 0
+})
+
+/** A stream as its owner knows it. */
+export interface Owner<O> extends GrpcReceiving.GrpcStream {
+  readonly stream: Stream<O> | undefined
+  readonly backlog: Backlog
+}
 
 export interface Inbound<S> {
   /** Takes data as it comes, and keeps nothing of the chunk. */
@@ -35,9 +53,62 @@ export const make = <O, S extends Owner<O>>(
   link: Pick<Link<O>, "flush" | "account" | "backlog" | "deadlines" | "http2" | "kept" | "onThrown" | "settings">,
   events: GrpcReceiving.Events<S>
 ): Inbound<S> => {
-  const { backlog: waiting, kept, settings } = link
+  const { backlog: waiting, http2, kept, settings } = link
   const { connectionWindow } = settings
-  const { credit, give, isTooMuchUnfinished, leave } = Holding.make<O, S>(link)
+  /**
+   * Streams whose unfinished messages wait for credit, and the one that goes on although too much is unfinished. Those that
+   * wait for their readers are neither: they would hold up the others for as long.
+   */
+  const held = new Set<S>()
+  let first: S | undefined
+
+  const isTooMuchUnfinished = () => kept.begun > 1 && kept.unfinished > connectionWindow
+
+  const give = ({ stream }: S, credit: number) => {
+    if (stream !== undefined && credit > 0) {
+      http2.consume(stream, credit)
+    }
+  }
+
+  const unhold = (owner: S) => {
+    owner.messages.isHeld = false
+    held.delete(owner)
+    if (first === owner) {
+      first = undefined
+    }
+  }
+
+  const giveHeld = (owner: S) => {
+    const { backlog, messages } = owner
+    const credit = backlog.heldCredit
+    messages.isHeld = false
+    held.delete(owner)
+    backlog.heldCredit = 0
+    messages.since = performance.now()
+    give(owner, credit)
+  }
+
+  /** Streams that are held go on, where they may. */
+  const advance = () => {
+    for (const next of held) {
+      if (isTooMuchUnfinished()) {
+        if (first === undefined) {
+          first = next
+          giveHeld(next)
+        }
+        return
+      }
+      giveHeld(next)
+    }
+  }
+
+  /** A stream no longer keeps others from going on: its message has ended, or waits for its reader. */
+  const leave = (owner: S) => {
+    if (first !== undefined || held.size > 0) {
+      unhold(owner)
+      advance()
+    }
+  }
 
   const receiving = GrpcReceiving.make<S>(
     {
@@ -54,6 +125,27 @@ export const make = <O, S extends Owner<O>>(
       }
     }
   )
+
+  const credit = (owner: S, size: number) => {
+    const { backlog, messages } = owner
+    if (isTooMuchUnfinished() && messages.unfinished > 0) {
+      if (!messages.isPaused) {
+        first ??= owner
+      }
+      if (first !== owner) {
+        backlog.heldCredit += size
+        if (!messages.isPaused) {
+          messages.isHeld = true
+          held.add(owner)
+        }
+        return
+      }
+    } else {
+      leave(owner)
+    }
+    give(owner, size + backlog.heldCredit)
+    backlog.heldCredit = 0
+  }
 
   /** Decodes bytes as far as the reader has room for messages; returns how many. */
   const decode = (owner: S, chunk: Buffer): number => {
@@ -78,60 +170,19 @@ export const make = <O, S extends Owner<O>>(
     return at
   }
 
-  /** Decodes what follows of large messages although their reader has no room; returns how many bytes. */
-  const decodeAhead = (owner: S, chunk: Buffer, from: number): number => {
-    const { backlog, messages } = owner
-    let at = from
-    while (at < chunk.length && messages.isPaused && Ahead.isAllowed(kept, connectionWindow)) {
-      const size = Ahead.sizeOf(messages.decoder, chunk, at)
-      if (size === 0) {
-        break
-      }
-      backlog.aheadCredit += size
-      receiving.receive(owner, chunk.subarray(at, at + size))
-      at += size
-      if (messages.decoder.isBroken) {
-        give(owner, chunk.length - at)
-        at = chunk.length
-      }
-    }
-    return at - from
-  }
-
-  const take = (owner: S, chunk: Buffer): number => {
-    let at = 0
-    do {
-      at += decode(owner, at === 0 ? chunk : chunk.subarray(at))
-      at += decodeAhead(owner, chunk, at)
-    } while (at < chunk.length && !owner.messages.isPaused)
-    return at
-  }
-
-  /** Gives back what the reader has made room for of the credit for what was decoded ahead. */
-  const giveAhead = (owner: S) => {
-    const { backlog, messages } = owner
-    if (messages.isPaused && backlog.aheadCredit > 0 && kept.unread <= connectionWindow && !isTooMuchUnfinished()) {
-      const due = Ahead.creditDue(messages, backlog.aheadCredit)
-      backlog.aheadCredit -= due
-      give(owner, due)
-    }
-  }
-
   const stash = ({ backlog }: S, chunk: Buffer) => {
     backlog.bytes ??= ByteQueue.make()
     ByteQueue.push(backlog.bytes, chunk)
     waiting.size += chunk.length
   }
 
-  const takeStashed = (owner: S, bytes: ByteQueue.ByteQueue) => {
-    let isStuck = false
-    while (bytes.size > 0 && !isStuck) {
+  const decodeStashed = (owner: S, bytes: ByteQueue.ByteQueue) => {
+    while (bytes.size > 0 && !owner.messages.isPaused) {
       const chunk = ByteQueue.shift(bytes)
       waiting.size -= chunk.length
-      const rest = chunk.subarray(take(owner, chunk))
+      const rest = chunk.subarray(decode(owner, chunk))
       ByteQueue.unshift(bytes, rest)
       waiting.size += rest.length
-      isStuck = rest.length > 0
     }
   }
 
@@ -143,16 +194,14 @@ export const make = <O, S extends Owner<O>>(
     }
     if (backlog.bytes !== undefined) {
       backlog.isResuming = true
-      takeStashed(owner, backlog.bytes)
+      decodeStashed(owner, backlog.bytes)
       backlog.isResuming = false
     }
     if (messages.isPaused || messages.decoder.isBroken) {
       return
     }
-    if (backlog.heldCredit + backlog.aheadCredit > 0) {
-      const due = backlog.aheadCredit
-      backlog.aheadCredit = 0
-      credit(owner, due)
+    if (backlog.heldCredit > 0) {
+      credit(owner, 0)
     }
     if (backlog.isEnding) {
       backlog.isEnding = false
@@ -165,9 +214,8 @@ export const make = <O, S extends Owner<O>>(
     receiving.forget(owner)
     // The peer may still have to send before it hears of the end.
     const stashed = backlog.bytes?.size ?? 0
-    give(owner, stashed + backlog.heldCredit + backlog.aheadCredit)
+    give(owner, stashed + backlog.heldCredit)
     backlog.heldCredit = 0
-    backlog.aheadCredit = 0
     waiting.size -= stashed
     if (backlog.bytes !== undefined) {
       ByteQueue.clear(backlog.bytes)
@@ -178,18 +226,7 @@ export const make = <O, S extends Owner<O>>(
 
   return {
     receive: (owner, chunk) => {
-      const { backlog, messages } = owner
-      if (backlog.bytes !== undefined && backlog.bytes.size > 0) {
-        stash(owner, chunk)
-        if (
-          Ahead.isAllowed(kept, connectionWindow) &&
-          Ahead.sizeOf(messages.decoder, ByteQueue.first(backlog.bytes), 0) > 0
-        ) {
-          resume(owner)
-        }
-        return
-      }
-      const taken = take(owner, chunk)
+      const taken = decode(owner, chunk)
       if (taken < chunk.length) {
         stash(owner, taken === 0 ? chunk : chunk.subarray(taken))
       }
@@ -201,10 +238,7 @@ export const make = <O, S extends Owner<O>>(
         receiving.end(owner)
       }
     },
-    release: (owner, cost) => {
-      receiving.release(owner, cost)
-      giveAhead(owner)
-    },
+    release: receiving.release,
     onWaiting: receiving.onWaiting,
     forget,
     forgetAll: (owner) => {

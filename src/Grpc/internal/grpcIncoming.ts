@@ -6,7 +6,6 @@ import * as GrpcReceiving from "../../Calls/GrpcReceiving.js"
 import * as GrpcServerHead from "../../Calls/GrpcServerHead.js"
 import * as MetadataLimit from "../../Calls/MetadataLimit.js"
 import * as ServerCalls from "../../Calls/ServerCalls.js"
-import * as UnsentLimit from "../../Calls/UnsentLimit.js"
 import type { Field } from "../../protocol/Fields.js"
 import * as GrpcEncoding from "../../protocol/grpc/GrpcEncoding.js"
 import * as GrpcFields from "../../protocol/grpc/GrpcFields.js"
@@ -74,11 +73,7 @@ export const make = <O>(
     system: "grpc",
     maxMessageSize: () => settings.maxSendMessageSize,
     maxMetadataSize: () => maxSentMetadata(link),
-    isFull: ({ stream }) => {
-      const unsent = http2.unsent() + compression.pending()
-      const { maxUnsentBytes } = settings
-      return unsent > maxUnsentBytes && !UnsentLimit.maySendBeyond(unsent, maxUnsentBytes, http2.sending(stream))
-    },
+    isFull: () => http2.unsent() + compression.pending() > settings.maxUnsentBytes,
     headers: (owner, { entries }) => {
       owner.hasHead = true
       http2.sendHeaders(owner.stream, heads[owner.compression], GrpcFields.fromEntries(entries), false)

@@ -1,7 +1,6 @@
 /** The calls that the other end opened on one connection: `ServerCalls` over the frames of docs/wire.md. */
 import type { ServerWire } from "../../Calls/CallStream.js"
 import * as ServerCalls from "../../Calls/ServerCalls.js"
-import * as UnsentLimit from "../../Calls/UnsentLimit.js"
 import * as IdTable from "../../protocol/IdTable.js"
 import * as Wire from "../../protocol/wire/Wire.js"
 import type { Open } from "../../protocol/wire/WireFrames.js"
@@ -44,11 +43,7 @@ export const make = (link: Link, server: ServerCalls.Server): Incoming => {
   const serverWire: ServerWire<number> = {
     maxMessageSize: () => Math.min(settings.maxSendMessageSize, wire.peerSettings()?.maxMessageSize ?? 0),
     maxMetadataSize: () => Math.min(settings.maxMetadataSize, wire.peerSettings()?.maxMetadataSize ?? 0),
-    isFull: (id) => {
-      const unsent = wire.unsent()
-      const { maxUnsentBytes } = settings
-      return unsent > maxUnsentBytes && !UnsentLimit.maySendBeyond(unsent, maxUnsentBytes, wire.sending(id))
-    },
+    isFull: () => wire.unsent() > settings.maxUnsentBytes,
     headers: (id, headers) => {
       if (headers.entries.length > 0) {
         wire.sendHeaders(id, headers.entries)

@@ -63,9 +63,6 @@ export const isMidMessage = (decoder: Decoder): boolean => decoder.prefixAt > 0
 export const missing = ({ length, messageAt, prefixAt }: Decoder): number =>
   prefixAt < prefixSize ? 0 : length - messageAt
 
-/** What has come of a message that has begun, without its prefix. */
-export const arrived = ({ messageAt, prefixAt }: Decoder): number => (prefixAt < prefixSize ? 0 : messageAt)
-
 /** The room that is taken for a message that has begun and not ended. */
 export const pendingSize = (decoder: Decoder): number =>
   isMidMessage(decoder) ? Math.max(prefixSize, decoder.message.length) : 0

@@ -54,13 +54,6 @@ export interface Http2Connection<O> {
   readonly sendData: (stream: Stream<O>, data: Uint8Array, prefix: number, isEnd: boolean, sent: () => void) => void
   /** Whether some data of a stream has not been written. */
   readonly isSending: (stream: Stream<O>) => boolean
-  /** The same, with what its last data took of its credit, the credit that it has, and that it has at first. */
-  readonly sending: (stream: Stream<O>) => {
-    readonly isSending: boolean
-    readonly lastSize: number
-    readonly credit: number
-    readonly initialCredit: number
-  }
   /** Ends a stream with RST_STREAM. What it has not sent is not sent. */
   readonly reset: (stream: Stream<O>, code: Http2Code) => void
   /** Bytes of a stream were read; where negative, as many that were count as unread again. */
@@ -154,12 +147,6 @@ export const make = <O>(role: State.Role, limits: State.Limits, events: State.Ev
       }
     },
     isSending: (stream) => stream.data !== undefined,
-    sending: (stream) => ({
-      isSending: stream.data !== undefined,
-      lastSize: stream.size,
-      credit: stream.sendCredit,
-      initialCredit: (state.peer ?? Settings.defaults).initialWindowSize
-    }),
     reset: (stream, code) => {
       if (!stream.isGone) {
         State.reset(state, stream, code)

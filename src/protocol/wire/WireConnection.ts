@@ -55,13 +55,6 @@ export interface WireConnection {
   readonly buffered: () => number
   /** Bytes of messages that wait to be sent. */
   readonly unsent: () => number
-  /** Whether a message of a call waits to be sent, what its last took of its credit, its credit, and that which it has at first. */
-  readonly sending: (id: number) => {
-    readonly isSending: boolean
-    readonly lastSize: number
-    readonly credit: number
-    readonly initialCredit: number
-  }
   /** Bytes that the peer makes this end keep: messages that are unread, unfinished and unsent. */
   readonly pendingData: () => number
   /** All output has been sent, so that its room may serve again; `trim` lets go of all room that nothing is in. */
@@ -148,15 +141,6 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
     retire: () => Frames.writeGoaway(writer, (state.nextTheirs + farAhead) >>> 0, "Shutdown", ""),
     buffered,
     unsent: () => sendQueue.unsent,
-    sending: (id) => {
-      const call = calls.get(id)
-      return {
-        isSending: call?.outgoing !== undefined,
-        lastSize: call?.lastSize ?? 0,
-        credit: call?.sendCredit ?? 0,
-        initialCredit: state.peer?.streamWindow ?? 0
-      }
-    },
     pendingData: () => State.unread(state) + sendQueue.unsent + buffered(),
     reclaim: () => SendQueue.reclaim(sendQueue),
     trim: () => {

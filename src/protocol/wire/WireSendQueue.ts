@@ -30,8 +30,6 @@ export interface SendQueue {
 export interface SendStream extends FlowControl.FlowControl {
   readonly id: number
   outgoing: Outgoing | undefined
-  /** The size of its last message. */
-  lastSize: number
   /** The last batch of large pieces that holds one of this stream. */
   batch: number
 }
@@ -126,7 +124,6 @@ export const add = (
 ): void => {
   const size = Bytes.sizeOf(message)
   stream.outgoing = { message, size, offset: 0, end, sent }
-  stream.lastSize = size
   queue.unsent += size
   while (
     queue.waiting.size === 0 &&

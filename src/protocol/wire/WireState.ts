@@ -114,7 +114,6 @@ export const begin = (state: State, id: number, isMine: boolean): Call => {
     isRemoteDone: false,
     hasHeaders: false,
     outgoing: undefined,
-    lastSize: 0,
     batch: 0
   }
   state.calls.add(id, call)

@@ -17,7 +17,6 @@ const makeStream = (id: number, credit = unlimited): SendQueue.SendStream => ({
   ...FlowControl.make(0, credit),
   id,
   outgoing: undefined,
-  lastSize: 0,
   batch: 0
 })
 
