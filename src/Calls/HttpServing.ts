@@ -148,7 +148,7 @@ export const serve = (
   const answer = async () => respond(await handler(request, peer))
 
   answer()
-    // A handler that fails, and an answer that breaks off.
+    // A handler that fails, and an answer that is cut off.
     .catch((cause) => {
       stream.fail()
       if (!gone.signal.aborted) {

@@ -177,7 +177,7 @@ export const exponential = <E = unknown>(options: ExponentialOptions<E>): Schedu
 
 /**
  * A middleware that retries the unary calls of a client as `Effect.retry` with `exponential` would, up to their deadline.
- * Calls that stream pass: one that broke off after some answers would begin again.
+ * Calls that stream pass: one that failed after some answers would begin again.
  *
  * @example
  * ```ts

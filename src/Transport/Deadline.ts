@@ -195,9 +195,9 @@ export const fanOut = <A, E, R>(
       Effect.clockWith((clock) => {
         const now = Time.now(clock)
         waiting -= 1
-        // How many run in one place after the other, this one included.
-        const turns = 1 + Math.ceil(waiting / concurrency)
-        const deadline = end > now && end !== none ? Math.min(end, Math.ceil(now + (end - now) / turns)) : end
+        // How many run one after the other in one place, this one included.
+        const rounds = 1 + Math.ceil(waiting / concurrency)
+        const deadline = end > now && end !== none ? Math.min(end, Math.ceil(now + (end - now) / rounds)) : end
         return Effect.either(within(effect, deadline))
       })
     return Effect.forEach(all, one, { concurrency: Number.isFinite(concurrency) ? concurrency : "unbounded" })

@@ -209,7 +209,7 @@ export const make = (
     }
   )
 
-  // Whether all has arrived changes in turns of the engine alone.
+  // Whether all has arrived changes only when the engine runs.
   const idle = Idle.make(() => session.isClosed() || (session.size() === 0 && quic.isFlushed()))
 
   /** The peer goes away and has answered all: who opened the connection closes it, so that nothing is lost on the way. */

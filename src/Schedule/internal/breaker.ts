@@ -81,7 +81,7 @@ export const make = (settings: Settings, windowMillis: number): Breaker => {
     return { _tag: "Admitted", generation }
   }
 
-  const judge = (now: number) => {
+  const openIfFailing = (now: number) => {
     const calls = counts.sum(now, "calls")
     if (
       calls >= settings.minimumCalls &&
@@ -129,7 +129,7 @@ export const make = (settings: Settings, windowMillis: number): Breaker => {
         if (isSlow) {
           counts.add(now, "slow")
         }
-        judge(now)
+        openIfFailing(now)
       }
     }
   }

@@ -131,7 +131,7 @@ export interface ClientAround<out R> {
  *   run: () => Effect.map(Random.nextIntBetween(0, 1e9), (id) => ({ "x-request-id": String(id) }))
  * })
  *
- * // Streams are passed on: one that broke off after some answers would begin again.
+ * // Streams are passed on: one that failed after some answers would begin again.
  * const Retrying = Middleware.client({
  *   unary: (call, next) => Effect.retry(next(call), RetryPolicy.exponential({ initial: "100 millis" })),
  *   stream: (call, next) => next(call)

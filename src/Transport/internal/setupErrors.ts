@@ -59,7 +59,7 @@ export class BindError extends Schema.TaggedError<BindError>("effect-transport/B
  * - `CertificateRequired`: the peer wants a certificate and got none.
  * - `NotAuthorized`: the certificate is good, but its holder may not connect.
  * - `NoCommonProtocol`: no TLS version, cipher or ALPN protocol in common, or the peer does not speak TLS at all.
- * - `Refused`: the peer broke off during or right after the handshake without saying why.
+ * - `Refused`: the peer closed the connection during or right after the handshake without saying why.
  *
  * @since 0.1.0
  * @category models

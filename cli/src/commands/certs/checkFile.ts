@@ -53,7 +53,7 @@ const ownVerdicts = (file: string, contents: Contents, config: ConnectionConfig,
   })
 
 /** Whom peers trust: what `--ca` says, or the roots in the PKCS#12. */
-const judgeOf = (file: string, contents: Contents, config: ConnectionConfig) =>
+const verifierOf = (file: string, contents: Contents, config: ConnectionConfig) =>
   Effect.gen(function* () {
     const ca = Option.getOrUndefined(config.ca)
     if (ca !== undefined) {
@@ -85,14 +85,14 @@ export const checkFile = (file: string, config: ConnectionConfig) =>
     if (leaf === undefined) {
       return yield* new Failure({ message: `${file} holds no certificate`, hint: "give the file of a certificate" })
     }
-    const judge = yield* judgeOf(file, contents, config)
+    const verifier = yield* verifierOf(file, contents, config)
     const checked: Checked = {
       checked: file,
       chain: yield* Effect.forEach(chain, describe),
       verdicts: [
         ...(yield* ownVerdicts(file, contents, config, Option.getOrUndefined(config.ca))),
         ...verdictsOn(chain, {
-          ...judge,
+          ...verifier,
           nameWanted: Option.getOrUndefined(config.serverName),
           as: ["server", "client"]
         })

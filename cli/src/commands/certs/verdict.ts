@@ -10,7 +10,7 @@ import type { Description } from "./describe.js"
 export interface Verdict {
   /** What the holder would be. */
   readonly as: "client" | "server"
-  /** Who would judge. */
+  /** Who would verify it. */
   readonly by: string
   readonly accepted: boolean
   /** Why not: a reason of `HandshakeFailed`. */
@@ -73,16 +73,16 @@ export const namesOf = (leaf: X509Certificate): ReadonlyArray<string> =>
 const someName = (leaf: X509Certificate): string => (namesOf(leaf)[0] ?? "").replace(/^\*/, "node")
 
 /** Whom a chain is presented to. */
-export interface Judge {
+export interface Verifier {
   readonly material: Credentials.Tls
-  /** How the judge is called: `whoever trusts ca.crt`. */
+  /** How the verifier is called: `whoever trusts ca.crt`. */
   readonly name: string
   /** The name that clients want; default one of the certificate's. */
   readonly nameWanted?: string | undefined
   readonly as: ReadonlyArray<Verdict["as"]>
 }
 
-type Question = Pick<Judge, "material"> & { readonly chain: ReadonlyArray<Uint8Array>; readonly at?: Date }
+type Question = Pick<Verifier, "material"> & { readonly chain: ReadonlyArray<Uint8Array>; readonly at?: Date }
 
 const ask = (as: Verdict["as"], question: Question, nameWanted: string) =>
   Verification.verify(
@@ -100,26 +100,26 @@ const further = (as: Verdict["as"], question: Question, nameWanted: string, leaf
 }
 
 /** The verdicts on a chain, the leaf first. */
-export const verdictsOn = (chain: ReadonlyArray<X509Certificate>, judge: Judge): ReadonlyArray<Verdict> => {
+export const verdictsOn = (chain: ReadonlyArray<X509Certificate>, verifier: Verifier): ReadonlyArray<Verdict> => {
   const [leaf] = chain
   if (leaf === undefined) {
     return []
   }
-  const nameWanted = judge.nameWanted ?? someName(leaf)
-  const question = { material: judge.material, chain: chain.map(({ raw }) => raw) }
-  return judge.as.map((as) => {
+  const nameWanted = verifier.nameWanted ?? someName(leaf)
+  const question = { material: verifier.material, chain: chain.map(({ raw }) => raw) }
+  return verifier.as.map((as) => {
     const by = as === "server" ? `clients that call it ${nameWanted === "" ? "by any name" : nameWanted}` : "listeners"
     return Either.match(ask(as, question, nameWanted), {
       onLeft: (error) =>
         refused(
           as,
-          `${by} (${judge.name})`,
+          `${by} (${verifier.name})`,
           error,
           error.reason === "Expired" || error.reason === "NotYetValid" ? further(as, question, nameWanted, leaf) : []
         ),
       onRight: ({ validUntil }) => ({
         as,
-        by: `${by} (${judge.name})`,
+        by: `${by} (${verifier.name})`,
         accepted: true,
         message: `accepted until ${validUntil.toISOString().slice(0, 10)}`,
         validUntil: validUntil.toISOString()
@@ -145,7 +145,7 @@ export const verdictsAlone = (chain: ReadonlyArray<X509Certificate>): Effect.Eff
     )
   }).pipe(Effect.orDie)
 
-/** The material of a judge who trusts what is in the file. */
+/** The material of a verifier that trusts what is in the file. */
 export const trusting = (
   ca: string,
   crl: string | undefined

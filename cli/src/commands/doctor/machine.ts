@@ -115,7 +115,7 @@ const earliest = Date.UTC(2026, 0, 1)
 const clock = (): Check => {
   const now = new Date()
   return now.getTime() < earliest
-    ? { name: "clock", status: "failed", value: now.toISOString(), advice: "set it: certificates are judged by it" }
+    ? { name: "clock", status: "failed", value: now.toISOString(), advice: "set it: certificates are verified by it" }
     : { name: "clock", status: "ok", value: now.toISOString() }
 }
 

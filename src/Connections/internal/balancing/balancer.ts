@@ -125,7 +125,7 @@ export const make = ({
       tell()
     }
 
-    /** One that comes back is not owed what others had while it was away. */
+    /** One that comes back does not make up for the calls that others had while it was away. */
     const catchUp = (member: Member.Member) => {
       const others = ready.filter((other) => other !== member)
       if (others.length > 0) {

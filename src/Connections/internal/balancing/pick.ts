@@ -35,15 +35,15 @@ const isAlike = (one: number, other: number): boolean => {
 const minArrears = 2
 
 /**
- * The `pass` of one that gets a call, where turns only decide between equals: what it missed, of more than half of the calls that
- * are in flight now, is not made up for.
+ * The `pass` of one that gets a call, where the order only decides between equals: what it missed, of more than half of
+ * the calls that are in flight now, is not made up for.
  */
 export const advance = (pass: number, furthest: number, inFlight: number, share: number): number =>
   Math.max(pass, furthest - Math.max(minArrears, inFlight / 2)) + 1 / share
 
 /**
- * Of two at random the one with fewer calls in flight, and of those that have about as many (no more than twice) the one that is next in turn: without calls that overlap
- * it is as even as turns are. `random` is between 0 and 1, exclusively.
+ * Of two at random the one with fewer calls in flight, and of those that have about as many (no more than twice) the one
+ * that is next in order: without calls that overlap it is as even as round robin. `random` is between 0 and 1, exclusively.
  */
 export const leastPending = <C extends Candidate>(
   candidates: ReadonlyArray<C>,

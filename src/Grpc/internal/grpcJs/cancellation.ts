@@ -40,7 +40,7 @@ export const cancel = (call: Call, details: string): void => {
 
 /**
  * Makes cancelling reset the call's stream without ending it first. Node ends a stream before it resets it, and what the
- * peer then sees are requests that are complete: an upload that was broken off would be taken for the whole.
+ * peer then sees are requests that are complete: an upload that was cancelled would be taken for the whole.
  *
  * Where another grpc-js keeps the stream elsewhere, cancelling works as it does there.
  */
