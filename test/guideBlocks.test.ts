@@ -129,6 +129,23 @@ describe("kubernetes", () => {
   })
 })
 
+describe("runtimes", () => {
+  it("are those that .ci/run has, on this page and in README", async () => {
+    const script = await readFile(".ci/run", "utf8")
+    const [, nodes = ""] = /for version in ([\d ]+); do\n +runtime "Node/.exec(script) ?? []
+    const others = [...script.matchAll(/^ +runtime (\w+) /gm)].map(([, name = ""]) => name)
+    const named = [nodes.trim().replaceAll(" ", ", "), ...others]
+    expect(named).toEqual(["22, 24, 26", "Bun", "Deno"])
+    for (const text of [await pageOf("runtimes"), await readFile("README.md", "utf8")]) {
+      expect(named.filter((name) => !new RegExp(`^\\| (?:Node )?${name}\\b`, "m").test(text))).toEqual([])
+    }
+  })
+
+  it("are had by a script that bash can read", async () => {
+    await promisify(execFile)("bash", ["-n", ".ci/run"])
+  })
+})
+
 describe("not-offered", () => {
   it("has YAML that can be read", async () => {
     for (const block of blocksOf(await pageOf("not-offered"), "yaml")) {
