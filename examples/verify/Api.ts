@@ -26,7 +26,8 @@ import {
   NodesView,
   NodeView,
   RetriesExhausted,
-  RetryAnswer
+  RetryAnswer,
+  TenantsAnswer
 } from "./model.js"
 import { contentType } from "./prometheus.js"
 
@@ -160,6 +161,14 @@ const experiments = HttpApiGroup.make("experiments")
           "Calls over a network that delays what passes each way, and loses some of it. Over TCP a loss holds up all " +
             "that follows it for 200 ms; over QUIC a packet is lost."
         )
+      )
+  )
+  .add(
+    HttpApiEndpoint.post("tenants", "/tenants/:transport")
+      .setPath(EchoPath)
+      .addSuccess(TenantsAnswer)
+      .annotateContext(
+        describe("Two tenants call a node with a rule of admission, one of them ten times as often as it may.")
       )
   )
   .add(

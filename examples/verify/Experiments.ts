@@ -16,7 +16,7 @@ import type { TransportName } from "./transports.js"
 type Echo = Transport.Client<typeof EchoService>["echo"]
 
 /** The value below which the given part of all values is; zero of none. */
-const percentile = (sorted: ReadonlyArray<number>, part: number): number =>
+export const percentile = (sorted: ReadonlyArray<number>, part: number): number =>
   sorted[Math.min(Math.floor(part * sorted.length), sorted.length - 1)] ?? 0
 
 /** Calls one after another until the end, as often at a time as it says, and counts. */

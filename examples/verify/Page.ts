@@ -24,6 +24,7 @@ const files = {
   "/intruders.js": "intruders.js",
   "/experiments.js": "experiments.js",
   "/stream.js": "stream.js",
+  "/tenants.js": "tenants.js",
   "/certificates.js": "certificates.js",
   "/icon.svg": "icon.svg",
   "/favicon.ico": "icon.svg"

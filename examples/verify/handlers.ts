@@ -19,6 +19,7 @@ import * as Prometheus from "./prometheus.js"
 import * as Retries from "./Retries.js"
 import { Closing } from "./Server.js"
 import * as Streams from "./Streams.js"
+import * as Tenants from "./Tenants.js"
 import type { TransportName } from "./transports.js"
 
 /** What goes on at a time; more is refused at once. */
@@ -127,6 +128,7 @@ const experiments = HttpApiBuilder.group(Api, "experiments", (handlers) =>
     handlers
       .handle("load", ({ path, payload }) => limited(Experiments.load(path.transport, payload)))
       .handle("network", ({ path, payload }) => limited(Experiments.network(path.transport, payload)))
+      .handle("tenants", ({ path }) => limited(Tenants.run(path.transport)))
       .handleRaw("stream", ({ path, urlParams }) => Streams.run(path.transport, urlParams))
   )
 )

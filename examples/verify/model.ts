@@ -117,3 +117,22 @@ export const Measured = Schema.Struct({
 }).annotations({ identifier: "Measured" })
 
 export type Measured = typeof Measured.Type
+
+export const TenantName = Schema.Literal("tenant-greedy", "tenant-modest")
+
+export type TenantName = typeof TenantName.Type
+
+export const TenantsAnswer = Schema.Struct({
+  transport: TransportName,
+  perSecond: Schema.Number.annotations({ description: "Calls a second that each may make" }),
+  tenants: Schema.Array(
+    Schema.Struct({
+      tenant: TenantName,
+      asked: Schema.Number,
+      answered: Schema.Number,
+      refusals: Schema.Record({ key: Schema.String, value: Schema.Number }).annotations({ description: "By tag" }),
+      p50Millis: Schema.Number,
+      p99Millis: Schema.Number
+    })
+  )
+}).annotations({ identifier: "Tenants" })

@@ -269,7 +269,8 @@ describe("the verification app", () => {
         "/nodes/{transport}/revoke",
         "/nodes/{transport}/rotate",
         "/retry_test",
-        "/stream/{transport}"
+        "/stream/{transport}",
+        "/tenants/{transport}"
       ])
       const statuses = (path: string, method: string) => Object.keys(json.paths[path][method].responses)
       expect(statuses("/grpc_echo", "get")).toEqual(

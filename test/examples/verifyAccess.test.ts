@@ -110,6 +110,19 @@ describe("the experiments of the verification app", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.live.each(wires)("over %s: a tenant over its rate is refused, and one beside it is not", (name) =>
+    Effect.gen(function* () {
+      const { post } = yield* launch(only(name))
+      const { json, status } = yield* post(`/tenants/${name}`)
+      expect(status).toBe(200)
+      const [greedy, modest] = json.tenants
+      expect(modest).toMatchObject({ tenant: "tenant-modest", asked: 20, answered: 20, refusals: {} })
+      expect(greedy).toMatchObject({ tenant: "tenant-greedy", asked: 400 })
+      expect(greedy.answered).toBeGreaterThan(0)
+      expect(greedy.refusals.ResourceExhausted).toBe(greedy.asked - greedy.answered)
+    }).pipe(Effect.scoped)
+  )
+
   it.live.each(names)("over %s: a stream ends by itself, and at its deadline", (name) =>
     Effect.gen(function* () {
       const { get } = yield* launch(only(name))

@@ -447,7 +447,7 @@ describe.skipIf(!existsSync(executablePath))(title, () => {
       async (page) => {
         await page.locator(".opblock-summary-path", { hasText: "/retry_test" }).click()
         await page.locator(".opblock.is-open", { hasText: "initialBackoff" }).waitFor()
-        expect(await page.locator(".opblock").count()).toBe(17)
+        expect(await page.locator(".opblock").count()).toBe(18)
         // There is nothing to authorize.
         expect(await page.locator(".scheme-container").isVisible()).toBe(false)
         const violations = await axe(page)

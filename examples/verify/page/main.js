@@ -7,6 +7,7 @@ import { makeIntruders } from "./intruders.js"
 import { makeNodes } from "./nodes.js"
 import { makeRetries } from "./retry.js"
 import { makeStream } from "./stream.js"
+import { makeTenants } from "./tenants.js"
 
 const said = {
   down: (node) => log(`${node.title}: the node is down`, "bad"),
@@ -26,6 +27,7 @@ const retries = makeRetries()
 const intruders = makeIntruders(nodes)
 const stream = makeStream(nodes)
 makeExperiments(nodes)
+makeTenants(nodes)
 
 /** The transports as the forms know them. */
 let known = ""
