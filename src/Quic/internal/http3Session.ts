@@ -5,6 +5,7 @@ import * as Http3Datagram from "../../protocol/http3/Http3Datagram.js"
 import { codes, type Http3Code, Http3Violation } from "../../protocol/http3/Http3Error.js"
 import * as Rate from "../../protocol/Rate.js"
 import type { Close, Connection, Events, StreamEvents } from "../engine/QuicEngine.js"
+import type { RequestEvents } from "./http3RequestStream.js"
 import * as Http3Requests from "./http3Requests.js"
 import * as RequestBacklog from "./requestBacklog.js"
 
@@ -17,7 +18,7 @@ export interface Handlers<Owner> {
   /** A request of the peer; returns its owner. */
   readonly onRequest: (id: number) => Owner
   /** Callbacks for the peer's requests. */
-  readonly requests: Http3Requests.RequestEvents<Owner>
+  readonly requests: RequestEvents<Owner>
   /** The peer takes no more requests: those on streams from `id` on were not processed. */
   readonly onGoaway: (id: number) => void
   /** The connection should be replaced: too much has come on it without content. */
@@ -61,7 +62,7 @@ export interface Http3Session
   /** Whether the peer takes another request now; if not, `onAvailable` follows. */
   readonly mayOpen: () => boolean
   /** Opens a request, which counts once something is written to it; returns the id of its stream. */
-  readonly open: <Owner>(events: Http3Requests.RequestEvents<Owner>, owner: Owner) => number
+  readonly open: <Owner>(events: RequestEvents<Owner>, owner: Owner) => number
   /** Sends a datagram of a request; returns false if it was dropped. */
   readonly sendDatagram: (id: number, payload: Uint8Array) => boolean
   /** The largest payload of a datagram; undefined if the peer takes none. */

@@ -18,7 +18,7 @@ import * as IdTable from "../../protocol/IdTable.js"
 import * as Varint from "../../protocol/quic/Varint.js"
 import type { Compression, Connection } from "../../Transport/Connection.js"
 import { Internal, type StatusError } from "../../Transport/TransportError.js"
-import type { RequestEvents } from "./http3Requests.js"
+import type { RequestEvents } from "./http3RequestStream.js"
 import { type Link, maxFieldSectionSize, maxSentMetadata } from "./quicLink.js"
 
 /** The calls that this end opened on one connection. */
