@@ -1,6 +1,6 @@
 /** What docs/guide says beside TypeScript: install lines, contracts, certificates, manifests, other languages, and all errors. */
 import { execFile } from "node:child_process"
-import { mkdir, readFile, writeFile } from "node:fs/promises"
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises"
 import { dirname, join } from "node:path"
 import { promisify } from "node:util"
 import { describe, expect, it } from "@effect/vitest"
@@ -143,6 +143,23 @@ describe("runtimes", () => {
 
   it("are had by a script that bash can read", async () => {
     await promisify(execFile)("bash", ["-n", ".ci/run"])
+  })
+})
+
+describe("metrics", () => {
+  it("that pages name are there", async () => {
+    const files = async (folder: string, ending: string) =>
+      (await readdir(folder, { recursive: true }))
+        .filter((file) => file.endsWith(ending))
+        .map((file) => join(folder, file))
+    const textOf = async (paths: ReadonlyArray<string>) =>
+      (await Promise.all(paths.map((path) => readFile(path, "utf8")))).join("\n")
+    const source = await textOf(await files("src", ".ts"))
+    const pages = await textOf([...(await files("docs/guide", ".md")), "docs/security.md", "README.md"])
+    const named = new Set(pages.match(/effect_transport_[a-z_]*[a-z]/g))
+    expect(named.size).toBeGreaterThan(10)
+    // Exporters to Prometheus add `_total` to what they count.
+    expect([...named].filter((name) => !source.includes(`"${name.replace(/_total$/, "")}"`))).toEqual([])
   })
 })
 
