@@ -226,7 +226,9 @@ export const backpressure = ({ test, withOptions }: Suite): void => {
         ticks += 1
       })
       yield* Effect.forkScoped(Effect.forever(Effect.zipRight(Effect.sleep("5 millis"), tick)))
-      expect(yield* Stream.runCount(client.echoBidi(Stream.rechunk(numbered(10_000), 1)))).toBe(10_000)
+      expect(
+        yield* Stream.runCount(client.echoBidi(Stream.rechunk(numbered(10_000), 1), { timeout: "50 seconds" }))
+      ).toBe(10_000)
       expect(ticks).toBeGreaterThan(3)
     })
 
