@@ -19,6 +19,7 @@ import {
   TlsLive,
   Transport
 } from "effect-transport"
+import { commandFolder, plain } from "../fixtures/cli.js"
 import { start } from "../fixtures/command.js"
 import { identities, writeCertificates } from "../Quic/peerSupport.js"
 import { EchoService, echo } from "../suite/fixtures/echo.js"
@@ -26,8 +27,6 @@ import { within } from "../suite/fixtures/expect.js"
 import { directory } from "../suite/fixtures/system.js"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
-const main = join(root, "cli/src/main.ts")
-const tsx = join(root, "node_modules/.bin/tsx")
 const buf = join(root, "node_modules/.bin/buf")
 
 /** The time for one process: there may be many others. */
@@ -86,8 +85,8 @@ const serving = ({ layer, wire }: Wire) =>
     const cli = (args: ReadonlyArray<string>, stdin = "") =>
       Effect.scoped(
         Effect.gen(function* () {
-          const env = { NO_COLOR: "1", TSX_TSCONFIG_PATH: join(root, "tsconfig.json") }
-          const { child, ended, output } = yield* start(tsx, [main, ...args], dir, env)
+          const command = join(yield* commandFolder, "effect-transport")
+          const { child, ended, output } = yield* start(command, args, dir, plain)
           child.stdin?.end(stdin)
           const code = yield* within(ended, patience)
           return { code, stdout: output.stdout, text: output.text }
@@ -267,14 +266,8 @@ describe("effect-transport", () => {
     () =>
       Effect.gen(function* () {
         const { dir, target } = yield* serving(grpc)
-        const env = { NO_COLOR: "1", TSX_TSCONFIG_PATH: join(root, "tsconfig.json") }
-        const args = ["--import", "tsx", main, "ping", target, "--interval", "20ms", ...credentials]
-        const running = yield* start(
-          process.execPath,
-          args.map((arg) => (arg === "tsx" ? join(root, "node_modules/tsx/dist/loader.mjs") : arg)),
-          dir,
-          env
-        )
+        const command = join(yield* commandFolder, "effect-transport")
+        const running = yield* start(command, ["ping", target, "--interval", "20ms", ...credentials], dir, plain)
         yield* within(running.said(/5: SERVING/), patience)
         running.child.kill("SIGINT")
         yield* within(running.ended, patience)
