@@ -5,6 +5,7 @@ import * as HttpApiMiddleware from "@effect/platform/HttpApiMiddleware"
 import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import * as OpenApi from "@effect/platform/OpenApi"
 import * as Context from "effect/Context"
+import * as Schema from "effect/Schema"
 import { callFailures, failures } from "./Failure.js"
 import { httpStatus } from "./httpStatus.js"
 import {
@@ -20,6 +21,7 @@ import {
 } from "./inputs.js"
 import {
   Attempted,
+  ConnectionView,
   EchoAnswer,
   HealthView,
   Measured,
@@ -109,6 +111,11 @@ const nodes = HttpApiGroup.make("nodes")
       .addSuccess(NodeView)
       .addError(failures("NodeRunning", "TransportAbsent", "BindError", "Forbidden"))
       .annotateContext(describe("Starts it again, on the port that it had."))
+  )
+  .add(
+    HttpApiEndpoint.get("connections", "/connections")
+      .addSuccess(Schema.Array(ConnectionView))
+      .annotateContext(describe("How the app's connection to each node is, and why."))
   )
   .add(
     HttpApiEndpoint.post("rotate", "/nodes/:transport/rotate")

@@ -5,15 +5,16 @@ import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Ref from "effect/Ref"
 import * as Scope from "effect/Scope"
-import type * as Stream from "effect/Stream"
+import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import { Authorizer, type CredentialsError, DevCa, type MissingPackage, type Peer, Transport } from "effect-transport"
 import { EchoService } from "../gen/echo/v1/echo_pb.js"
 import * as EchoNode from "./EchoNode.js"
 import { type Failure, fromError } from "./Failure.js"
 import * as Identities from "./Identities.js"
-import type { Certificate, NodesView, NodeView } from "./model.js"
+import type { Certificate, ConnectionView, NodesView, NodeView } from "./model.js"
 import type { Choice, TransportName } from "./transports.js"
 
 /** A node that was started, and what can be done to it. */
@@ -22,6 +23,8 @@ export interface Node {
   readonly target: string
   readonly client: Transport.Client<typeof EchoService>
   readonly identities: Identities.Identities
+  /** How the app's connection to it is. */
+  readonly connection: Effect.Effect<ConnectionView>
   readonly kill: Effect.Effect<void, Failure>
   readonly restart: Effect.Effect<void, Failure>
   /** New keys for the node, while it is called. */
@@ -38,6 +41,7 @@ export class Nodes extends Context.Tag("verify/Nodes")<
   {
     readonly get: (transport: TransportName) => Effect.Effect<Node, Failure>
     readonly view: Effect.Effect<NodesView>
+    readonly connections: Effect.Effect<ReadonlyArray<ConnectionView>>
     /** The CA that all of them trust. */
     readonly ca: DevCa.DevCa
     /** What there is now, and then each change. */
@@ -134,6 +138,23 @@ const make = (choices: ReadonlyArray<Choice>) =>
         const { address, target } = yield* listen(0)
         const client = yield* Effect.provide(Transport.client(EchoService, target), caller)
 
+        const connection = yield* Ref.make<ConnectionView>({ transport: name, state: "connecting" })
+        yield* Transport.connection(target, { health: false }).pipe(
+          Stream.runForEach(([status]) =>
+            status === undefined
+              ? Effect.void
+              : Ref.set(connection, {
+                  transport: name,
+                  state: status.state,
+                  reason: Option.getOrUndefined(status.reason)
+                })
+          ),
+          Effect.provide(caller),
+          // The target is that of a listener.
+          Effect.orDie,
+          Effect.forkScoped
+        )
+
         /** A change of who is who, one at a time. */
         const identified = (
           effect: Effect.Effect<void, CredentialsError>,
@@ -157,6 +178,7 @@ const make = (choices: ReadonlyArray<Choice>) =>
           target,
           client,
           identities,
+          connection: Ref.get(connection),
           kill: one.withPermits(1)(
             Effect.uninterruptible(
               Effect.suspend(() => {
@@ -205,6 +227,10 @@ const make = (choices: ReadonlyArray<Choice>) =>
 
     return {
       ca,
+      connections: Effect.forEach(
+        [...nodes.values()].flatMap((node) => (node === undefined ? [] : [node])),
+        ({ connection }) => connection
+      ),
       view: SubscriptionRef.get(views),
       changes: views.changes,
       get: (transport: TransportName) =>

@@ -111,6 +111,7 @@ const nodes = HttpApiBuilder.group(Api, "nodes", (handlers) =>
       )
       .handle("kill", ({ path }) => control(path.transport, "kill"))
       .handle("restart", ({ path }) => control(path.transport, "restart"))
+      .handle("connections", () => Effect.flatMap(Nodes, ({ connections }) => connections))
       .handle("rotate", ({ path }) => control(path.transport, "rotate"))
       .handle("revoke", ({ path }) => control(path.transport, "revoke"))
       .handle("renew", ({ path }) => control(path.transport, "renew"))

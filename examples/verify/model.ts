@@ -136,3 +136,12 @@ export const TenantsAnswer = Schema.Struct({
     })
   )
 }).annotations({ identifier: "Tenants" })
+
+/** The app's connection to a node, as `Transport.connection` tells of it. */
+export const ConnectionView = Schema.Struct({
+  transport: TransportName,
+  state: Schema.Literal("idle", "connecting", "ready", "backingOff", "unhealthy", "ejected", "draining"),
+  reason: Schema.optional(Schema.String)
+}).annotations({ identifier: "Connection" })
+
+export type ConnectionView = typeof ConnectionView.Type

@@ -255,6 +255,7 @@ describe("the verification app", () => {
       const { json, status } = yield* get("/openapi.json")
       expect(status).toBe(200)
       expect(Object.keys(json.paths).sort()).toEqual([
+        "/connections",
         "/echo/{transport}",
         "/grpc_echo",
         "/healthz",

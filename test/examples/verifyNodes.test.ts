@@ -157,6 +157,26 @@ describe("the nodes of the verification app", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.live("tells how the connection to each node is, and why", () =>
+    Effect.gen(function* () {
+      const { get, post } = yield* launch()
+      const state = (name: string, expected: object) =>
+        eventually(
+          Effect.map(get("/connections"), ({ json }) =>
+            expect(json).toContainEqual(expect.objectContaining({ transport: name, ...expected }))
+          ),
+          "10 seconds"
+        )
+      for (const name of names) {
+        yield* state(name, { state: "ready" })
+        yield* post(`/nodes/${name}/kill`)
+        yield* state(name, { state: "backingOff", reason: expect.any(String) })
+        yield* post(`/nodes/${name}/restart`)
+        yield* state(name, { state: "ready" })
+      }
+    }).pipe(Effect.scoped)
+  )
+
   it.live("closes in time, whatever its clients do", () =>
     Effect.gen(function* () {
       const ask = (url: string) =>

@@ -221,6 +221,9 @@ describe.skipIf(!existsSync(executablePath))(title, () => {
           await page.getByRole("button", { name: `Kill the ${title} node` }).click()
           await card(page, transport).locator(".status", { hasText: "down" }).waitFor()
           await card(page, transport).locator(".last", { hasText: "Unavailable (503)" }).waitFor()
+          await card(page, transport)
+            .locator(".connection", { hasText: /connecting|backing off/ })
+            .waitFor()
           await page.locator(`[data-failure=${transport}]`).first().waitFor({ state: "attached" })
           await page.locator(`[data-down=${transport}]`).waitFor({ state: "attached" })
           await page.locator("#summary", { hasText: "3 of 4 nodes run" }).waitFor()
@@ -228,6 +231,7 @@ describe.skipIf(!existsSync(executablePath))(title, () => {
           await card(page, transport).locator(".status", { hasText: "running" }).waitFor()
           await echoes(page, transport)
           await page.locator("#log li", { hasText: `${title}: echoes come back again, ` }).waitFor()
+          await card(page, transport).locator(".connection", { hasText: "connection ready" }).waitFor()
           await page.locator("#summary", { hasText: "all 4 nodes run" }).waitFor()
         }
         await page.getByRole("button", { name: "Run" }).click()
@@ -447,7 +451,7 @@ describe.skipIf(!existsSync(executablePath))(title, () => {
       async (page) => {
         await page.locator(".opblock-summary-path", { hasText: "/retry_test" }).click()
         await page.locator(".opblock.is-open", { hasText: "initialBackoff" }).waitFor()
-        expect(await page.locator(".opblock").count()).toBe(18)
+        expect(await page.locator(".opblock").count()).toBe(19)
         // There is nothing to authorize.
         expect(await page.locator(".scheme-container").isVisible()).toBe(false)
         const violations = await axe(page)

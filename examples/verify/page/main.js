@@ -1,4 +1,4 @@
-import { followNodes } from "./api.js"
+import { followNodes, request } from "./api.js"
 import { showCertificates } from "./certificates.js"
 import { byId, log } from "./dom.js"
 import { makeEchoes } from "./echo.js"
@@ -66,3 +66,13 @@ followNodes(
     summarize(error.status === 0 ? "the app does not answer" : error.message, "lost")
   }
 )
+
+/** Asks how the connections are while somebody sees it, once a second. */
+const followConnections = async () => {
+  if (!document.hidden) {
+    await request("/connections").then(nodes.connections, () => {})
+  }
+  setTimeout(followConnections, 1000)
+}
+
+followConnections()

@@ -1,6 +1,8 @@
 import { request } from "./api.js"
 import { byId, h, log, millis, once, svg } from "./dom.js"
 
+const states = { backingOff: "backing off", unhealthy: "not serving" }
+
 const words = { up: "running", down: "down", absent: "not here", unknown: "unknown" }
 
 /** The line of a transport as in the plot, so that colour is not all that tells them apart. */
@@ -28,6 +30,7 @@ export const makeNodes = (onChange) => {
   const make = (node) => {
     const status = h("span", { class: "status" })
     const target = h("span", { class: "mono" })
+    const connection = h("p", { class: "connection quiet" })
     const last = h("span", { class: "last" }, "no echo yet")
     const button = h("button", { type: "button", onclick: () => once(button, () => act(card)) })
     const element = h(
@@ -36,9 +39,10 @@ export const makeNodes = (onChange) => {
       h("div", { class: "node-head" }, h("h3", {}, sample(node.transport), node.title), status),
       h("p", { class: "quiet" }, node.wire),
       h("p", { class: "where" }, target, last),
+      connection,
       button
     )
-    const card = { element, status, target, last, button, node: { ...node, status: undefined } }
+    const card = { element, status, target, connection, last, button, node: { ...node, status: undefined } }
     byId("nodes").append(element)
     cards.set(node.transport, card)
     return card
@@ -68,11 +72,22 @@ export const makeNodes = (onChange) => {
     update: (nodes) => {
       nodes.forEach(update)
     },
+    /** How the app's connections to them are. */
+    connections: (all) => {
+      for (const { reason, state, transport } of all) {
+        const { connection } = cards.get(transport) ?? {}
+        if (connection !== undefined) {
+          connection.textContent = `connection ${states[state] ?? state}`
+          connection.title = reason ?? ""
+        }
+      }
+    },
     /** Nobody tells any more how the nodes are. */
     lost: () => {
       for (const card of cards.values()) {
         card.element.dataset.status = "unknown"
         card.status.textContent = words.unknown
+        card.connection.textContent = ""
         card.button.disabled = true
       }
     },
