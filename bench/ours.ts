@@ -6,6 +6,7 @@ import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Admission from "effect-transport/Admission"
 import * as Credentials from "effect-transport/Credentials"
 import * as Transport from "effect-transport/Transport"
 import { EchoService } from "../examples/gen/echo/v1/echo_pb.js"
@@ -33,6 +34,12 @@ const consume = (consumer: Consumer, payload: Uint8Array): Effect.Effect<void> =
     return busy === undefined ? Effect.void : Effect.promise(() => busy)
   })
 
+/** All clients are one identity here, at one address: it may hold what a crowd does. */
+const admission = Admission.make({
+  identities: { connections: 20_000, callsInFlight: 20_000, streams: 20_000 },
+  sources: { connections: 20_000, connectionsPerSecond: 20_000 }
+})
+
 /** Clients of one address share its connection: a further one goes to a further address, or has a transport of its own. */
 type Further = "address" | "transport"
 
@@ -56,7 +63,7 @@ export const make = <E>(
   const serve = async (certificates: Certificates | undefined, consumer: Consumer) => {
     const { start } = await open(certificates)
     const listener = await start(
-      Transport.listen([handlers(consumer)], { host: further === "address" ? bindHost : host })
+      Transport.listen([handlers(consumer)], { host: further === "address" ? bindHost : host, admission })
     )
     return listener.address.port
   }
