@@ -170,7 +170,7 @@ describeEngines(({ on }) => {
     ] as const)("%s", ([, material, speak]) =>
       leavesNothing(
         Effect.gen(function* () {
-          const { address, target } = yield* on(material, { handshakeTimeout: "400 millis" })(
+          const { address, target } = yield* on(material, { handshakeTimeout: "1 second" })(
             Transport.listen([echoHandlers()])
           )
           const client = yield* on(material)(Transport.client(EchoService, target))

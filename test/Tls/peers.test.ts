@@ -183,7 +183,7 @@ describe("a listener closes within its limit 20 clients that", () => {
   ] as const)("%s", ([, speak]) =>
     leavesNothing(
       Effect.gen(function* () {
-        const options: Tls.TlsOptions = { handshakeTimeout: "400 millis", frameTimeout: "400 millis" }
+        const options: Tls.TlsOptions = { handshakeTimeout: "1 second", frameTimeout: "400 millis" }
         const { address, target } = yield* on(options)(Transport.listen([handlers()]))
         const client = yield* on()(Transport.client(EchoService, target))
         const before = yield* accepted
