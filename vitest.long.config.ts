@@ -1,5 +1,6 @@
 import { defineConfig, mergeConfig } from "vitest/config"
 import base from "./vitest.config.js"
+import { peers } from "./vitest.peers.config.js"
 
 /** What needs more than the 5 seconds of a test: attacks and soaks, one file at a time because they measure. */
 export default mergeConfig(
@@ -7,6 +8,7 @@ export default mergeConfig(
   defineConfig({
     test: {
       include: ["test/long/**/*.long.ts"],
+      exclude: peers,
       fileParallelism: false,
       // A process for each file: some measure what theirs has in use.
       poolOptions: { forks: { isolate: true, minForks: 1, maxForks: 1 } },

@@ -1,6 +1,7 @@
 /**
- * Runs what `npm test` leaves: the tests of gRPC on `@grpc/grpc-js`, several files at once, then those of `test/long`, one
- * file at a time. Arguments go to Vitest; the file of `--outputFile.json` tells of both.
+ * Runs what `npm test` leaves: the tests of gRPC on `@grpc/grpc-js`, several files at once, then those of `test/long`: what
+ * waits for other programs two files at a time, what measures one file at a time. Arguments go to Vitest; the file of
+ * `--outputFile.json` tells of all.
  */
 import { spawnSync } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
@@ -52,6 +53,7 @@ const isCount = (key: string): key is `num${string}` => key.startsWith("num")
 const engine = process.env.GRPC_ENGINE ?? ""
 const configs = [
   ...(engine === "" || engine === "Grpc.layerGrpcJs" ? ["vitest.grpcJs.config.ts"] : []),
+  "vitest.peers.config.ts",
   "vitest.long.config.ts"
 ]
 
