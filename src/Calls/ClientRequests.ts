@@ -39,8 +39,8 @@ export interface Options<S> {
 /** Where nobody waits: requests have no limit beside the flow control of the wire. */
 const waiting = Waiting.make(constFalse)
 
-const goesElsewhere = ({ goesElsewhere }: OutgoingCall, error: CallError | undefined): boolean =>
-  goesElsewhere !== undefined && error !== undefined && goesElsewhere(error)
+const goesElsewhere = (options: OutgoingCall, error: CallError | undefined): boolean =>
+  error !== undefined && options.goesElsewhere?.(error) === true
 
 const makeCall = <S>(
   where: Where,
