@@ -9,7 +9,9 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import * as HttpClients from "../Calls/HttpClients.js"
 import * as HttpMounts from "../Calls/HttpMounts.js"
+import * as Addresses from "../Connections/Addresses.js"
 import * as SharedLayer from "../Connections/SharedLayer.js"
 import type * as Credentials from "../Credentials/Credentials.js"
 import * as OptionalPackage from "../Transport/internal/optionalPackage.js"
@@ -18,7 +20,7 @@ import type * as Transport from "../Transport/TransportService.js"
 import type * as GrpcJsOptions from "./GrpcJsOptions.js"
 import * as GrpcOptions from "./GrpcOptions.js"
 import * as Http2 from "./Http2.js"
-import { connect } from "./internal/grpcClient.js"
+import { connect as connectTo } from "./internal/grpcClient.js"
 import { listen } from "./internal/grpcServer.js"
 import * as GrpcTransport from "./internal/grpcTransport.js"
 
@@ -63,14 +65,23 @@ const make = (
   credentials: Credentials.CredentialsService
 ): Effect.Effect<Context.Context<GrpcServices>, never, Scope.Scope> => {
   const mounts = HttpMounts.make()
-  return Effect.map(
-    GrpcTransport.make(
-      { connect, listen: (...args) => listen(mounts, ...args) },
+  return Effect.gen(function* () {
+    const { connect, context } = yield* GrpcTransport.make(
+      { connect: connectTo, listen: (...args) => listen(mounts, ...args) },
       GrpcOptions.withDefaults(options),
       credentials
-    ),
-    Context.add(Http2.Http2, { mount: mounts.mount })
-  )
+    )
+    // A source of credentials does not change from TLS to none.
+    const scheme = (yield* credentials.current)._tag === "Insecure" ? "http" : "https"
+    return Context.add(context, Http2.Http2, {
+      connect: (target) =>
+        Effect.map(connect(target), (connection) => ({
+          origin: `${scheme}://${Addresses.authorityFor(target, {})}`,
+          send: HttpClients.over(connection, ({ send }) => send)
+        })),
+      mount: mounts.mount
+    })
+  })
 }
 
 /**

@@ -5,17 +5,18 @@
  * @since 0.1.0
  */
 import type * as HttpApp from "@effect/platform/HttpApp"
-import * as HttpClient from "@effect/platform/HttpClient"
+import type * as HttpClient from "@effect/platform/HttpClient"
 import type * as HttpClientError from "@effect/platform/HttpClientError"
-import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
-import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
+import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import * as HttpClients from "../Calls/HttpClients.js"
 import * as HttpMounts from "../Calls/HttpMounts.js"
 import * as Peer from "../Transport/Peer.js"
-import { type ConnectError, InvalidArgument } from "../Transport/TransportError.js"
+import type { ConnectError } from "../Transport/TransportError.js"
 
 /**
  * The ability to speak HTTP/3. `QuicLive` provides it, and no other transport does.
@@ -44,11 +45,7 @@ export interface Http3Service {
  * @since 0.1.0
  * @category models
  */
-export type Send = (
-  request: HttpClientRequest.HttpClientRequest,
-  url: URL,
-  signal: AbortSignal
-) => Effect.Effect<Response, HttpClientError.HttpClientError>
+export type Send = HttpClients.Send
 
 /**
  * Answers one request of a peer.
@@ -68,13 +65,8 @@ export type Handler = HttpMounts.Handler
 export const client = (peer: string): Effect.Effect<HttpClient.HttpClient, ConnectError, Http3 | Scope.Scope> =>
   Effect.gen(function* () {
     const { connect } = yield* Http3
-    const target = yield* Effect.mapError(Peer.parseTarget(peer), (message) => new InvalidArgument({ message, peer }))
-    const send = yield* connect(target)
-    return HttpClient.make((request, url, signal) =>
-      Effect.map(send(request, url, signal), (response) => HttpClientResponse.fromWeb(request, response))
-    ).pipe(
-      HttpClient.mapRequest((request) => HttpClientRequest.prependUrl(request, `https://${Peer.formatTarget(target)}`))
-    )
+    const target = yield* HttpClients.targetOf(peer)
+    return HttpClients.make(`https://${Peer.formatTarget(target)}`, yield* connect(target))
   })
 
 type Requested = Effect.Effect<

@@ -4,7 +4,6 @@
  *
  * @since 0.1.0
  */
-import { RequestError } from "@effect/platform/HttpClientError"
 import type * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
@@ -13,6 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import * as HttpClients from "../Calls/HttpClients.js"
 import * as HttpMounts from "../Calls/HttpMounts.js"
 import * as SharedConnections from "../Connections/ConnectionPool.js"
 import * as Renew from "../Connections/CredentialRotation.js"
@@ -140,19 +140,13 @@ const build = (
       }),
       Context.add(Http3.Http3, {
         connect: (target) =>
-          Effect.map(
-            connect(target),
-            (connection): Http3.Send =>
-              (request, url, signal) =>
-                connection
-                  .current()
-                  .withLive(url.pathname, waiting, ({ link }) => Http3Client.send(link, request, url, signal))
-                  .pipe(
-                    Effect.mapError(
-                      (cause) => new RequestError({ request, reason: "Transport", description: cause.message, cause })
-                    ),
-                    Effect.flatten
-                  )
+          Effect.map(connect(target), (connection) =>
+            HttpClients.over(
+              connection,
+              ({ link }) =>
+                (request, url, signal) =>
+                  Http3Client.send(link, request, url, signal)
+            )
           ),
         mount: mounts.mount
       })
@@ -170,9 +164,6 @@ export const layer = (
   options: QuicOptions.QuicOptions = {}
 ): Layer.Layer<QuicServices, CredentialsError | MissingPackage, Credentials.Credentials> =>
   SharedLayer.make((credentials) => build(options, credentials))
-
-/** How requests wait for a connection that was just lost: for as long as whoever asks. */
-const waiting = { timeout: Number.POSITIVE_INFINITY, waitForReady: false }
 
 /**
  * The QUIC transport with options from the environment.

@@ -19,13 +19,18 @@ import { type DeadlineExceeded, HandshakeFailed, Unavailable } from "../../Trans
 import type { TargetNames } from "../../Transport/TransportService.js"
 import type { Settings } from "../GrpcOptions.js"
 import * as GrpcConnection from "./grpcConnection.js"
-import * as GrpcOutgoing from "./grpcOutgoing.js"
+import * as GrpcOpening from "./grpcOpening.js"
 import * as GrpcRefusal from "./grpcRefusal.js"
 import * as Keepalive from "./keepalive.js"
 
 type Failure = Unavailable | HandshakeFailed
 
-type ClientConnection = GrpcConnection.GrpcConnection<GrpcOutgoing.Outgoing>
+type ClientConnection = GrpcConnection.GrpcConnection<GrpcOpening.Opening>
+
+/** A connection that is up, for calls and plain requests. */
+export interface Live extends Reconnected.Live {
+  readonly send: GrpcOpening.Send
+}
 
 /** A silent peer is probed by TCP after so long: below what HTTP/2 may ask for, NATs forget a connection (RFC 5382). */
 const tcpKeepAliveMillis = 30_000
@@ -121,7 +126,7 @@ const connectTo = (
     const identity = secured === undefined ? Option.none() : secured.identity
     const connection = yield* Effect.acquireRelease(
       Effect.sync(() =>
-        GrpcConnection.make<GrpcOutgoing.ClientStream, GrpcOutgoing.Outgoing>({
+        GrpcConnection.make<GrpcOpening.Owner, GrpcOpening.Opening>({
           source,
           role: "client",
           name: peer,
@@ -130,7 +135,7 @@ const connectTo = (
           boundary,
           keepaliveTime: keepalive.millis(),
           makeStreams: (link) =>
-            GrpcOutgoing.make(link, secured === undefined ? "http" : "https", Addresses.authorityFor(target, names))
+            GrpcOpening.make(link, secured === undefined ? "http" : "https", Addresses.authorityFor(target, names))
         })
       ),
       (connection) =>
@@ -171,7 +176,7 @@ const connectOnce = (
   target: Peer.Target,
   names: TargetNames,
   keepalive: Keepalive.Keepalive
-): Effect.Effect<Reconnected.Live, Failure | DeadlineExceeded, Scope.Scope> =>
+): Effect.Effect<Live, Failure | DeadlineExceeded, Scope.Scope> =>
   Effect.map(
     Addresses.connect(
       target,
@@ -179,7 +184,7 @@ const connectOnce = (
       (to) => connectTo(settings, credentials, boundary, reverification, target, names, keepalive, to),
       names.alternatives
     ),
-    (connection) => ({ ...connection, connection: connection.streams.connection })
+    (connection) => ({ ...connection, connection: connection.streams.connection, send: connection.streams.send })
   )
 
 /** Connects to a target, and runs calls on the connection, or on the one that replaces it. */
@@ -190,7 +195,7 @@ export const connect = (
   reverification: Reverification.Reverification,
   target: Peer.Target,
   names: TargetNames
-): Effect.Effect<Reconnected.Reconnected<Reconnected.Live>, never, Scope.Scope> =>
+): Effect.Effect<Reconnected.Reconnected<Live>, never, Scope.Scope> =>
   Reconnected.make(
     connectOnce(settings, credentials, boundary, reverification, target, names, Keepalive.make(settings.keepaliveTime)),
     { initial: settings.initialReconnectBackoff, max: settings.maxReconnectBackoff },

@@ -7,10 +7,11 @@ import * as ClientCalls from "../../Calls/ClientCalls.js"
 import * as GrpcClientHead from "../../Calls/GrpcClientHead.js"
 import * as GrpcReceiving from "../../Calls/GrpcReceiving.js"
 import * as MetadataLimit from "../../Calls/MetadataLimit.js"
-import * as StreamQuota from "../../Calls/StreamQuota.js"
+import type { StreamQuota } from "../../Calls/StreamQuota.js"
 import type { Fields } from "../../protocol/Fields.js"
 import * as GrpcEncoding from "../../protocol/grpc/GrpcEncoding.js"
 import * as GrpcFields from "../../protocol/grpc/GrpcFields.js"
+import type { ResponseHead } from "../../protocol/http/HttpFields.js"
 import type { Head } from "../../protocol/http2/HpackEncoder.js"
 import { noPrefix } from "../../protocol/http2/Http2Connection.js"
 import { type Http2Code, nameOf } from "../../protocol/http2/Http2Error.js"
@@ -19,26 +20,41 @@ import type { Compression, Connection } from "../../Transport/Connection.js"
 import type * as Metadata from "../../Transport/Metadata.js"
 import { Internal, type StatusError } from "../../Transport/TransportError.js"
 import * as GrpcInbound from "./grpcInbound.js"
-import { type Link, maxSentMetadata, type Streams } from "./grpcLink.js"
+import { type Link, maxSentMetadata } from "./grpcLink.js"
 import * as GrpcSending from "./grpcSending.js"
 
 /** The calls that this end opened on one connection. */
-export interface Outgoing extends Streams<ClientStream> {
+export interface Outgoing<O> {
   readonly connection: Connection
-  /** Cancels all calls. */
-  readonly cancelAll: () => void
+  readonly onResponse: (owner: ClientStream<O>, head: ResponseHead) => void
+  readonly onTooLarge: (owner: ClientStream<O>) => void
+  readonly onData: (owner: ClientStream<O>, stream: Stream<O>, bytes: Buffer) => void
+  readonly onTrailers: (owner: ClientStream<O>, fields: Fields) => void
+  readonly onEnd: (owner: ClientStream<O>) => void
+  readonly onReset: (
+    owner: ClientStream<O>,
+    isRemoteDone: boolean,
+    code: number,
+    by: "remote" | "local",
+    text: string
+  ) => void
+  /** The peer goes away without having processed the call. */
+  readonly onUnprocessed: (owner: ClientStream<O>, code: Http2Code, text: string) => void
+  readonly onLost: (owner: ClientStream<O>, why: string) => void
+  readonly cancel: (owner: ClientStream<O>) => void
 }
 
 /** The stream of a call. */
-export interface ClientStream {
-  readonly call: ClientCall<ClientStream>
+export interface ClientStream<O> {
+  readonly _tag: "Call"
+  readonly call: ClientCall<ClientStream<O>>
   readonly where: CallErrors.Where
   readonly messages: GrpcReceiving.Inbound
   readonly backlog: GrpcInbound.Backlog
   readonly answer: GrpcClientHead.Answer
   readonly compression: Compression
   id: number
-  stream: Stream<ClientStream> | undefined
+  stream: Stream<O> | undefined
 }
 
 /** What the peer means by resetting a stream. Source: "PROTOCOL-HTTP2.md" of gRPC, "Errors". */
@@ -49,7 +65,7 @@ const meanings: Partial<Record<Http2Code, GrpcClientHead.ResetMeaning>> = {
   INADEQUATE_SECURITY: "Insecure"
 }
 
-const ofReset = (code: number, { call, where }: ClientStream): StatusError => {
+const ofReset = (code: number, { call, where }: ClientStream<unknown>): StatusError => {
   const name = nameOf(code)
   return GrpcClientHead.resetError(
     (name === undefined ? undefined : meanings[name]) ?? "Broken",
@@ -72,7 +88,14 @@ const fieldsOf = ({ entries }: Metadata.Metadata, timeout: number): Fields => {
   return timeoutField === undefined ? fields : [timeoutField, ...fields]
 }
 
-export const make = (link: Link<ClientStream>, scheme: "https" | "http", authority: string): Outgoing => {
+/** Makes the calls of one connection. `own` makes a call the owner of its stream. */
+export const make = <O>(
+  link: Link<O>,
+  scheme: "https" | "http",
+  authority: string,
+  quota: StreamQuota,
+  own: (owner: ClientStream<O>) => O
+): Outgoing<O> => {
   const { boundary, deadlines, flush, http2, name, onThrown, progress, settings } = link
   /** The fields with which all calls of a method begin. */
   const heads = new Map<string, { readonly compression: Compression; readonly head: Head }>()
@@ -95,13 +118,9 @@ export const make = (link: Link<ClientStream>, scheme: "https" | "http", authori
     progress.answered()
   }
 
-  const quota = StreamQuota.make(http2.canOpen, link.isLost, deadlines, (cause) =>
-    boundary.caught("engine", name, cause)
-  )
+  const fail = ({ call }: ClientStream<O>, error: StatusError) => calls.fail(call, error)
 
-  const fail = ({ call }: ClientStream, error: StatusError) => calls.fail(call, error)
-
-  const inbound = GrpcInbound.make<ClientStream, ClientStream>(link, {
+  const inbound = GrpcInbound.make<O, ClientStream<O>>(link, {
     isReadable: ({ call }) => !call.isUnary,
     onMessage: ({ call }, message, cost) => calls.onMessage(call, message, cost, cost),
     onEnd: (owner) => {
@@ -112,7 +131,7 @@ export const make = (link: Link<ClientStream>, scheme: "https" | "http", authori
     compressedText: GrpcEncoding.compressedAnswer
   })
 
-  const calls = ClientCalls.make<ClientStream>({
+  const calls = ClientCalls.make<ClientStream<O>>({
     wire: {
       system: "grpc",
       isClosed: link.isLost,
@@ -121,7 +140,8 @@ export const make = (link: Link<ClientStream>, scheme: "https" | "http", authori
       maxPathLength: Number.POSITIVE_INFINITY,
       open: (call, timeout, request) => {
         const { options, where } = call
-        const owner: ClientStream = {
+        const owner: ClientStream<O> = {
+          _tag: "Call",
           call,
           where,
           messages: GrpcReceiving.makeInbound(settings.maxReceiveMessageSize),
@@ -135,7 +155,7 @@ export const make = (link: Link<ClientStream>, scheme: "https" | "http", authori
           headOf(where.method, owner.compression),
           fieldsOf(options.metadata, timeout),
           false,
-          owner
+          own(owner)
         )
         owner.id = stream.id
         owner.stream = stream
@@ -188,16 +208,11 @@ export const make = (link: Link<ClientStream>, scheme: "https" | "http", authori
     progress,
     boundary
   })
-  /** Those that are open, whatever ends while they are looked at. */
-  const open = (): ReadonlyArray<ClientStream> =>
-    Array.from(http2.streams(), ({ owner }) => owner).filter((owner) => owner !== undefined)
 
   return {
     connection: calls.connection,
-    // HTTP/2 allows no requests from a server.
-    onRequest: constVoid,
-    onResponse: ({ owner }, head) => {
-      if (owner === undefined || owner.call.isOver) {
+    onResponse: (owner, head) => {
+      if (owner.call.isOver) {
         return
       }
       answered()
@@ -208,33 +223,26 @@ export const make = (link: Link<ClientStream>, scheme: "https" | "http", authori
         fail(owner, metadata.left)
       }
     },
-    onTooLarge: ({ owner }) => {
-      if (owner !== undefined) {
-        fail(owner, MetadataLimit.tooLarge(settings.maxMetadataSize, owner.where))
-      }
-    },
-    onData: (stream, bytes) => {
-      const { owner } = stream
-      if (owner === undefined || owner.call.isOver) {
+    onTooLarge: (owner) => fail(owner, MetadataLimit.tooLarge(settings.maxMetadataSize, owner.where)),
+    onData: (owner, stream, bytes) => {
+      if (owner.call.isOver) {
         return http2.consume(stream, bytes.length)
       }
       answered()
       owner.answer.hasContent = true
       inbound.receive(owner, bytes)
     },
-    onTrailers: ({ owner }, fields) => {
-      if (owner !== undefined) {
-        owner.answer.trailers = fields
-      }
+    onTrailers: ({ answer }, fields) => {
+      answer.trailers = fields
     },
-    onEnd: ({ owner }) => {
-      if (owner !== undefined && !owner.call.isOver) {
+    onEnd: (owner) => {
+      if (!owner.call.isOver) {
         inbound.end(owner)
       }
     },
-    onReset: ({ isRemoteDone, owner }, code, by, text) => {
+    onReset: (owner, isRemoteDone, code, by, text) => {
       // An answer that has come whole counts, whatever follows it (RFC 9113 section 8.1), and its reader may still be at it.
-      if (owner !== undefined && !owner.call.isOver && !(isRemoteDone && by === "remote")) {
+      if (!(owner.call.isOver || (isRemoteDone && by === "remote"))) {
         progress.answered()
         calls.onReset(
           owner.call,
@@ -244,26 +252,9 @@ export const make = (link: Link<ClientStream>, scheme: "https" | "http", authori
         )
       }
     },
-    onGoaway: (last, code, text) => {
-      for (const owner of open()) {
-        if (owner.id > last) {
-          calls.onUnprocessed(owner.call, code === "NO_ERROR" ? undefined : text === "" ? code : text)
-        }
-      }
-    },
-    onLeaving: quota.advance,
-    onLost: (why) => {
-      for (const owner of open()) {
-        calls.onReset(owner.call, CallErrors.connectionLost(why, owner.where))
-      }
-      quota.advance()
-    },
-    onRoom: constVoid,
-    cancelAll: () => {
-      for (const { call } of open()) {
-        calls.close(call)
-      }
-    },
-    size: http2.openCount
+    onUnprocessed: ({ call }, code, text) =>
+      calls.onUnprocessed(call, code === "NO_ERROR" ? undefined : text === "" ? code : text),
+    onLost: ({ call, where }, why) => calls.onReset(call, CallErrors.connectionLost(why, where)),
+    cancel: ({ call }) => calls.close(call)
   }
 }

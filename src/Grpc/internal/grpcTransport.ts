@@ -15,7 +15,7 @@ import * as Boundary from "../../Transport/internal/boundary.js"
 import * as EventLoopDelay from "../../Transport/internal/eventLoopDelay.js"
 import type * as Peer from "../../Transport/Peer.js"
 import type * as Route from "../../Transport/Route.js"
-import type { BindError } from "../../Transport/TransportError.js"
+import type { BindError, ConnectError } from "../../Transport/TransportError.js"
 import * as Transport from "../../Transport/TransportService.js"
 
 /** What all engines have among their settings. */
@@ -26,7 +26,7 @@ interface Settings {
 }
 
 /** What speaks gRPC. */
-export interface Engine<S> {
+export interface Engine<S, C extends Pending> {
   readonly connect: (
     settings: S,
     credentials: Credentials.CredentialsService,
@@ -34,7 +34,7 @@ export interface Engine<S> {
     reverification: Reverification.Reverification,
     target: Peer.Target,
     names: Transport.TargetNames
-  ) => Effect.Effect<Pending, never, Scope.Scope>
+  ) => Effect.Effect<C, never, Scope.Scope>
   readonly listen: (
     settings: S,
     credentials: Credentials.CredentialsService,
@@ -44,11 +44,17 @@ export interface Engine<S> {
   ) => Effect.Effect<Peer.Address, BindError, Scope.Scope>
 }
 
-export const make = <S extends Settings>(
-  engine: Engine<S>,
+/** A transport, and the connections that its calls run on. */
+export interface GrpcTransport<C> {
+  readonly context: Context.Context<Transport.Transport>
+  readonly connect: (target: Peer.Target) => Effect.Effect<Renew.Renewing<C>, ConnectError, Scope.Scope>
+}
+
+export const make = <S extends Settings, C extends Pending>(
+  engine: Engine<S, C>,
   settings: S,
   credentials: Credentials.CredentialsService
-): Effect.Effect<Context.Context<Transport.Transport>, never, Scope.Scope> =>
+): Effect.Effect<GrpcTransport<C>, never, Scope.Scope> =>
   Effect.gen(function* () {
     if ((yield* credentials.current)._tag === "Insecure") {
       yield* Effect.logWarning("gRPC without TLS: peers are not authenticated and anyone on the path can read along")
@@ -56,19 +62,21 @@ export const make = <S extends Settings>(
     const boundary = yield* Boundary.make
     yield* EventLoopDelay.whileOpen(settings.metrics)
     const reverification = yield* Reverification.make(credentials)
-    return Context.make(Transport.Transport, {
+    const connect = yield* SharedConnections.make((target, names) =>
+      Renew.make(
+        engine.connect(settings, credentials, boundary, reverification, target, names),
+        credentials.changes,
+        settings.rehandshakeWithin,
+        target
+      )
+    )
+    const context = Context.make(Transport.Transport, {
       listen: (routes, options) => engine.listen(settings, credentials, reverification, routes, options),
-      connect: yield* SharedConnections.make((target, names) =>
-        Renew.make(
-          engine.connect(settings, credentials, boundary, reverification, target, names),
-          credentials.changes,
-          settings.rehandshakeWithin,
-          target
-        )
-      ),
+      connect,
       system: "grpc",
       defaultTimeout: settings.defaultTimeout,
       metrics: settings.metrics,
       description: SharedLayer.describe("gRPC", credentials)
     })
+    return { context, connect }
   })

@@ -6,6 +6,7 @@ import * as HttpServing from "../../Calls/HttpServing.js"
 import type { RequestHead } from "../../protocol/http/HttpFields.js"
 import { noPrefix, type Stream } from "../../protocol/http2/Http2Connection.js"
 import type { Link } from "./grpcLink.js"
+import * as Http2Content from "./http2Content.js"
 
 /** What answers requests that are no calls. */
 export interface Others {
@@ -21,53 +22,13 @@ export interface PlainRequest extends Body {
   readonly _tag: "Request"
 }
 
-/** Content is sent in parts of this size, so that what is unsent of a connection does not grow with what an app returns. */
-const partBytes = 64 * 1024
-
 const noBytes = new Uint8Array(0)
-
-/** Sends content part by part. `sent` is called when the last byte is written, and never where the stream is over before. */
-const sendParts = <O>({ http2 }: Link<O>, stream: Stream<O>, content: Uint8Array, sent: () => void) => {
-  let at = 0
-  let isFree = true
-  let isSending = false
-  // `sendData` may call this before it returns: the loop goes on then, however many parts there are.
-  const advance = () => {
-    isFree = true
-    if (isSending) {
-      return
-    }
-    isSending = true
-    while (isFree && at < content.length) {
-      const part = content.subarray(at, at + partBytes)
-      isFree = false
-      at += part.length
-      http2.sendData(stream, part, noPrefix, false, advance)
-    }
-    isSending = false
-    if (isFree) {
-      sent()
-    }
-  }
-  advance()
-}
 
 /** A request on its stream, whose peer gets credit for its content as that is read. */
 const make = <O>(link: Link<O>, stream: Stream<O>, serve: (to: HttpStream) => Body): PlainRequest => {
-  const { account, flush, http2 } = link
+  const { flush, http2 } = link
+  const unread = Http2Content.makeUnread(link, stream)
   let isWanted = true
-  /** Bytes of its content that have come and that nobody has read. */
-  let unread = 0
-
-  const giveCredit = () => {
-    if (unread > 0) {
-      const size = unread
-      unread = 0
-      http2.consume(stream, size)
-      account()
-      flush()
-    }
-  }
 
   const body = serve({
     sendHead: (section, isLast) => {
@@ -75,7 +36,7 @@ const make = <O>(link: Link<O>, stream: Stream<O>, serve: (to: HttpStream) => Bo
       flush()
     },
     write: (content, sent) => {
-      sendParts(link, stream, content, sent)
+      Http2Content.send(link, stream, content, false, sent)
       flush()
     },
     end: () => {
@@ -86,7 +47,7 @@ const make = <O>(link: Link<O>, stream: Stream<O>, serve: (to: HttpStream) => Bo
       if (!stream.isLocalDone) {
         // A reset would end the answer too: what comes is dropped until that has ended.
         isWanted = false
-        giveCredit()
+        unread.giveCredit()
       } else if (!stream.isRemoteDone) {
         http2.reset(stream, "NO_ERROR")
         flush()
@@ -97,16 +58,16 @@ const make = <O>(link: Link<O>, stream: Stream<O>, serve: (to: HttpStream) => Bo
       flush()
     },
     pause: constVoid,
-    resume: giveCredit
+    resume: unread.giveCredit
   })
 
   return {
     _tag: "Request",
     onData: (bytes) => {
       body.onData(bytes)
-      unread += bytes.length
+      unread.add(bytes.length)
       if (!isWanted) {
-        giveCredit()
+        unread.giveCredit()
       }
     },
     onEnd: body.onEnd,

@@ -1,6 +1,6 @@
 /** The gRPC transport on `@grpc/grpc-js`: the one module of this folder that is imported, when a layer that needs it is built. */
 import type * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type * as Credentials from "../../../Credentials/Credentials.js"
 import type * as Transport from "../../../Transport/TransportService.js"
@@ -13,4 +13,7 @@ export const make = (
   options: GrpcJsOptions.GrpcJsOptions,
   credentials: Credentials.CredentialsService
 ): Effect.Effect<Context.Context<Transport.Transport>, never, Scope.Scope> =>
-  GrpcTransport.make({ connect, listen }, GrpcJsOptions.withDefaults(options), credentials)
+  Effect.map(
+    GrpcTransport.make({ connect, listen }, GrpcJsOptions.withDefaults(options), credentials),
+    ({ context }) => context
+  )
