@@ -29,8 +29,8 @@ export interface Live extends Reconnect.Live {
   readonly connection: Connection
   readonly isLost: () => boolean
   /**
-   * Asks the peer to begin no more calls, and completes when no call is in flight, of either end. Absent where the peer
-   * begins none.
+   * Asks the peer to begin no more calls, and completes when no call is in flight, of either end, and no plain request.
+   * Absent where the peer begins none, and calls are all that there is.
    */
   readonly drainPeer?: Effect.Effect<void>
 }

@@ -3,16 +3,20 @@ import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import { describe, expect, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
+import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { Http2 as Plain, Transport } from "effect-transport"
+import * as SubscriptionRef from "effect/SubscriptionRef"
+import { Credentials, Grpc, Http2 as Plain, Transport } from "effect-transport"
+import { rawMaterial } from "../suite/fixtures/certificates.js"
 import { EchoService } from "../suite/fixtures/echo.js"
 import { leavesNothing, soon, within } from "../suite/fixtures/expect.js"
 import { captureLog, follow } from "../suite/fixtures/observe.js"
-import { app, meet, numbered, plaintext, size, sum, wires } from "./mountSupport.js"
+import { app, ca, meet, mutualTls, numbered, plaintext, size, sum, wires } from "./mountSupport.js"
 
 const test = (title: string, body: Effect.Effect<void, unknown, Scope.Scope>) =>
   it.live(title, () => leavesNothing(body))
@@ -174,7 +178,7 @@ describe("a request of plain HTTP/2", () => {
       yield* first.started
       yield* Fiber.interrupt(asking)
       expect(yield* first.ended).toBe("interrupted")
-      const late = yield* Effect.fork(Effect.timeoutOption(Effect.scoped(http.get("/second")), "200 millis"))
+      const late = yield* Effect.fork(Effect.timeoutOption(Effect.scoped(http.get("/second")), "1 second"))
       yield* second.started
       expect(yield* second.ended).toBe("interrupted")
       expect((yield* Fiber.join(late))._tag).toBe("None")
@@ -235,3 +239,39 @@ describe("a request of plain HTTP/2", () => {
     })
   )
 })
+
+test(
+  "new credentials are in force for the next request, and what has begun before goes on to its end",
+  Effect.gen(function* () {
+    const finish = yield* Deferred.make<void>()
+    const slow = Stream.concat(
+      Stream.make(numbered(10)),
+      Stream.fromEffect(Effect.as(Deferred.await(finish), numbered(20)))
+    )
+    const pages = HttpRouter.get(app, "/slow", Effect.succeed(HttpServerResponse.stream(slow)))
+    const { target } = yield* meet(mutualTls, pages)
+    const issue = (commonName: string) =>
+      Effect.map(ca.issue({ names: ["localhost"], commonName }), (issued) => rawMaterial(issued, ca.ca))
+    const material = yield* SubscriptionRef.make<Credentials.Material>(yield* issue("before"))
+    const context = yield* Layer.build(
+      Layer.provide(
+        Grpc.layer({ rehandshakeWithin: "3 seconds" }),
+        Layer.succeed(Credentials.Credentials, {
+          current: SubscriptionRef.get(material),
+          changes: material.changes
+        })
+      )
+    )
+    const http = yield* Effect.provide(Plain.client(target), context)
+    const who = Effect.flatMap(http.get("/who"), ({ text }) => text)
+    expect(yield* who).toBe("CN=before")
+    const response = yield* http.get("/slow")
+    const loading = yield* Effect.fork(response.arrayBuffer)
+    yield* SubscriptionRef.set(material, yield* issue("after"))
+    yield* within(Effect.repeat(who, { until: (name) => name === "CN=after" }), "10 seconds")
+    // Were the old connection closed at once, it would be by now.
+    yield* Effect.repeatN(who, 20)
+    yield* Deferred.succeed(finish, undefined)
+    expect((yield* soon(Fiber.join(loading))).byteLength).toBe(30)
+  })
+)

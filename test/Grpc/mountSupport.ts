@@ -35,11 +35,11 @@ export interface Wire {
   readonly client: Http2.SecureClientSessionOptions
 }
 
-const tls: Wire = { name: "mutual TLS", material: rawMaterial(ours, ca.ca), scheme: "https", client: side }
+export const mutualTls: Wire = { name: "mutual TLS", material: rawMaterial(ours, ca.ca), scheme: "https", client: side }
 
 export const plaintext: Wire = { name: "insecure", material: insecure, scheme: "http", client: {} }
 
-export const wires: ReadonlyArray<Wire> = [tls, plaintext]
+export const wires: ReadonlyArray<Wire> = [mutualTls, plaintext]
 
 /** Node resets streams above 10 MB, in which it counts what was never sent of requests that were answered before. */
 const unlimited = { maxSessionMemory: 1000 }

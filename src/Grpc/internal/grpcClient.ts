@@ -184,7 +184,12 @@ const connectOnce = (
       (to) => connectTo(settings, credentials, boundary, reverification, target, names, keepalive, to),
       names.alternatives
     ),
-    (connection) => ({ ...connection, connection: connection.streams.connection, send: connection.streams.send })
+    (connection) => ({
+      ...connection,
+      connection: connection.streams.connection,
+      send: connection.streams.send,
+      drainPeer: connection.idle
+    })
   )
 
 /** Connects to a target, and runs calls on the connection, or on the one that replaces it. */
