@@ -1,4 +1,3 @@
-import { connect } from "node:http2"
 import { HttpRouter, HttpServerResponse } from "@effect/platform"
 import { Deferred, Effect, Layer, Stream } from "effect"
 import { Credentials, Grpc, Http2, Tls, Transport } from "effect-transport"
@@ -13,18 +12,10 @@ const site = HttpRouter.empty.pipe(HttpRouter.get("/healthz", HttpServerResponse
 
 const NodeLive = Layer.merge(Transport.serve([PohHandlers]), Http2.layerMount(site))
 
-const get = (target: string, path: string) =>
-  Effect.async<string>((resume) => {
-    const session = connect(`http://${target}`)
-    const request = session.request({ ":path": path }).setEncoding("utf8")
-    let body = ""
-    request.on("data", (text) => (body += text))
-    request.on("end", () => session.close(() => resume(Effect.succeed(body))))
-  })
-
 const plain = Effect.gen(function* () {
   const { target } = yield* Transport.Listener
-  return yield* get(target, "/healthz")
+  const response = yield* Http2.get(target, "/healthz")
+  return yield* response.text
 }).pipe(Effect.provide(NodeLive), Effect.provide(Grpc.layer()), Effect.provide(Credentials.insecure))
 
 const reversed = Effect.gen(function* () {
