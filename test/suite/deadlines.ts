@@ -134,7 +134,7 @@ export const deadlines = ({ test, withOptions }: Suite): void => {
       const count = 100
       let interrupted = 0
       const never = Effect.onInterrupt(Effect.never, () => Effect.sync(() => (interrupted += 1)))
-      const { client, listener } = yield* withOptions({ maxCallDuration: "1 second", maxConcurrentStreams: count })(
+      const { client, listener } = yield* withOptions({ maxCallDuration: "2 seconds", maxConcurrentStreams: count })(
         serveEcho(
           Transport.handlers(EchoService, {
             ...echo,
