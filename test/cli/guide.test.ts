@@ -12,7 +12,8 @@ const page = "docs/guide/command-line.md"
 const normalized = (text: string): string =>
   text
     // A histogram has as many lines as the machine makes it have.
-    .replace(/(?:^ {2}<= .*\n)+/gm, "  <= BARS\n")
+    .replace(/(?:^ +<= .*\n)+/gm, "  <= BARS\n")
+    .replace(/^[▁-█]+$/gm, "BARS")
     .replace(/"histogram":\[.*?\]/g, '"histogram":[]')
     // What doctor looks at, and not what it finds.
     .replace(
