@@ -66,5 +66,32 @@ export const lineOf = (text: string, path: ReadonlyArray<PropertyKey>): number =
 /** The line that `JSON.parse` complains of. */
 export const lineOfError = (text: string, error: unknown): number => {
   const position = error instanceof Error ? /at position (\d+)/.exec(error.message)?.[1] : undefined
-  return lineAt(text, position === undefined ? text.length : Number(position))
+  return lineAt(text, position === undefined ? unexpectedAt(text) : Number(position))
+}
+
+const hasUnexpected = (text: string): boolean => {
+  try {
+    JSON.parse(text)
+    return false
+  } catch (error) {
+    return error instanceof Error && error.message.startsWith("Unexpected token")
+  }
+}
+
+/** Node 20 does not say where an unexpected token is: at the end of the shortest beginning of the text that has one. */
+const unexpectedAt = (text: string): number => {
+  if (!hasUnexpected(text)) {
+    return text.length
+  }
+  let without = 0
+  let having = text.length
+  while (having - without > 1) {
+    const middle = Math.floor((without + having) / 2)
+    if (hasUnexpected(text.slice(0, middle))) {
+      having = middle
+    } else {
+      without = middle
+    }
+  }
+  return without
 }
