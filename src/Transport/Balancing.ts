@@ -85,7 +85,7 @@ export interface BalanceOptions {
   readonly balance?: Balance | undefined
   /**
    * How many endpoints of a larger list are connected to: each client has some of its own, and others in the place of
-   * those that can't be reached, up to twice as many. Default 32, at most 256. By key all endpoints count, and more than these are connected to when a key needs
+   * those that can't be reached, up to twice as many. Default 32. By key all endpoints count, and more than these are connected to when a key needs
    * them.
    */
   readonly subset?: number | undefined

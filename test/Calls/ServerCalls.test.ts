@@ -87,7 +87,8 @@ interface Options {
 const open = ({ maxMetadataSize = 1000, reply = true, stream, unary }: Options = {}) =>
   Effect.gen(function* () {
     const boundary = yield* Boundary.make
-    const inFlight = yield* HandlerFibers.make
+    // A call that a test leaves behind would be in flight for the next file of its process.
+    const inFlight = yield* Effect.acquireRelease(HandlerFibers.make, ({ drain }) => drain(0))
     const clock = yield* Effect.clock
     const log: Array<string> = []
     const sent: Array<() => void> = []

@@ -9,6 +9,7 @@ import * as CallErrors from "../../Calls/CallErrors.js"
 import * as Deadlines from "../../Calls/Deadlines.js"
 import * as Timing from "../../Calls/Timing.js"
 import type { Pending } from "../../Connections/ReconnectingConnection.js"
+import * as Deferred from "../../effect/Deferred.js"
 import type { OutgoingCall } from "../../Transport/Connection.js"
 import * as Gate from "../../Transport/internal/admissionGate.js"
 import * as CallMetrics from "../../Transport/internal/callMetrics.js"
@@ -61,6 +62,8 @@ export const connect = (
     /** Those whose listeners still let calls end too. */
     const links = new Set<MemoryLink.MemoryLink>()
     let isClosed = false
+    const closed = Deferred.makeUnsafe<void>()
+    const listeners = new Set<() => void>()
     yield* Count.whileOpen(TransportMetrics.connectionsOpened)
     yield* Effect.addFinalizer(() =>
       Effect.sync(() => {
@@ -69,7 +72,10 @@ export const connect = (
           open.close()
         }
         deadlines.stop()
-        network.check()
+        Deferred.doneUnsafe(closed, Effect.void)
+        for (const listener of [...listeners]) {
+          listener()
+        }
       })
     )
 
@@ -140,7 +146,10 @@ export const connect = (
       const since = timing.now()
       return Effect.zipRight(
         Effect.timeoutFail(
-          network.until(() => isClosed || network.find(peer) !== undefined),
+          Effect.raceFirst(
+            network.until(() => network.find(peer) !== undefined),
+            Deferred.await(closed)
+          ),
           {
             duration: call.timeout,
             onTimeout: () => CallErrors.deadlinePassed(where)
@@ -150,15 +159,31 @@ export const connect = (
       )
     }
 
+    const state = () => (isClosed ? "Closed" : network.find(peer) === undefined ? "BackingOff" : "Ready")
+
     return {
       status: {
-        current: () =>
-          isClosed
-            ? { _tag: "Closed" }
-            : network.find(peer) === undefined
-              ? { _tag: "BackingOff", error: unavailable(peer) }
-              : { _tag: "Ready" },
-        onChange: network.onChange,
+        current: () => {
+          const _tag = state()
+          return _tag === "BackingOff" ? { _tag, error: unavailable(peer) } : { _tag }
+        },
+        // Most changes of the network are of others, of whom there may be thousands.
+        onChange: (listener) => {
+          let before = state()
+          const look = () => {
+            const now = state()
+            if (now !== before) {
+              before = now
+              listener()
+            }
+          }
+          listeners.add(look)
+          const stop = network.onChange(look)
+          return () => {
+            listeners.delete(look)
+            stop()
+          }
+        },
         hurry: constVoid
       },
       ready: (waitForReady) =>

@@ -16,8 +16,6 @@ export interface Network extends LocalAddresses.LocalAddresses<Listening> {
   readonly onChange: (listener: () => void) => () => void
   /** Completes when a condition holds. */
   readonly until: (holds: () => boolean) => Effect.Effect<void>
-  /** Has conditions looked at anew: of a client that is closed, for one. */
-  readonly check: () => void
 }
 
 export const make = (): Network => {
@@ -57,7 +55,6 @@ export const make = (): Network => {
         return Effect.sync(() => {
           waiting.delete(again)
         })
-      }),
-    check
+      })
   }
 }

@@ -51,6 +51,10 @@ export interface Options {
 const maxMeasured = 32
 const concurrentMeasures = 4
 
+/** With more endpoints than these, what changes within some milliseconds is taken together. */
+const maxAtOnce = 256
+const refreshDelay = "5 millis"
+
 const noMembers: ReadonlyArray<Member.Member> = []
 
 export const make = ({
@@ -125,6 +129,27 @@ export const make = ({
       tell()
     }
 
+    let isDue = false
+
+    /** Of a long list many change at a time, and each refresh looks at all. */
+    const refreshSoon = () => {
+      if (members.size <= maxAtOnce) {
+        return refresh()
+      }
+      if (!isDue) {
+        isDue = true
+        run(
+          Effect.delay(
+            Effect.sync(() => {
+              isDue = false
+              refresh()
+            }),
+            refreshDelay
+          )
+        )
+      }
+    }
+
     /** One that comes back does not make up for the calls that others had while it was away. */
     const catchUp = (member: Member.Member) => {
       const others = ready.filter((other) => other !== member)
@@ -150,7 +175,7 @@ export const make = ({
         if (leaving.get(member.endpoint.id) === member && member.state === "idle") {
           leaving.delete(member.endpoint.id)
         }
-        refresh()
+        refreshSoon()
       }
     }
 

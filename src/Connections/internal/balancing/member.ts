@@ -36,6 +36,8 @@ export interface Member {
   pending: number
   pass: number
   state: EndpointState
+  /** Whether it has failed since it was last ready: also while it is tried again. */
+  hasFailed: boolean
   /** Why the latest attempt failed. */
   error: ConnectError | undefined
   connection: Connection | undefined
@@ -109,6 +111,11 @@ export const make = (endpoint: Endpoint, host: Host): Member => {
     const before = member.state
     member.state = stateOf()
     if (before !== member.state) {
+      if (member.state === "ready" || member.state === "idle") {
+        member.hasFailed = false
+      } else if (member.state !== "connecting" && member.state !== "draining") {
+        member.hasFailed = true
+      }
       member.readySince = member.state === "ready" ? performance.now() : member.readySince
       host.onChange(member, before)
     }
@@ -217,6 +224,7 @@ export const make = (endpoint: Endpoint, host: Host): Member => {
     pending: 0,
     pass: 0,
     state: "idle",
+    hasFailed: false,
     error: undefined,
     connection: undefined,
     readySince: 0,

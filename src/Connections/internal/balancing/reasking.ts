@@ -13,6 +13,9 @@ export interface Reasking {
 
 const periodMillis = 1000
 
+/** Of many that are lost at a time the first asks; what comes of the others the next period asks for. */
+const minGapMillis = 100
+
 /** After so long it is no surprise any more that something is missing. */
 const hopefulMillis = 60_000
 
@@ -21,6 +24,7 @@ export const make = (boundary: Boundary, label: string): Reasking => {
   let timer: NodeJS.Timeout | undefined
   let since = 0
   let isMissing = false
+  let asked = Number.NEGATIVE_INFINITY
 
   const stop = () => {
     clearInterval(timer)
@@ -38,7 +42,13 @@ export const make = (boundary: Boundary, label: string): Reasking => {
     use: (f) => {
       again = f
     },
-    lost: () => again(),
+    lost: () => {
+      const now = performance.now()
+      if (now - asked >= minGapMillis) {
+        asked = now
+        again()
+      }
+    },
     set: (missing) => {
       if (missing && !isMissing) {
         since = performance.now()

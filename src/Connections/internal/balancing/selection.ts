@@ -16,9 +16,11 @@ export interface Selection {
   readonly need: (member: Member) => void
 }
 
-const isFailing = ({ state }: Member) => state === "backingOff" || state === "unhealthy" || state === "ejected"
-
-/** Up to so many, and others in the place of those that fail: the same for a client whatever its list's order is. */
+/**
+ * Up to so many, and others in the place of those that fail: the same for a client whatever its list's order is. One that is tried
+ * again still counts as failing, because whoever stands in for it would be left and connected to with each attempt, which is
+ * a hot loop where many can't be reached.
+ */
 const some = (subset: number, seed: number, isOnDemand: boolean): Selection => {
   const needed = new Set<Member>()
   let ranked: ReadonlyArray<Member> = []
@@ -49,7 +51,7 @@ const some = (subset: number, seed: number, isOnDemand: boolean): Selection => {
       const looked = isNew ? ranked : ranked.slice(0, limit)
       looked.forEach((member, index) => {
         if (index < limit && index < wanted) {
-          wanted += isFailing(member) ? 1 : 0
+          wanted += member.hasFailed ? 1 : 0
           member.connect()
         } else if (member.state !== "idle" && !needed.has(member)) {
           member.leave()

@@ -29,16 +29,13 @@ const outliers = (options: OutlierOptions | false): Outlier.Settings =>
         maxEjectionMillis: millis("maxEjection", options.maxEjection ?? "5 minutes")
       }
 
-/** Each change of one looks at all: with thousands that are connected to, that would hold up the event loop. */
-const maxSubset = 256
-
 /** Throws `RangeError` for a duration that is none, as the options of transports do. */
 export const make = (options: BalanceOptions): Settings => {
   const { health = true } = options
   return {
     isLazy: options.connect === "lazy",
     balance: options.balance ?? "leastPending",
-    subset: Math.min(maxSubset, Math.max(1, options.subset ?? 32)),
+    subset: Math.max(1, options.subset ?? 32),
     health: health === false ? undefined : health === true ? "" : health,
     outliers: outliers(options.outliers ?? {}),
     slowStartMillis: millis("slowStart", options.slowStart ?? "2 seconds")

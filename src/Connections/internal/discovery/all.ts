@@ -10,6 +10,21 @@ export const make =
   ({ boundary, failed, found }) => {
     const lists: Array<Listed | undefined> = sources.map(() => undefined)
     const errors: Array<ConnectError | undefined> = sources.map(() => undefined)
+    /** Until then each of thousands of targets would have the list of all made anew. */
+    let isStarted = false
+
+    const tellFound = () => {
+      if (isStarted && lists.some((list) => list !== undefined)) {
+        found(lists.flatMap((list) => [...(list ?? [])]))
+      }
+    }
+
+    const tellFailed = (error: ConnectError | undefined) => {
+      if (isStarted && error !== undefined && lists.every((list, i) => list !== undefined || errors[i] !== undefined)) {
+        failed(error)
+      }
+    }
+
     return Effect.map(
       Effect.forEach(sources, (source, index) =>
         source({
@@ -17,15 +32,21 @@ export const make =
           found: (list) => {
             lists[index] = list
             errors[index] = undefined
-            found(lists.flatMap((list) => [...(list ?? [])]))
+            tellFound()
           },
           failed: (error) => {
             errors[index] = error
-            if (lists.every((list, i) => list !== undefined || errors[i] !== undefined)) {
-              failed(error)
-            }
+            tellFailed(error)
           }
         })
+      ).pipe(
+        Effect.tap(() =>
+          Effect.sync(() => {
+            isStarted = true
+            tellFound()
+            tellFailed(errors.findLast((error) => error !== undefined))
+          })
+        )
       ),
       (running) => ({
         again: () => {

@@ -31,7 +31,7 @@ export interface Endpoint {
 }
 
 /** Endpoints of one list; what is beyond is left out. */
-export const maxEndpoints = 1_000
+export const maxEndpoints = 10_000
 
 /** Alternatives of one endpoint. */
 const maxAlternatives = 16

@@ -15,7 +15,7 @@ import type { Listed } from "./endpoints.js"
 import * as JsonLine from "./jsonLine.js"
 import type { Source } from "./source.js"
 
-/** A larger file is none of ours: 1,000 endpoints with all that they may have fit well into it. */
+/** A larger file is none of ours: 10,000 endpoints with all that they may have fit well into it. */
 const maxFileBytes = 16 * 1024 * 1024
 
 /** How long reading may take: the file may be on a disk of another machine. */
