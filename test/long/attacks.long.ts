@@ -62,10 +62,7 @@ const attacks = [
   "calls cancelled at once"
 ]
 
-/** Each wire takes more than a minute: one of them by default, and with `ATTACK_WIRES` those that it names, with commas between. */
-const wires = process.env.ATTACK_WIRES?.split(",") ?? ["TlsLive"]
-
-for (const wire of otherWires(wires)) {
+for (const wire of otherWires(["GrpcLive", "TlsLive", "QuicLive"])) {
   describeWith(["taskset"], `${wire}: a good client is served beside`, () => {
     let running: ReturnType<typeof run> | undefined
     let result: Awaited<ReturnType<ReturnType<typeof run>["rows"]>> | undefined
