@@ -5,6 +5,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import { DevCa } from "effect-transport"
@@ -69,7 +70,8 @@ export const scenario = ({ nodes, seconds, transport }: Options) =>
       const work = Effect.map(Effect.delay(spread, "50 millis"), () => {
         worked.rounds += 1
       })
-      yield* Effect.timeoutOption(Effect.forever(work), `${seconds} seconds`)
+      // A round that has begun ends: what is in flight below is what is sent there.
+      yield* Effect.repeat(work, Schedule.recurUpTo(`${seconds} seconds`))
       yield* line("sharding", `${worked.rounds * greeters} messages were answered in ${seconds} s`)
 
       const hold = path.join(directory, "hold")

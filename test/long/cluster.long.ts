@@ -42,7 +42,7 @@ describe("npm start", () => {
       expect(progress).toMatch(/retry: caught Unavailable \(1\/5\) .*peer=node-3/)
       expect(progress).toMatch(/node-3 +IS BACK: [1-9]\d* blocks/)
 
-      const lines = progress.trim().split("\n")
+      const lines = progress.trimEnd().split("\n")
       expect(lines[0]).toMatch(/^ +\d\.\d s {2}cluster +begins$/)
       expect(lines.filter((line) => line.length > 100)).toEqual([])
       // A pipe gets no colours.
