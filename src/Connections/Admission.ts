@@ -220,14 +220,14 @@ export const layerFile = (
 ): Layer.Layer<Admission, AdmissionError | MissingPackage> => Layer.scoped(Admission, makeFile(path, options))
 
 /**
- * An admission with options from the environment: `Admission.layerConfig({ identities: { callsInFlight:
- * Config.integer("MAX_CALLS") } })`.
+ * An admission with options from the configuration: `Admission.layerConfig({ identities: { callsInFlight:
+ * Config.integer("MAX_CALLS") }, sources: { deny: Config.array(Config.string(), "DENIED") }, rules: Config.succeed(rules) })`.
  *
  * @since 0.1.0
  * @category layers
  */
 export const layerConfig = (
-  config: Config.Config.Wrap<Pick<AdmissionOptions, "identities">>
+  config: Config.Config.Wrap<AdmissionOptions>
 ): Layer.Layer<Admission, AdmissionError | ConfigError.ConfigError> =>
   Layer.unwrapEffect(Effect.map(Config.unwrap(config), (options) => layer(options)))
 

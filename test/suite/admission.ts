@@ -9,7 +9,7 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { Admission, ErrorDetails, RetryPolicy, Transport, TransportMetrics } from "effect-transport"
-import { EchoService, echo, echoPath, goesOn, numbered } from "./fixtures/echo.js"
+import { EchoService, echo, echoPath, goesOn, numbered, payloadOf } from "./fixtures/echo.js"
 import { eventually, soon, within } from "./fixtures/expect.js"
 import type { Suite } from "./harness.js"
 
@@ -271,6 +271,54 @@ export const admission = ({ test, withOptions }: Suite): void => {
       expect((yield* admission.inspect).connections).toBe(0)
       yield* admission.update({})
       yield* within(Effect.flatMap(another(listener.target), goesOn), "5 seconds")
+    })
+
+    test("drops whom it is told to, who may come back", function* () {
+      const { admission, client, interrupted, listener } = yield* gated({})
+      const held = yield* Effect.fork(Effect.flip(client.echo({ message: "held" })))
+      yield* inFlight(admission, 1)
+      expect(yield* admission.drop(() => false)).toBe(0)
+      expect(yield* admission.drop({})).toBe(1)
+      const ended = yield* within(Fiber.join(held), "5 seconds")
+      expect(["Unavailable", "HandshakeFailed", "Cancelled"]).toContain(ended._tag)
+      yield* eventually(Effect.sync(() => expect(interrupted).toEqual(["held"])))
+      yield* within(Effect.flatMap(another(listener.target), goesOn), "5 seconds")
+    })
+
+    test("paces what an identity sends", function* () {
+      const { client } = yield* gated({ identities: { bytesInPerSecond: { rate: 2_000_000, burst: 50_000 } } })
+      const payload = payloadOf(50_000)
+      const sent = Stream.map(Stream.range(1, 40), (n) => ({ message: String(n), payload }))
+      const [elapsed, answers] = yield* Effect.timed(within(Stream.runCount(client.echoBidi(sent)), "20 seconds"))
+      expect(answers).toBe(40)
+      // 2 MB, of which a window may be ahead of its time.
+      expect(Duration.toMillis(elapsed)).toBeGreaterThan(400)
+    })
+
+    test("paces what an identity receives", function* () {
+      const { client } = yield* gated({ identities: { bytesOutPerSecond: { rate: 500_000, burst: 50_000 } } })
+      const answers = client.echoServerStream({ message: "x", payload: payloadOf(50_000), repeat: 8 })
+      const [elapsed, count] = yield* Effect.timed(within(Stream.runCount(answers), "20 seconds"))
+      expect(count).toBe(8)
+      expect(Duration.toMillis(elapsed)).toBeGreaterThan(500)
+    })
+
+    test("ends the connections of an identity whose calls have cost too much", function* () {
+      const { admission, client, listener } = yield* gated({
+        identities: { costPerSecond: { rate: 1, burst: 100 } },
+        rules: [Admission.rule({ name: "denied", match: { method: echoPath }, limits: { callsInFlight: 0 } })]
+      })
+      const held = yield* Effect.fork(Effect.flip(Stream.runDrain(client.echoBidi(Stream.never))))
+      yield* inFlight(admission, 1)
+      const denied = yield* Effect.forEach([1, 2, 3, 4, 5, 6], () =>
+        Effect.flip(client.echo({}, { timeout: "5 seconds" }))
+      )
+      expect(denied[0]).toMatchObject({ _tag: "PermissionDenied" })
+      expect(["Unavailable", "HandshakeFailed", "Cancelled"]).toContain(
+        (yield* within(Fiber.join(held), "5 seconds"))._tag
+      )
+      yield* within(Effect.flip(another(listener.target)), "10 seconds")
+      expect((yield* admission.inspect).connections).toBe(0)
     })
 
     test("keeps what is in force where an update is malformed", function* () {

@@ -38,6 +38,17 @@ describe("a bucket", () => {
     expect(Bucket.delay(bucket, 0, 0)).toBe(500)
   })
 
+  it("owes bytes for a minute at most, because they have come already", () => {
+    const bucket = bucketOf(10, 5)
+    Bucket.owe(bucket, 105, 0)
+    expect(Bucket.delay(bucket, 0, 0)).toBe(10_000)
+    Bucket.owe(bucket, 1e12, 10_000)
+    expect(Bucket.delay(bucket, 0, 10_000)).toBe(60_000)
+    const closed = bucketOf(0, 5)
+    Bucket.owe(closed, 1e12, 0)
+    expect(closed.level).toBe(-5)
+  })
+
   it("keeps what was spent when its limit changes", () => {
     const bucket = bucketOf(10, 10)
     Bucket.spend(bucket, 10, 0)

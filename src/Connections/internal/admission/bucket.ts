@@ -1,4 +1,4 @@
-/** Token buckets: so many a second, and as many at once as the burst. They can go into debt, by as much as the burst again. */
+/** Token buckets: so many a second, and as many at once as the burst. They can go into debt. */
 import type { Rate } from "../../../Transport/AdmissionRules.js"
 
 /** A bucket, changed in place. Times are milliseconds of one clock. */
@@ -75,7 +75,13 @@ export const take = (bucket: Bucket, now: number): boolean => {
   return true
 }
 
-/** Spends what there may not be. Returns whether the debt has reached its end. */
+/** Spends what has come or gone already, of which there may be less: the debt is what a minute pays, or the burst if that is more. */
+export const owe = (bucket: Bucket, count: number, now: number): void => {
+  refill(bucket, now)
+  bucket.level = Math.max(-Math.max(bucket.burst, bucket.perMilli * 60_000), bucket.level - count)
+}
+
+/** Spends what there may not be, down to a debt of the burst. Returns whether the debt has reached its end. */
 export const spend = (bucket: Bucket, count: number, now: number): boolean => {
   refill(bucket, now)
   bucket.level = Math.max(-bucket.burst, bucket.level - count)

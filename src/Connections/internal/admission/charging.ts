@@ -78,7 +78,7 @@ export const make = (
     sized: ReadonlyArray<Sized>
   ): Pass | StatusError => {
     if (plan.bytesIn !== undefined) {
-      Bucket.spend(plan.bytesIn, bytes, now())
+      Bucket.owe(plan.bytesIn, bytes, now())
     }
     const found = sized.length === 0 ? undefined : sized.find(({ rule }) => rule.match.size?.(bytes) === true)
     const over = found && Plan.check(found.plan, false, now())
@@ -90,7 +90,7 @@ export const make = (
       return refuse(plan, { rule: "listener", why: "Memory", error })
     }
     if (found?.plan.bytesIn !== undefined) {
-      Bucket.spend(found.plan.bytesIn, bytes, now())
+      Bucket.owe(found.plan.bytesIn, bytes, now())
     }
     return found === undefined ? pass : onTopOf(pass, plan, found.plan)
   }
@@ -116,7 +116,7 @@ export const make = (
           if (plan.bytesOut === undefined) {
             return 0
           }
-          Bucket.spend(plan.bytesOut, bytes, now())
+          Bucket.owe(plan.bytesOut, bytes, now())
           return Plan.debt(plan.bytesOut, now())
         },
         ended: (isStream, held) => {
