@@ -88,7 +88,8 @@ const open = ({ maxMetadataSize = 1000, reply = true, stream, unary }: Options =
   Effect.gen(function* () {
     const boundary = yield* Boundary.make
     // A call that a test leaves behind would be in flight for the next file of its process.
-    const inFlight = yield* Effect.acquireRelease(HandlerFibers.make, ({ drain }) => drain(0))
+    const inFlight = yield* HandlerFibers.make
+    yield* Effect.addFinalizer(() => inFlight.drain(0))
     const clock = yield* Effect.clock
     const log: Array<string> = []
     const sent: Array<() => void> = []

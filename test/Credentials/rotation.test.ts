@@ -5,11 +5,14 @@ import { join } from "node:path"
 import { describe, expect, it, vi } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { TlsLive, Transport } from "effect-transport"
 import * as Credentials from "../../src/Credentials/Credentials.js"
 import * as DevCa from "../../src/Credentials/DevCa.js"
 import { directoriesOf } from "../../src/Credentials/FileWatch.js"
@@ -104,6 +107,20 @@ describe("credentials from files follow", () => {
       yield* becomes(credentials, second.fingerprint)
       expect(fingerprintOf(yield* credentials.current)).toBe(second.fingerprint)
       expect(yield* rotations).toBe(before + 1)
+    })
+  )
+
+  it.scopedLive("until their scope closes, also where they were made by what can't be interrupted", () =>
+    Effect.gen(function* () {
+      const { paths } = yield* files
+      const scope = yield* Scope.make()
+      yield* Effect.gen(function* () {
+        const credentials = yield* service({ ...paths, ...quick })
+        yield* Layer.build(Layer.provide(TlsLive, Layer.succeed(Credentials.Credentials, credentials))).pipe(
+          Effect.flatMap((context) => Effect.provide(Transport.listen([]), context))
+        )
+      }).pipe(Scope.extend(scope), Effect.uninterruptible)
+      yield* within(Scope.close(scope, Exit.void), "5 seconds")
     })
   )
 

@@ -68,7 +68,7 @@ export const make = (
       return rotating
     }
     const ref = yield* SubscriptionRef.make(first)
-    yield* Effect.forkScoped(follow(source, options, ref, signature))
+    yield* Effect.forkScoped(Effect.interruptible(follow(source, options, ref, signature)))
     yield* tellExpiry(ref.changes, options)
     return { current: Ref.get(ref), changes: ref.changes }
   })
@@ -217,6 +217,7 @@ const tellExpiry = (
       { switch: true }
     ),
     Stream.runDrain,
+    Effect.interruptible,
     Effect.forkScoped,
     Effect.asVoid
   )

@@ -271,7 +271,9 @@ export const connect = (
     )
     const first = yield* attach(false)
     yield* Effect.forkScoped(
-      Effect.iterate(first, { while: () => true, body: (ended) => Effect.zipRight(ended, reopen) })
+      Effect.interruptible(
+        Effect.iterate(first, { while: () => true, body: (ended) => Effect.zipRight(ended, reopen) })
+      )
     )
     return open.channel
   })

@@ -3,9 +3,11 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Admission } from "effect-transport"
-import { eventually } from "../../suite/fixtures/expect.js"
+import { eventually, within } from "../../suite/fixtures/expect.js"
 import { captureLog } from "../../suite/fixtures/observe.js"
 
 const directory = Effect.acquireRelease(
@@ -45,6 +47,16 @@ const expected = {
 }
 
 describe("the file of an admission", () => {
+  it.scopedLive("is followed until its scope closes, also where it was read by what can't be interrupted", () =>
+    Effect.gen(function* () {
+      const file = Path.join(yield* directory, "rules.json")
+      yield* write(file, json)
+      const scope = yield* Scope.make()
+      yield* Effect.uninterruptible(Scope.extend(Admission.makeFile(file), scope))
+      yield* within(Scope.close(scope, Exit.void), "5 seconds")
+    })
+  )
+
   it.scopedLive("is JSON or YAML", () =>
     Effect.gen(function* () {
       const path = yield* directory

@@ -173,7 +173,9 @@ export const make = (
     const signature = yield* FileWatch.signatureOf([path])
     const admission = yield* Service.make(yield* load)
     if (options.watch !== false) {
-      yield* Effect.forkScoped(follow(path, options, signature, Effect.flatMap(load, admission.update)))
+      yield* Effect.forkScoped(
+        Effect.interruptible(follow(path, options, signature, Effect.flatMap(load, admission.update)))
+      )
     }
     return admission
   })
