@@ -2,9 +2,13 @@
 import { constVoid } from "effect/Function"
 import type { Fields } from "../protocol/Fields.js"
 import * as HttpFields from "../protocol/http/HttpFields.js"
+import type { Visit } from "../Transport/internal/admissionGate.js"
 import type { Boundary } from "../Transport/internal/boundary.js"
 import * as EventLoop from "../Transport/internal/eventLoop.js"
+import * as Timers from "../Transport/internal/timers.js"
 import type { Peer } from "../Transport/Peer.js"
+import type { StatusError } from "../Transport/TransportError.js"
+import * as HttpAdmission from "./HttpAdmission.js"
 import * as HttpContent from "./HttpContent.js"
 import type { Handler } from "./HttpMounts.js"
 
@@ -29,6 +33,8 @@ export interface Context extends HttpContent.Context {
   /** The address of the other end, for the log. */
   readonly name: string
   readonly boundary: Boundary
+  /** The connection's place in the admission of its listener. */
+  readonly visit?: Visit | undefined
   /** Counts a request that cost work and brought nothing. */
   readonly useless: () => void
 }
@@ -45,12 +51,22 @@ const ignored: Body = { onData: constVoid, onEnd: constVoid, onGone: constVoid }
 
 const hasContent = (method: string) => method !== "GET" && method !== "HEAD"
 
+/** Answers with nothing but a head. */
+const sendStatus = (stream: HttpStream, status: number, fields: Fields = []): Body => {
+  stream.sendHead(HttpFields.responseSection({ status, fields: [...fields, ["content-length", "0"]] }), true)
+  stream.stop()
+  return ignored
+}
+
 /** Answers with nothing but a status. */
 export const refuse = ({ useless }: Pick<Context, "useless">, stream: HttpStream, status: number): Body => {
   useless()
-  stream.sendHead(HttpFields.responseSection({ status, fields: [["content-length", "0"]] }), true)
-  stream.stop()
-  return ignored
+  return sendStatus(stream, status)
+}
+
+const turnAway = (stream: HttpStream, error: StatusError): Body => {
+  const { fields, status } = HttpAdmission.refusalOf(error)
+  return sendStatus(stream, status, fields)
 }
 
 /** The status for a request that nothing answers: gRPC's own (415) where there is a method, which it does not call. */
@@ -84,7 +100,7 @@ const requestOf = (
 /** Lets others go on where an answer has kept the event loop for long. */
 const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve))
 
-/** Answers a request. `onDone` is called when the answer has been written, or is no longer wanted. */
+/** Answers a request, if it is let in. `onDone` is called when the answer has been written, or is no longer wanted. */
 export const serve = (
   context: Context,
   stream: HttpStream,
@@ -92,27 +108,34 @@ export const serve = (
   handler: Handler,
   onDone: () => void
 ): Body => {
-  const { boundary, name, peer, scheme } = context
+  const { boundary, name, peer, scheme, visit } = context
   const gone = new AbortController()
   const content = HttpContent.make(context, stream)
   const request = requestOf(scheme, head, content, gone.signal)
   let isDone = false
   let reader: ReadableStreamDefaultReader<Uint8Array> | undefined
-  /** Ends the wait for what was written last to be taken. */
+  /** Ends the wait for what was written last to be taken, or for the time until more may be sent. */
   let resume = constVoid
+
+  if (request === undefined) {
+    content.release()
+    onDone()
+    return refuse(context, stream, 400)
+  }
+  const pass = HttpAdmission.enter(visit, head)
+  if (pass !== undefined && pass._tag !== "Pass") {
+    content.release()
+    onDone()
+    return turnAway(stream, pass)
+  }
 
   const done = () => {
     if (!isDone) {
       isDone = true
       content.release()
+      pass?.ended(false, 0)
       onDone()
     }
-  }
-
-  if (request === undefined) {
-    const body = refuse(context, stream, 400)
-    done()
-    return body
   }
 
   const write = (bytes: Uint8Array) =>
@@ -121,11 +144,24 @@ export const serve = (
       stream.write(bytes, resolve)
     })
 
+  const pause = (millis: number) =>
+    new Promise<void>((resolve) => {
+      const stop = Timers.after(millis, resolve)
+      resume = () => {
+        stop()
+        resolve()
+      }
+    })
+
   const writeAll = async (body: ReadableStream<Uint8Array>) => {
     reader = body.getReader()
     for (let next = await reader.read(); !next.done && !gone.signal.aborted; next = await reader.read()) {
       if (next.value.length > 0) {
         await write(next.value)
+      }
+      const delay = pass?.sent(next.value.length) ?? 0
+      if (delay > 0 && !gone.signal.aborted) {
+        await pause(delay)
       }
       if (EventLoop.shouldYield()) {
         await nextTurn()
@@ -147,16 +183,27 @@ export const serve = (
 
   const answer = async () => respond(await handler(request, peer))
 
-  answer()
-    // A handler that fails, and an answer that is cut off.
-    .catch((cause) => {
-      stream.fail()
-      if (!gone.signal.aborted) {
-        boundary.caught("handler", name, cause)
-      }
+  const begin = () =>
+    answer()
+      // A handler that fails, and an answer that is cut off.
+      .catch((cause) => {
+        stream.fail()
+        if (!gone.signal.aborted) {
+          boundary.caught("handler", name, cause)
+        }
+      })
+      .finally(done)
+      .catch((cause) => boundary.caught("engine", name, cause))
+
+  let stopWaiting = constVoid
+  if (pass?.waiting === undefined) {
+    begin()
+  } else {
+    stopWaiting = HttpAdmission.wait(pass.waiting, begin, (error) => {
+      turnAway(stream, error)
+      done()
     })
-    .finally(done)
-    .catch((cause) => boundary.caught("engine", name, cause))
+  }
 
   return {
     onData: (chunk) => {
@@ -166,6 +213,7 @@ export const serve = (
     },
     onEnd: content.end,
     onGone: () => {
+      stopWaiting()
       gone.abort()
       resume()
       // Also where it waits for more: whoever produces it would never learn that nobody wants it.

@@ -3,10 +3,9 @@
  *
  * @since 0.1.0
  */
-import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
-import * as ErrorDetails from "../Transport/ErrorDetails.js"
+import { retryDelay } from "../Transport/internal/retryDelay.js"
 import * as Metadata from "../Transport/Metadata.js"
 import { Detail } from "../Transport/TransportError.js"
 
@@ -35,16 +34,7 @@ const parse = (values: ReadonlyArray<Metadata.Value>): Pushback => {
 
 const hasDetails = Schema.is(Schema.Struct({ details: Schema.Array(Detail) }))
 
-const retryDelay = (error: unknown): number =>
-  hasDetails(error)
-    ? ErrorDetails.get(error, ErrorDetails.RetryInfo).pipe(
-        Option.flatMapNullable((info) => info.retryDelay),
-        Option.match({
-          onNone: () => 0,
-          onSome: ({ nanos, seconds }) => Math.max(0, Number(seconds) * 1000 + nanos / 1_000_000)
-        })
-      )
-    : 0
+const delayOf = (error: unknown): number => (hasDetails(error) ? retryDelay(error) : 0)
 
 /**
  * Reads an error of any class by its fields: `grpc-retry-pushback-ms` in `metadata`, and where that is absent
@@ -59,5 +49,5 @@ export const fromError = (error: unknown): Pushback => {
   const trailers =
     Predicate.hasProperty(error, "metadata") && Metadata.isMetadata(error.metadata) ? error.metadata : Metadata.empty
   const values = Metadata.getAll(trailers, "grpc-retry-pushback-ms")
-  return values.length > 0 ? parse(values) : { _tag: "AtLeast", millis: retryDelay(error) }
+  return values.length > 0 ? parse(values) : { _tag: "AtLeast", millis: delayOf(error) }
 }

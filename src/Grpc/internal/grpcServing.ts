@@ -11,6 +11,7 @@ export type Owner = GrpcIncoming.ServerStream<Owner> | Http2Requests.PlainReques
 
 export const make = (link: Link<Owner>, server: ServerCalls.Server, others: Http2Requests.Others): Streams<Owner> => {
   const { http2, useless } = link
+  const { routes, visit } = server
   const calls = GrpcIncoming.make(link, server, (stream, call) => {
     stream.owner = call
   })
@@ -28,7 +29,7 @@ export const make = (link: Link<Owner>, server: ServerCalls.Server, others: Http
       if (GrpcServerHead.isGrpc(head)) {
         return calls.onRequest(stream, head)
       }
-      stream.owner = Http2Requests.serve(link, others, stream, head, server.routes.has(head.path ?? ""))
+      stream.owner = Http2Requests.serve(link, { ...others, visit }, stream, head, routes.has(head.path ?? ""))
     },
     // Servers get no responses.
     onResponse: constVoid,

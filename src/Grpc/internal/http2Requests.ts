@@ -78,7 +78,7 @@ const make = <O>(link: Link<O>, stream: Stream<O>, serve: (to: HttpStream) => Bo
 /** Answers a request that is no call, or refuses it where nothing is mounted. */
 export const serve = <O>(
   link: Link<O>,
-  { handler, onBegin, scheme }: Others,
+  { handler, onBegin, scheme, visit }: Others & Pick<HttpServing.Context, "visit">,
   stream: Stream<O>,
   head: RequestHead,
   isMethod: boolean
@@ -87,6 +87,6 @@ export const serve = <O>(
   return make(link, stream, (to) =>
     current === undefined
       ? HttpServing.refuse(link, to, HttpServing.statusOfNone(isMethod))
-      : HttpServing.serve({ ...link, scheme }, to, head, current, onBegin())
+      : HttpServing.serve({ ...link, scheme, visit }, to, head, current, onBegin())
   )
 }

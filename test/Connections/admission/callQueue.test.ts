@@ -45,6 +45,13 @@ describe("the calls that wait", () => {
     expect(queue.size()).toBe(3)
   })
 
+  it("go in the order in which they came where nothing else decides, and the last to come finds no room", () => {
+    const queue = CallQueue.make<CallQueue.Entry>(() => 2)
+    const [first, second, third] = [entry(2, 10), entry(2, 10), entry(2, 10)]
+    expect([first, second, third].map((call) => queue.add(call))).toEqual([undefined, undefined, third])
+    expect([queue.next(0), queue.next(0)]).toEqual([first, second])
+  })
+
   it("are never more than may be, and none begins whose deadline has passed", () => {
     const call = fc.record({
       priority: fc.integer({ min: 1, max: 4 }),

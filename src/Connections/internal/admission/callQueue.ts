@@ -33,13 +33,13 @@ const isBefore = (a: Entry, b: Entry): boolean =>
       ? a.owner.running < b.owner.running
       : a.deadline < b.deadline
 
-/** Of the lowest priority, of whoever has most that wait, what would wait longest. */
+/** Of the lowest priority, of whoever has most that wait, what would wait longest; of equal ones the one that came last. */
 const isWorse = (a: Entry, b: Entry): boolean =>
   a.priority !== b.priority
     ? a.priority < b.priority
     : a.owner !== b.owner && a.owner.waiting !== b.owner.waiting
       ? a.owner.waiting > b.owner.waiting
-      : a.deadline > b.deadline
+      : a.deadline >= b.deadline
 
 /**
  * A queue of at most so many. To look through it takes some microseconds where it is full, which is when calls are refused
