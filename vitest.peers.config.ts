@@ -8,6 +8,8 @@ export const peers = [
   "calls",
   "certs",
   "chromium",
+  "cluster",
+  "clusterTransport",
   "commands",
   "foreignPeers",
   "gnutls",
@@ -17,10 +19,12 @@ export const peers = [
   "keytool",
   "ngtcp2",
   "openssl",
+  "processes",
   "proxies",
   "retryStorm",
   "site",
   "slowReplica",
+  "systemNames",
   "verifyPage",
   "verifyProcess"
 ].map((name) => `test/long/${name}.long.ts`)

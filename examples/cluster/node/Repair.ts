@@ -4,6 +4,7 @@ import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Order from "effect/Order"
+import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
 import { Ledger } from "./Ledger.js"
 import { NodeConfig } from "./NodeConfig.js"
@@ -35,7 +36,8 @@ const stream = (peer: Source, fromHeight: bigint, toHeight: bigint) =>
     const { name: requester } = yield* NodeConfig
     const stats = yield* Stats
     const range = { requester, fromHeight, toHeight }
-    const key = `${requester} ${fromHeight}`
+    // Another one each time: a peer may lack the same blocks.
+    const key = `${requester} ${yield* Random.nextInt}`
     yield* stats.count({ calls: 1 })
     const received = yield* stats
       .attemptStream(peer.repair.repair(range, { key }))
