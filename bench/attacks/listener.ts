@@ -19,7 +19,7 @@ const handlers = Transport.handlers(
     echo: ({ payload, payloadSize }) =>
       Effect.succeed({ payload: payloadSize === 0 ? payload : zeros.subarray(0, payloadSize) }),
     echoServerStream: ({ payloadSize, repeat }) =>
-      Stream.map(Stream.range(1, repeat), () => ({ payload: zeros.subarray(0, payloadSize) })),
+      Stream.map(Stream.range(1, repeat, 1), () => ({ payload: zeros.subarray(0, payloadSize) })),
     echoClientStream: () => Effect.never,
     echoBidi: () => Stream.never
   },

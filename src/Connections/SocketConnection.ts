@@ -116,6 +116,7 @@ export const make = <R extends string>({
     // Each chunk of a socket that emits data is this end's own.
     reader: SocketReader.make({
       socket,
+      peer: options.peer,
       protocol,
       liveness,
       writer,

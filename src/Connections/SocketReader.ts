@@ -1,21 +1,26 @@
 /** Reads what the peer sends, as far as it begins no more calls in one turn of the event loop than others can bear. */
 import type * as Net from "node:net"
+import type { Peer } from "../Transport/Peer.js"
 import * as Liveness from "./Liveness.js"
 import type { SocketWriter } from "./SocketWriter.js"
+import * as TurnShare from "./TurnShare.js"
 
 /** What reads the bytes: a protocol's state machine. */
 export interface Protocol {
   /**
    * Takes bytes as they come. Throws where the peer broke the rules. Returns how many it has taken: all, or as far as the frame
-   * with which the peer has begun `maxBegun` calls. Without `mayKeep` the chunk is overwritten afterwards.
+   * with which the peer has begun or given up `most` calls. Without `mayKeep` the chunk is overwritten afterwards.
    */
-  readonly receive: (chunk: Buffer, now: number, maxBegun: number, mayKeep: boolean) => number
+  readonly receive: (chunk: Buffer, now: number, most: number, mayKeep: boolean) => number
+  /** How many calls the peer has begun and given up so far. */
+  readonly came: () => number
   /** Whether a frame has begun and not ended. */
   readonly isMidFrame: () => boolean
 }
 
 export interface Options {
   readonly socket: Net.Socket
+  readonly peer: Pick<Peer, "identity">
   readonly protocol: Protocol
   readonly liveness: Liveness.Liveness
   readonly writer: SocketWriter
@@ -31,12 +36,7 @@ export interface Options {
 export interface SocketReader {
   /** A chunk came from the socket. */
   readonly onData: (chunk: Buffer) => void
-  /** A call of the peer begins. */
-  readonly onBegin: () => void
 }
-
-/** A flood of calls must not keep other connections waiting. */
-export const maxBegunPerTurn = 64
 
 export const make = ({
   isEnded,
@@ -44,52 +44,17 @@ export const make = ({
   mayKeep,
   onReceived,
   onThrown,
+  peer,
   protocol,
   socket,
   writer
 }: Options): SocketReader => {
-  /** Calls of the peer that have begun in this turn of the event loop. */
-  let begun = 0
-  /** What came in this turn behind the last call that may begin in it. */
+  /** What came in this turn behind the last call that others can bear in it. */
   let rest: Buffer | undefined
-  let isTurnAwaited = false
-
-  const awaitTurn = () => {
-    if (!isTurnAwaited) {
-      isTurnAwaited = true
-      setImmediate(onTurn)
-    }
-  }
-
-  const take = (chunk: Buffer) => {
-    const now = performance.now()
-    liveness.lastReceived = now
-    try {
-      const taken = protocol.receive(chunk, now, mayKeep ? maxBegunPerTurn - begun : Number.POSITIVE_INFINITY, mayKeep)
-      if (isEnded()) {
-        return
-      }
-      Liveness.onRead(liveness, protocol.isMidFrame())
-      // Calls that were refused count among those for which it stops, and have not begun.
-      if (taken < chunk.length || (mayKeep && begun >= maxBegunPerTurn)) {
-        socket.pause()
-        rest = chunk.subarray(taken)
-        awaitTurn()
-      }
-      writer.flush()
-      if (!isEnded()) {
-        onReceived()
-      }
-    } catch (cause) {
-      onThrown(cause)
-    }
-  }
 
   /** The next turn of the event loop: reads on where the last one stopped. */
   const onTurn = () => {
     const left = rest
-    isTurnAwaited = false
-    begun = 0
     rest = undefined
     if (left === undefined || isEnded()) {
       return
@@ -106,6 +71,45 @@ export const make = ({
     }
   }
 
+  const share = TurnShare.make(peer, onTurn)
+
+  /** Returns how much of a chunk was taken: as much as others can bear in this turn. */
+  const receive = (chunk: Buffer, now: number): number => {
+    if (!mayKeep) {
+      return protocol.receive(chunk, now, Number.POSITIVE_INFINITY, false)
+    }
+    let at = 0
+    for (let most = share.left(); most > 0 && at < chunk.length && !isEnded(); most = share.left()) {
+      const before = protocol.came()
+      const began = performance.now()
+      at += protocol.receive(at === 0 ? chunk : chunk.subarray(at), now, most, true)
+      share.count(protocol.came() - before, performance.now() - began)
+    }
+    return at
+  }
+
+  const take = (chunk: Buffer) => {
+    const now = performance.now()
+    liveness.lastReceived = now
+    try {
+      const taken = receive(chunk, now)
+      if (isEnded()) {
+        return
+      }
+      Liveness.onRead(liveness, protocol.isMidFrame())
+      if (taken < chunk.length || (mayKeep && share.left() === 0)) {
+        socket.pause()
+        rest = chunk.subarray(taken)
+      }
+      writer.flush()
+      if (!isEnded()) {
+        onReceived()
+      }
+    } catch (cause) {
+      onThrown(cause)
+    }
+  }
+
   return {
     onData: (chunk) => {
       if (isEnded()) {
@@ -115,12 +119,6 @@ export const make = ({
         take(chunk)
       } else {
         rest = Buffer.concat([rest, chunk])
-      }
-    },
-    onBegin: () => {
-      if (mayKeep) {
-        begun += 1
-        awaitTurn()
       }
     }
   }

@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
 import * as Deferred from "../effect/Deferred.js"
 import type { Boundary, Door } from "../Transport/internal/boundary.js"
+import type { Peer } from "../Transport/Peer.js"
 import type { Idle } from "./Idle.js"
 import type { Liveness } from "./Liveness.js"
 import type { Account, MemoryBudget } from "./MemoryBudget.js"
@@ -62,6 +63,7 @@ export interface Options<R extends string> {
   readonly role: "client" | "server"
   /** The target or address of the other end, for errors. */
   readonly name: string
+  readonly peer: Peer
   readonly boundary: Boundary
   readonly protocol: Protocol<R>
   readonly dialect: SocketEnd.Dialect<R>

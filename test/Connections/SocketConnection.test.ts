@@ -5,6 +5,7 @@ import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { constVoid } from "effect/Function"
+import * as Option from "effect/Option"
 import * as SocketConnection from "../../src/Connections/SocketConnection.js"
 import * as SocketHandle from "../../src/Connections/SocketHandle.js"
 import * as SocketState from "../../src/Connections/SocketState.js"
@@ -53,6 +54,7 @@ const connected = (options: { role?: "client" | "server"; frameTimeout?: number;
         source: { socket },
         role: options.role ?? "client",
         name: "peer",
+        peer: { address: "peer", identity: Option.none() },
         boundary,
         protocol: {
           receive: (chunk) => {
@@ -65,6 +67,7 @@ const connected = (options: { role?: "client" | "server"; frameTimeout?: number;
             }
             return chunk.length
           },
+          came: () => 0,
           isMidFrame: () => state.isMidFrame,
           buffered: () => state.out.length,
           output: () => {

@@ -91,9 +91,7 @@ const eventsOf = <O>(
   return {
     onSettings: constVoid,
     onRequest: (stream, head) => {
-      const { progress, reader } = connection()
-      progress.answered()
-      reader.onBegin()
+      connection().progress.answered()
       streams().onRequest(stream, head)
     },
     onResponse: (stream, head) => streams().onResponse(stream, head),
@@ -144,6 +142,7 @@ export const make = <O, S extends Streams<O>>(options: Options<O, S>): GrpcConne
     source,
     role,
     name,
+    peer,
     boundary,
     protocol: http2,
     dialect,

@@ -83,9 +83,7 @@ const eventsOf = (role: "client" | "server", calls: () => Calls, connection: () 
   return {
     onSettings: () => Deferred.doneUnsafe(connection().ready, Effect.void),
     onOpen: (id, open) => {
-      const { progress, reader } = connection()
-      progress.answered()
-      reader.onBegin()
+      connection().progress.answered()
       incoming().onOpen(id, open)
     },
     onMessage: (id, message, cost, costOnConnection) =>
@@ -139,6 +137,7 @@ export const make = (
     source,
     role,
     name,
+    peer,
     boundary,
     protocol: wire,
     dialect,

@@ -10,19 +10,22 @@ const onNextTurn = () => {
   began = undefined
 }
 
-/**
- * Whether this turn of the event loop is long already, so that who sends should go on in the next one. To be asked for each
- * message of a stream: a fiber that never has to wait does not leave the microtask queue, and no timer and no socket has
- * its turn.
- */
-export const shouldYield = (): boolean => {
+/** Whether this turn of the event loop has been longer than that since this was first asked in it. */
+export const isLong = (millis: number): boolean => {
   if (began === undefined) {
     began = performance.now()
     setImmediate(onNextTurn)
     return false
   }
-  return performance.now() - began > sliceMillis
+  return performance.now() - began > millis
 }
+
+/**
+ * Whether this turn of the event loop is long already, so that who sends should go on in the next one. To be asked for each
+ * message of a stream: a fiber that never has to wait does not leave the microtask queue, and no timer and no socket has
+ * its turn.
+ */
+export const shouldYield = (): boolean => isLong(sliceMillis)
 
 /** Goes on in the next turn of the event loop. */
 export const yieldTurn = Effect.async<void>((resume) => {

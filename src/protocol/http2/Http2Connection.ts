@@ -25,9 +25,11 @@ export type PreparedHead = Head
 export interface Http2Connection<O> {
   /**
    * Takes bytes as they come. Throws a `Http2Violation` when the peer broke the rules; nothing may be received after that. Returns
-   * how many bytes it has taken: all, or as far as the frame with which the peer has begun `maxStreams` streams.
+   * how many bytes it has taken: all, or as far as the frame with which the peer has begun or reset `most` streams.
    */
-  readonly receive: (chunk: Buffer, now: number, maxStreams?: number) => number
+  readonly receive: (chunk: Buffer, now: number, most?: number) => number
+  /** How many streams the peer has begun and reset so far. */
+  readonly came: () => number
   /** Counts a stream that cost work and brought nothing. Throws as `receive` does. */
   readonly useless: (now: number) => void
   /** Whether a frame that is not DATA, or a header block, has begun and not ended. */
@@ -105,7 +107,8 @@ export const make = <O>(role: State.Role, limits: State.Limits, events: State.Ev
   const isExhausted = () => state.nextMine > Frames.maxStreamId
 
   return {
-    receive: (chunk, now, maxStreams = Number.POSITIVE_INFINITY) => Receiver.receive(receiver, chunk, now, maxStreams),
+    receive: (chunk, now, most = Number.POSITIVE_INFINITY) => Receiver.receive(receiver, chunk, now, most),
+    came: () => receiver.messages.came,
     useless: receiver.messages.counters.countUseless,
     isMidFrame: () => Receiver.isMidFrame(receiver),
     peerSettings: () => state.peer,

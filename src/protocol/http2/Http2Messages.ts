@@ -36,8 +36,8 @@ export interface Messages<O> {
   readonly requests: Known<HttpFields.RequestHead>
   readonly responses: Known<HttpFields.ResponseHead>
   readonly trailers: Known<Fields>
-  /** Streams that the peer has begun. */
-  begun: number
+  /** Streams that the peer has begun, and those that it has reset. */
+  came: number
   /** Ids that the peer has passed over, which it may not use any more: the first of each gap and the one behind it. */
   readonly gaps: Array<readonly [first: number, behind: number]>
   /** The stream of the DATA frame that is being received, unless it is dropped. */
@@ -54,7 +54,7 @@ export const make = <O>(state: State.State<O>, counters: Counters): Messages<O> 
   requests: makeKnown(),
   responses: makeKnown(),
   trailers: makeKnown(),
-  begun: 0,
+  came: 0,
   gaps: [],
   stream: undefined,
   isLast: false,
@@ -142,7 +142,7 @@ const takeId = <O>(messages: Messages<O>, id: number) => {
     }
   }
   state.nextTheirs = id + 2
-  messages.begun += 1
+  messages.came += 1
 }
 
 const onRequest = <O>(messages: Messages<O>, id: number, isEnd: boolean, section: Section) => {

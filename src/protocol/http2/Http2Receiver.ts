@@ -121,6 +121,7 @@ const onReset = <O>({ messages, state }: Receiver<O>, id: number, code: number) 
     return Messages.onLate(messages)
   }
   if (!stream.isMine) {
+    messages.came += 1
     messages.counters.countCancel(state.now)
   }
   State.forget(state, stream)
@@ -292,14 +293,14 @@ const readPreface = <O>(receiver: Receiver<O>, chunk: Buffer): number => {
 }
 
 /** `Http2Connection.receive`. */
-export const receive = <O>(receiver: Receiver<O>, chunk: Buffer, now: number, maxStreams: number): number => {
+export const receive = <O>(receiver: Receiver<O>, chunk: Buffer, now: number, most: number): number => {
   const { frames, handler, messages, state } = receiver
-  const before = messages.begun
+  const before = messages.came
   state.now = now
   let at = receiver.prefaceSize < Frames.preface.length ? readPreface(receiver, chunk) : 0
   while (at < chunk.length) {
     at = FrameReader.read(frames, handler, chunk, at)
-    if (messages.begun - before >= maxStreams) {
+    if (messages.came - before >= most) {
       break
     }
   }

@@ -20,9 +20,11 @@ export interface WireConnection {
   /**
    * Takes bytes as they come. Throws a `Violation` when the peer broke the rules; nothing may be received after that. Without
    * `mayKeep`, messages are copied out of the chunk. Returns how many bytes it has taken: all, or as far as the frame with
-   * which the peer has begun `maxCalls` calls.
+   * which the peer has begun or given up `most` calls.
    */
-  readonly receive: (chunk: Buffer, now: number, maxCalls?: number, mayKeep?: boolean) => number
+  readonly receive: (chunk: Buffer, now: number, most?: number, mayKeep?: boolean) => number
+  /** How many calls the peer has begun and given up so far. */
+  readonly came: () => number
   /** Drops the messages that began longer ago than `timeout` milliseconds, unless they lack credit. */
   readonly expire: (now: number, timeout: number) => void
   /** Counts a call that cost work and brought nothing. Throws as `receive` does. */
@@ -74,8 +76,9 @@ export const make = (role: "client" | "server", limits: State.Limits, events: St
   Frames.writeSettings(writer, limits)
 
   return {
-    receive: (chunk, now, maxCalls = Number.POSITIVE_INFINITY, mayKeep = true) =>
-      Receiver.receive(receiver, chunk, now, mayKeep, maxCalls),
+    receive: (chunk, now, most = Number.POSITIVE_INFINITY, mayKeep = true) =>
+      Receiver.receive(receiver, chunk, now, mayKeep, most),
+    came: () => receiver.came,
     expire: (now, timeout) => Messages.expire(state, now, timeout),
     useless: receiver.countUseless,
     isMidFrame: () => FrameBuffer.isMidFrame(receiver.frames),

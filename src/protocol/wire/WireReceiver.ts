@@ -13,6 +13,8 @@ import * as State from "./WireState.js"
 export interface Receiver {
   readonly state: State.State
   readonly frames: FrameBuffer.FrameBuffer
+  /** Calls that the peer has begun, and those that it has given up. */
+  came: number
   /** Each throws a `Violation` when the peer does more in a second than its limit. */
   readonly countCall: (now: number) => void
   readonly countCancel: (now: number) => void
@@ -37,6 +39,7 @@ export const make = (state: State.State): Receiver => {
   return {
     state,
     frames: FrameBuffer.make(),
+    came: 0,
     countCall: makeRate(limits.maxCallRate, "CallRate"),
     countCancel: makeRate(limits.maxCancelRate, "CallRate"),
     countPing: makeRate(limits.maxPingRate, "PingRate"),
@@ -71,6 +74,7 @@ const onOpen = (receiver: Receiver, flags: number, id: number, reader: Wire.Read
     throw State.violation(`call ${id} was opened where ${state.nextTheirs} was due`)
   }
   state.nextTheirs = State.follow(id)
+  receiver.came += 1
   receiver.countCall(now)
   if (state.theirs >= limits.maxCalls) {
     throw new Violation("TooManyCalls", `more than ${limits.maxCalls} calls at a time`)
@@ -161,6 +165,7 @@ const onCancel = (receiver: Receiver, id: number, now: number) => {
   const { state } = receiver
   const call = State.findTheirs(state, id)
   if (call !== undefined) {
+    receiver.came += 1
     receiver.countCancel(now)
   }
   receiver.countUseless(now)
@@ -260,9 +265,9 @@ const frameSize = (state: State.State, bytes: Buffer, at: number): number => {
 }
 
 /** `WireConnection.receive`. */
-export const receive = (receiver: Receiver, chunk: Buffer, now: number, mayKeep: boolean, maxCalls: number): number => {
+export const receive = (receiver: Receiver, chunk: Buffer, now: number, mayKeep: boolean, most: number): number => {
   const { frames, state } = receiver
-  const before = state.nextTheirs
+  const before = receiver.came
   let at = 0
   if (FrameBuffer.isMidFrame(frames)) {
     at += FrameBuffer.fill(frames, chunk, at)
@@ -286,7 +291,7 @@ export const receive = (receiver: Receiver, chunk: Buffer, now: number, mayKeep:
     const isOwn = mayKeep && size >= minOwnFrame && 4 * size > 3 * chunk.buffer.byteLength
     onFrame(receiver, chunk, at, size, isOwn, now)
     at += size
-    if ((state.nextTheirs - before) >>> 1 >= maxCalls) {
+    if (receiver.came - before >= most) {
       return at
     }
   }
