@@ -104,6 +104,11 @@ export const make = <S>(
     if (wanted <= 0) {
       return refuse(stream, path, CallErrors.deadlinePassed())
     }
+    const denied = route.denies?.({ boundary, peer, onDenied })
+    if (denied !== undefined) {
+      CallMetrics.refused(methods, denied, path)
+      return response.turnAway(stream, denied)
+    }
     const timeout = Math.min(wanted, CallDuration.limitOf(settings.maxCallDuration, route))
     const inFlight = route.inFlight ?? shared
     const began = now()

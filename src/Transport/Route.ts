@@ -2,7 +2,6 @@
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as LogLevel from "effect/LogLevel"
-import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as Authorizer from "./Authorizer.js"
@@ -31,7 +30,12 @@ interface RouteBase {
   readonly method: UnknownMethod
   /** What the handler requires. */
   readonly context: Context.Context<never>
+  /** Asked before anything is spent on a call: why its caller may not call, if so. It has been counted and logged then. */
+  readonly denies?: ((caller: Caller) => PermissionDenied | undefined) | undefined
 }
+
+/** Who calls. */
+type Caller = Pick<IncomingCall, "boundary" | "onDenied" | "peer">
 
 export interface UnaryRoute extends RouteBase {
   readonly _tag: "Unary"
@@ -158,51 +162,38 @@ export const make = (
     const handler = bare(method, implementation[name] as Shapes[Method.Shape])
     // A method that was left out against the types is closed.
     const authorizer = typeof authorize === "object" ? (authorize[name] ?? Authorizer.either()) : authorize
+    const denies = authorizer && denying(authorizer, method)
     const before = Layers.make(listener, method)
     const behind = Layers.make(own, method)
     if (before.length > 0 || behind.length > 0) {
-      const guard = authorizer === undefined ? [] : [guardLayer(authorizer)]
+      const guard = denies === undefined ? [] : [guardLayer(denies)]
       return layered(method, context, handler, [...before, ...guard, ...behind])
     }
-    const route = plain(method, context, handler)
-    return authorizer === undefined ? route : guarded(route, authorizer)
+    return { ...plain(method, context, handler), denies }
   })
 
-const denied = ({ boundary, method, onDenied, peer }: IncomingCall): Effect.Effect<never, PermissionDenied> =>
-  Effect.zipRight(
-    Metric.increment(TransportMetrics.callsDenied),
-    Effect.suspend(() => {
-      onDenied?.()
-      boundary.log(LogLevel.Warning, `denied ${method}`, `denied ${method} to ${peer.address}`, {
-        method,
-        peer: peer.address,
-        ...Option.match(peer.identity, {
-          onNone: () => ({}),
-          onSome: ({ fingerprint, subject }) => ({ fingerprint, subject })
-        })
+/** Asks the authorizer of a method. Those that it refuses are counted, and logged. */
+const denying = (authorizer: Authorizer.Authorizer, { path: method }: UnknownMethod): NonNullable<Route["denies"]> => {
+  const denied = new PermissionDenied({ message: "this peer may not call this method", method })
+  return ({ boundary, onDenied, peer }) => {
+    if (Authorization.allows(boundary, authorizer, peer.identity, peer.address)) {
+      return undefined
+    }
+    TransportMetrics.callsDenied.unsafeUpdate(1, [])
+    onDenied?.()
+    boundary.log(LogLevel.Warning, `denied ${method}`, `denied ${method} to ${peer.address}`, {
+      method,
+      peer: peer.address,
+      ...Option.match(peer.identity, {
+        onNone: () => ({}),
+        onSome: ({ fingerprint, subject }) => ({ fingerprint, subject })
       })
-      return Effect.fail(new PermissionDenied({ message: "this peer may not call this method", method }))
     })
-  )
-
-const mayCall = (authorizer: Authorizer.Authorizer, { boundary, peer }: IncomingCall): boolean =>
-  Authorization.allows(boundary, authorizer, peer.identity, peer.address)
-
-/** The route, for those whom the authorizer lets pass. */
-const guarded = (route: Route, authorizer: Authorizer.Authorizer): Route =>
-  route._tag === "Unary"
-    ? {
-        ...route,
-        handle: (request: unknown, call: IncomingCall) =>
-          mayCall(authorizer, call) ? route.handle(request, call) : denied(call)
-      }
-    : {
-        ...route,
-        handle: (requests: Requests, call: IncomingCall) =>
-          mayCall(authorizer, call) ? route.handle(requests, call) : Stream.fromEffect(denied(call))
-      }
+    return denied
+  }
+}
 
 /** The same as a layer among others. */
-const guardLayer = (authorizer: Authorizer.Authorizer): Layers.Layer => ({
-  wrap: (call, next) => (mayCall(authorizer, call) ? next : denied(call))
+const guardLayer = (denies: NonNullable<Route["denies"]>): Layers.Layer => ({
+  wrap: (call, next) => denies(call) ?? next
 })
