@@ -34,6 +34,9 @@ const handlers = Transport.handlers(
 )
 
 const everyMillis = 5
+/** To ask for it costs a millisecond where there is much. */
+const memoryMillis = 100
+let lastMemory = 0
 let last = performance.now()
 let pause = 0
 let peak = 0
@@ -43,7 +46,10 @@ setInterval(() => {
   const now = performance.now()
   pause = Math.max(pause, now - last - everyMillis)
   last = now
-  peak = Math.max(peak, process.memoryUsage.rss())
+  if (now - lastMemory > memoryMillis) {
+    lastMemory = now
+    peak = Math.max(peak, process.memoryUsage.rss())
+  }
 }, everyMillis)
 
 const mebibytes = (bytes: number) => bytes / 2 ** 20
