@@ -1,19 +1,26 @@
 /**
- * How many calls a peer begins and gives up in one turn of the event loop. In a long turn its connections share what one may,
- * so that a peer of one connection is served beside one of fifty.
+ * How many calls a peer begins and gives up in one turn of the event loop: fewer where turns are long. The connections of an
+ * identity share then, so that a peer of one connection is served beside one of fifty.
  */
 import * as Option from "effect/Option"
 import * as EventLoop from "../Transport/internal/eventLoop.js"
 import type { Peer } from "../Transport/Peer.js"
 
-/** Of a connection, and in a long turn of all connections of an identity. */
+/** Of a connection, and in a long turn of all connections of an identity, while turns are short. */
 export const mostPerTurn = 64
+
+/** The same before it is known what calls cost, and at the least. */
+const firstPerTurn = 16
+const fewPerTurn = 4
 
 /** What every connection may do in a turn, however long that is. */
 export const leastPerTurn = 1
 
 /** How long a turn may be before connections have to share, in milliseconds, and how much of it an identity gets then. */
 const longMillis = 5
+
+/** Turns that took longer, with all that their calls began, are followed by shorter ones. */
+const tooLongMillis = 20
 
 /** So many at a time, before the time is looked at again. */
 const step = 16
@@ -34,15 +41,29 @@ interface Group {
 /** Of this turn, by SPIFFE id, or by the fingerprint of the certificate. */
 const groups = new Map<string, Group>()
 
-const groupOf = (key: string | undefined): Group => {
-  const made = (key === undefined ? undefined : groups.get(key)) ?? { came: 0, millis: 0 }
-  if (key !== undefined) {
-    if (groups.size === 0) {
-      setImmediate(() => groups.clear())
-    }
-    groups.set(key, made)
+let most = firstPerTurn
+let began: number | undefined
+
+const onTurnOver = (since: number) => {
+  const isTooLong = performance.now() - since > tooLongMillis
+  most = isTooLong ? Math.max(fewPerTurn, most >> 1) : Math.min(mostPerTurn, 2 * most)
+  began = undefined
+  groups.clear()
+}
+
+const beginTurn = (since: number) => {
+  if (began === undefined) {
+    began = since
+    setImmediate(onTurnOver, since)
   }
-  return made
+}
+
+const groupOf = (key: string | undefined): Group => {
+  const group = (key === undefined ? undefined : groups.get(key)) ?? { came: 0, millis: 0 }
+  if (key !== undefined) {
+    groups.set(key, group)
+  }
+  return group
 }
 
 /** `onTurn` is called in the next turn after one in which something came. */
@@ -59,25 +80,21 @@ export const make = ({ identity }: Pick<Peer, "identity">, onTurn: () => void): 
     onTurn()
   }
 
+  const isUsedUp = () =>
+    came >= most ||
+    (EventLoop.isLong(longMillis) && group !== undefined && (group.came >= most || group.millis >= longMillis))
+
   return {
     left: () => {
-      const isLong = EventLoop.isLong(longMillis)
-      if (came < leastPerTurn) {
-        return leastPerTurn - came
-      }
-      if (
-        came >= mostPerTurn ||
-        (isLong && group !== undefined && (group.came >= mostPerTurn || group.millis >= longMillis))
-      ) {
-        return 0
-      }
-      return Math.min(step, mostPerTurn - came)
+      const isOver = isUsedUp()
+      return came < leastPerTurn ? leastPerTurn - came : isOver ? 0 : Math.min(step, most - came)
     },
     count: (calls, millis) => {
       if (calls === 0) {
         return
       }
       if (group === undefined) {
+        beginTurn(performance.now() - millis)
         group = groupOf(key)
         setImmediate(turn)
       }

@@ -55,10 +55,21 @@ const makeReader = ({ mayKeep = true } = {}) => {
 
 const most = TurnShare.mostPerTurn
 
+/** Short turns, after which each connection may begin as many calls in one as it ever may. */
+const growShares = async () => {
+  const share = TurnShare.make({ identity: Option.none() }, constVoid)
+  for (let turn = 0; turn < 5; turn++) {
+    share.count(1, 0)
+    await setImmediate()
+    await setImmediate()
+  }
+}
+
 describe("SocketReader", () => {
   // Turns are long on a busy machine, and shorter than what is told here then.
-  beforeEach(() => {
+  beforeEach(async () => {
     vi.spyOn(performance, "now").mockReturnValue(0)
+    await growShares()
   })
 
   afterEach(() => {

@@ -38,11 +38,23 @@ const makeLong = (share: TurnShare.TurnShare) => {
   now += 100
 }
 
+/** The next turn of the event loop, after one that took so long. */
+const nextTurn = async (millis: number) => {
+  now += millis
+  await setImmediate()
+  await setImmediate()
+}
+
 describe("TurnShare", () => {
   const test = (title: string, body: () => void | Promise<void>) =>
-    it(title, () => {
+    it(title, async () => {
       vi.spyOn(performance, "now").mockImplementation(() => now)
-      return body()
+      const share = shareOf()
+      for (let turn = 0; turn < 5; turn++) {
+        share.count(1, 0)
+        await nextTurn(1)
+      }
+      await body()
     })
 
   afterEach(async () => {
@@ -57,8 +69,7 @@ describe("TurnShare", () => {
     for (let turn = 0; turn < 3; turn++) {
       expect([all(one), all(other)]).toEqual([most, most])
       expect(turns).toBe(turn)
-      await setImmediate()
-      await setImmediate()
+      await nextTurn(1)
     }
     expect(turns).toBe(3)
   })
@@ -82,6 +93,16 @@ describe("TurnShare", () => {
     const shares = Array.from({ length: 3 }, () => shareOf())
     shares.forEach(makeLong)
     expect(shares.map((share) => all(share))).toEqual([most, most, most])
+  })
+
+  test("gives less after turns that were too long, and more again after short ones", async () => {
+    const share = shareOf("a")
+    const given: Array<number> = []
+    for (const millis of [...Array.from({ length: 6 }, () => 100), ...Array.from({ length: 6 }, () => 1)]) {
+      given.push(all(share))
+      await nextTurn(millis)
+    }
+    expect(given).toEqual([64, 32, 16, 8, 4, 4, 4, 8, 16, 32, 64, 64])
   })
 
   test("counts what came at once beyond what was left", () => {
