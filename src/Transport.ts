@@ -13,6 +13,7 @@ import * as Boundary from "./Transport/internal/boundary.js"
 import { parse } from "./Transport/internal/parseTarget.js"
 import * as Served from "./Transport/internal/served.js"
 import type { ClientList, ClientRequirements } from "./Transport/Middleware/ClientMiddleware.js"
+import type { Behind, ServerList } from "./Transport/Middleware/ServerMiddleware.js"
 import { Reverse } from "./Transport/Reverse.js"
 import * as Service from "./Transport/Service.js"
 import { type ConnectError, Unavailable } from "./Transport/TransportError.js"
@@ -240,6 +241,15 @@ export const reverse = <S extends Service.Source, const M extends ClientList = r
   })
 
 /**
+ * @since 0.1.0
+ * @category models
+ */
+export interface OfferOptions<M extends ServerList = ServerList> {
+  /** What is done around all calls, the first outermost, before the authorizers and middleware of the services. Default: nothing. */
+  readonly middleware?: M | undefined
+}
+
+/**
  * Serves handlers to a peer on the connection that this end makes to it until the scope closes. Then no further calls are
  * taken (`Unimplemented`), `call.draining` completes, and those in flight may go on for the transport's grace period (5 seconds
  * by default) before they are interrupted.
@@ -250,14 +260,15 @@ export const reverse = <S extends Service.Source, const M extends ClientList = r
  * @since 0.1.0
  * @category reverse
  */
-export const offer = <const H extends ReadonlyArray<Handlers<unknown>>>(
+export const offer = <const H extends ReadonlyArray<Handlers<unknown>>, const M extends ServerList = readonly []>(
   handlers: H,
-  peer: string
-): Effect.Effect<void, ConnectError, Reverse | Scope.Scope | RequirementsOf<H>> =>
+  peer: string,
+  { middleware }: OfferOptions<M> = {}
+): Effect.Effect<void, ConnectError, Reverse | Scope.Scope | Behind<M, RequirementsOf<H>>> =>
   Effect.gen(function* () {
     const { offer } = yield* Reverse
     const served = Served.make(servedBy(handlers))
-    const routes = yield* routesOf(handlers, served)
+    const routes = yield* routesOf(handlers, served, middleware)
     yield* offer(routes, yield* parse(peer))
     yield* Effect.addFinalizer(() => served.close)
   }).pipe(Effect.interruptible)

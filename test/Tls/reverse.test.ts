@@ -8,7 +8,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { Credentials, Service, Tls, TlsLive, Transport, TransportError } from "effect-transport"
+import { Credentials, Middleware, Service, Tls, TlsLive, Transport, TransportError } from "effect-transport"
 import { EchoService } from "../../examples/gen/echo/v1/echo_pb.js"
 import { echo } from "../suite/fixtures/echo.js"
 import { closable, leavesNothing, soon } from "../suite/fixtures/expect.js"
@@ -43,6 +43,36 @@ it.live("a node that only connects out is called back over its connection", () =
       const client = yield* Transport.client(EchoService, listener.target)
       expect((yield* client.echo({ message: "there" })).message).toBe("there, back, and again")
       expect(yield* Stream.runCount(client.echoServerStream({}))).toBe(100)
+    }).pipe(Effect.scoped, Effect.provide(live))
+  )
+)
+
+it.live("middleware stands around what is offered, and provides for it", () =>
+  leavesNothing(
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      class Caller extends Context.Tag("test/Caller")<Caller, string>() {}
+      const noted = Middleware.server({
+        wrap: ({ method }, next) =>
+          Effect.zipRight(
+            Effect.sync(() => seen.push(method)),
+            next
+          )
+      })
+      const known = Middleware.server({
+        provides: Caller,
+        wrap: ({ peer }, next) => Effect.provideService(next, Caller, Option.isSome(peer.identity) ? "known" : "nobody")
+      })
+      const handlers = Transport.handlers(EchoService, {
+        ...echo,
+        echo: () => Effect.map(Caller, (message) => ({ message }))
+      })
+      const listener = yield* Transport.listen([callsBack])
+      yield* Transport.offer([handlers], listener.target, { middleware: [noted, known] })
+      const client = yield* Transport.client(EchoService, listener.target)
+      expect((yield* client.echo({ message: "there" })).message).toBe("known, and again")
+      expect(yield* Stream.runCount(client.echoServerStream({}))).toBe(100)
+      expect(seen).toEqual(["/echo.v1.EchoService/Echo", "/echo.v1.EchoService/EchoServerStream"])
     }).pipe(Effect.scoped, Effect.provide(live))
   )
 )
