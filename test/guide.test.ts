@@ -2,7 +2,9 @@
 import { readdirSync, readFileSync } from "node:fs"
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import { program as admission } from "../examples/guide/admission.js"
 import { program as authorizers } from "../examples/guide/authorizers.js"
+import { program as balancing } from "../examples/guide/balancing.js"
 import { program as besideTheCalls } from "../examples/guide/beside-the-calls.js"
 import { program as choosingAWire } from "../examples/guide/choosing-a-wire.js"
 import { program as credentials } from "../examples/guide/credentials.js"
@@ -11,27 +13,22 @@ import { program as errorsAndRetries } from "../examples/guide/errors-and-retrie
 import { program as gettingStarted } from "../examples/guide/getting-started.js"
 import { program as interop } from "../examples/guide/interop.js"
 import { program as kubernetes } from "../examples/guide/kubernetes.js"
+import { program as middleware } from "../examples/guide/middleware.js"
 import { program as migrating } from "../examples/guide/migrating.js"
 import { program as performance } from "../examples/guide/performance.js"
+import { program as reflectionHealth } from "../examples/guide/reflection-health.js"
+import { program as resilience } from "../examples/guide/resilience.js"
 import { program as rpcAndCluster } from "../examples/guide/rpc-and-cluster.js"
 import { program as services } from "../examples/guide/services.js"
 import { program as testing } from "../examples/guide/testing.js"
 import { program as unixSockets } from "../examples/guide/unix-sockets.js"
+import { HealthCheckResponse_ServingStatus as ServingStatus } from "../src/gen/grpc/health/v1/health_pb.js"
 import { leavesNothing, within } from "./suite/fixtures/expect.js"
 
 const guide = "docs/guide"
 
 /** Pages with excerpts, of which other tests check the facts. `your-own-wire` is checked by docs.test.ts. */
-const excerpts = new Set([
-  "admission",
-  "balancing",
-  "command-line",
-  "middleware",
-  "observability",
-  "reflection-health",
-  "resilience",
-  "your-own-wire"
-])
+const excerpts = new Set(["command-line", "your-own-wire"])
 
 const pages = readdirSync(guide).map((file) => file.replace(/\.md$/, ""))
 const blocks = (page: string) =>
@@ -39,10 +36,15 @@ const blocks = (page: string) =>
 
 /** What the program of each page comes to. */
 const programs: { readonly [page: string]: readonly [Effect.Effect<unknown, unknown>, unknown] } = {
+  admission: [
+    admission,
+    { valid: true, denied: "PermissionDenied", allowed: ["10.0.0.0/8", "fd00::/8"], connections: 0 }
+  ],
   authorizers: [
     authorizers,
     ["may do both", "may not call /poh.v1.PohService/ProveBatch", "may not connect: NotAuthorized"]
   ],
+  balancing: [balancing, { before: 2, after: 3, last: ["ready", "ready", "ready"], others: 4, byName: true }],
   "beside-the-calls": [besideTheCalls, ["ok", "behind NAT"]],
   "choosing-a-wire": [choosingAWire, [{ valid: true, wrong: "NoCommonProtocol" }, true]],
   credentials: [credentials, [2, ["connected", "PinMismatch"]]],
@@ -60,11 +62,17 @@ const programs: { readonly [page: string]: readonly [Effect.Effect<unknown, unkn
     }
   ],
   kubernetes: [kubernetes, { isServing: true, valid: true }],
+  middleware: [middleware, { message: "for blue", refused: "who calls?" }],
   migrating: [migrating, ["blue", "blue", "blue"]],
   performance: [
     performance,
     { oneByOne: expect.any(Number), together: expect.any(Number), batched: expect.any(Number) }
   ],
+  "reflection-health": [
+    reflectionHealth,
+    { before: ServingStatus.SERVING, during: ServingStatus.NOT_SERVING, after: ServingStatus.SERVING }
+  ],
+  resilience: [resilience, { message: "without its own", valid: true, breaker: "Closed" }],
   "rpc-and-cluster": [rpcAndCluster, ["hello node-b", 1000]],
   services: [
     services,
