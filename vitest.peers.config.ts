@@ -3,6 +3,7 @@ import base from "./vitest.config.js"
 
 /** Files of `test/long` that wait for other programs or for a clock of their own, and measure nothing. */
 export const peers = [
+  "admission",
   "buf",
   "caddy",
   "calls",
@@ -17,6 +18,7 @@ export const peers = [
   "http2Tools",
   "interop",
   "keytool",
+  "loss",
   "ngtcp2",
   "openssl",
   "processes",

@@ -1,7 +1,7 @@
 /** The attacks of docs/guide/admission.md, with bounds that only tell whether a good client beside them is served at all. */
 import { spawn } from "node:child_process"
 import { createInterface } from "node:readline"
-import { afterAll, beforeAll, expect, it } from "@effect/vitest"
+import { afterAll, beforeAll, describe, expect, it } from "@effect/vitest"
 import { describeWith } from "../fixtures/command.js"
 import { otherWires } from "../fixtures/grpcEngines.js"
 
@@ -14,6 +14,7 @@ interface Calls {
 
 interface Row {
   readonly attack: string
+  readonly wire: string
   readonly before: Calls
   readonly during: Calls
   readonly after: Calls
@@ -23,13 +24,14 @@ interface Row {
 }
 
 /** What the processes may take to start on a machine that does much else. */
-const timeout = 240_000
+const timeout = 480_000
+
+const wires = otherWires(["GrpcLive", "TlsLive", "QuicLive"])
 
 /** Runs them one after the other in processes of their own: a row for each. */
-const run = (wire: string) => {
-  const child = spawn(process.execPath, ["--import", "tsx", "bench/attacks.ts", "--quick", "--json", "--wires", wire], {
-    stdio: ["ignore", "pipe", "pipe"]
-  })
+const run = () => {
+  const args = ["bench/attacks.ts", "--quick", "--json", "--wires", wires.join()]
+  const child = spawn(process.execPath, ["--import", "tsx", ...args], { stdio: ["ignore", "pipe", "pipe"] })
   const rows = new Map<string, Row>()
   let errors = ""
   child.stderr.on("data", (chunk: Buffer) => {
@@ -37,7 +39,7 @@ const run = (wire: string) => {
   })
   createInterface(child.stdout).on("line", (line) => {
     const row: Row = JSON.parse(line)
-    rows.set(row.attack, row)
+    rows.set(`${row.wire}, ${row.attack}`, row)
   })
   const ended = new Promise<number | null>((resolve) => child.once("close", resolve))
   return {
@@ -62,19 +64,19 @@ const attacks = [
   "calls cancelled at once"
 ]
 
-for (const wire of otherWires(["GrpcLive", "TlsLive", "QuicLive"])) {
-  describeWith(["taskset"], `${wire}: a good client is served beside`, () => {
-    let running: ReturnType<typeof run> | undefined
-    let result: Awaited<ReturnType<ReturnType<typeof run>["rows"]>> | undefined
-    beforeAll(async () => {
-      running = run(wire)
-      result = await running.rows()
-    }, timeout)
-    afterAll(() => running?.stop())
+describeWith(["taskset"], "a good client is served beside", () => {
+  let running: ReturnType<typeof run> | undefined
+  let result: Awaited<ReturnType<ReturnType<typeof run>["rows"]>> | undefined
+  beforeAll(async () => {
+    running = run()
+    result = await running.rows()
+  }, timeout)
+  afterAll(() => running?.stop())
 
+  describe.each(wires)("%s", (wire) => {
     for (const attack of attacks) {
       it(attack, (context) => {
-        const row = result?.rows.get(attack)
+        const row = result?.rows.get(`${wire}, ${attack}`)
         if (row === undefined && attack === "handshakes from a /64" && result?.errors.includes("skipped") === true) {
           return context.skip("there can be no network namespace here")
         }
@@ -91,4 +93,4 @@ for (const wire of otherWires(["GrpcLive", "TlsLive", "QuicLive"])) {
       })
     }
   })
-}
+})
