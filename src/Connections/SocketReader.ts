@@ -59,9 +59,7 @@ export const make = ({
     if (left === undefined || isEnded()) {
       return
     }
-    if (left.length > 0) {
-      take(left)
-    }
+    take(left)
     if (rest === undefined && !isEnded()) {
       try {
         socket.resume()
@@ -97,7 +95,7 @@ export const make = ({
         return
       }
       Liveness.onRead(liveness, protocol.isMidFrame())
-      if (taken < chunk.length || (mayKeep && share.left() === 0)) {
+      if (taken < chunk.length) {
         socket.pause()
         rest = chunk.subarray(taken)
       }

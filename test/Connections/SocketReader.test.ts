@@ -101,14 +101,16 @@ describe("SocketReader", () => {
     expect(resume).toHaveBeenCalledTimes(1)
   })
 
-  it("stops behind a chunk that begins the last call of a turn, and resumes though nothing is left", async () => {
+  it("stops before a chunk that comes behind the last call of a turn, and reads it in the next", async () => {
     const { pause, reader, resume, state } = makeReader()
     reader.onData(Buffer.from("c".repeat(most)))
+    expect(pause).not.toHaveBeenCalled()
+    reader.onData(Buffer.from("c"))
+    expect(state.text).toBe("c".repeat(most))
     expect(pause).toHaveBeenCalledTimes(1)
     await setImmediate()
-    expect(resume).toHaveBeenCalledTimes(1)
-    reader.onData(Buffer.from("c"))
     expect(state.text).toBe("c".repeat(most + 1))
+    expect(resume).toHaveBeenCalledTimes(1)
   })
 
   it("reads all of a chunk that is overwritten afterwards", () => {
@@ -143,7 +145,7 @@ describe("SocketReader", () => {
     resume.mockImplementation(() => {
       throw new Error("gone")
     })
-    reader.onData(Buffer.from("c".repeat(most)))
+    reader.onData(Buffer.from("c".repeat(most + 1)))
     await setImmediate()
     expect(state.thrown).toMatchObject([{ message: "gone" }])
   })
