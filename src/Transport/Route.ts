@@ -30,7 +30,10 @@ interface RouteBase {
   readonly method: UnknownMethod
   /** What the handler requires. */
   readonly context: Context.Context<never>
-  /** Asked before anything is spent on a call: why its caller may not call, if so. It has been counted and logged then. */
+  /**
+   * Asked before anything is spent on a call, and before `handle`, which does not ask: why its caller may not call, if so. It has
+   * been counted and logged then.
+   */
   readonly denies?: ((caller: Caller) => PermissionDenied | undefined) | undefined
 }
 
