@@ -200,7 +200,9 @@ export const serve = (
     begin()
   } else {
     stopWaiting = HttpAdmission.wait(pass.waiting, begin, (error) => {
-      turnAway(stream, error)
+      // On the stack of a timer, or of the call that takes its place.
+      const fail = () => boundary.guard("engine", name, stream.fail, constVoid)
+      boundary.guard("engine", name, () => void turnAway(stream, error), fail)
       done()
     })
   }

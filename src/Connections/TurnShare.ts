@@ -6,10 +6,10 @@ import * as Option from "effect/Option"
 import * as EventLoop from "../Transport/internal/eventLoop.js"
 import type { Peer } from "../Transport/Peer.js"
 
-/** Of a connection, and in a long turn of all connections of an identity, while turns are short. */
+/** The most that a connection may do in a turn; in a long one, all connections of an identity together. */
 export const mostPerTurn = 64
 
-/** The same before it is known what calls cost, and at the least. */
+/** Where that begins, because it is not known yet what calls cost, and how far long turns bring it down. */
 const firstPerTurn = 16
 const fewPerTurn = 4
 

@@ -6,8 +6,10 @@ import * as GrpcReceiving from "../../src/Calls/GrpcReceiving.js"
 import type { Handler } from "../../src/Calls/HttpMounts.js"
 import * as HttpServing from "../../src/Calls/HttpServing.js"
 import type { RequestHead } from "../../src/protocol/http/HttpFields.js"
+import type { Visit, Waiting } from "../../src/Transport/internal/admissionGate.js"
 import * as Boundary from "../../src/Transport/internal/boundary.js"
 import type { Peer } from "../../src/Transport/Peer.js"
+import { Unavailable } from "../../src/Transport/TransportError.js"
 import { captureLog } from "../suite/fixtures/observe.js"
 
 const peer: Peer = { address: "a", identity: Option.none() }
@@ -22,14 +24,15 @@ const get: RequestHead = {
 }
 
 /** A request on a stream that only takes notes. */
-const serve = (head: RequestHead, handler: Handler) =>
+const serve = (head: RequestHead, handler: Handler, visit?: Visit, sendHead?: HttpServing.HttpStream["sendHead"]) =>
   Effect.gen(function* () {
     const boundary = yield* Boundary.make
     const lines: Array<string> = []
     const kept = GrpcReceiving.makeKept()
     let sent = constVoid
     const stream: HttpServing.HttpStream = {
-      sendHead: (section, isLast) => lines.push(`${section.map((field) => field.join("=")).join("&")} ${isLast}`),
+      sendHead:
+        sendHead ?? ((section, isLast) => lines.push(`${section.map((field) => field.join("=")).join("&")} ${isLast}`)),
       write: (content, onSent) => {
         lines.push(`write ${Buffer.from(content)}`)
         sent = onSent
@@ -45,6 +48,7 @@ const serve = (head: RequestHead, handler: Handler) =>
       peer,
       name: "a",
       boundary,
+      visit,
       useless: () => lines.push("useless"),
       kept,
       settings: { connectionWindow: 1000 }
@@ -63,7 +67,50 @@ const isLine = (lines: ReadonlyArray<string>, line: string) =>
     }
   })
 
+/** An admission that has every request wait. */
+const makeWaiting = () => {
+  const state = { ended: 0 }
+  const refusal = new Unavailable({ message: "too much to do", processed: "no" })
+  const waiting: Waiting = { maxWait: 60_000, overdue: () => refusal, onTurn: constVoid, onRefused: constVoid }
+  const visit: Visit = {
+    enter: () => ({
+      _tag: "Pass",
+      waiting,
+      received: () => refusal,
+      receiveDelay: () => 0,
+      sent: () => 0,
+      ended: () => {
+        state.ended += 1
+      }
+    }),
+    spend: constVoid,
+    leave: constVoid
+  }
+  return { refusal, state, visit, waiting }
+}
+
 describe("a plain request", () => {
+  it.scopedLive("that waits is refused on its stream alone, also where that can't be written to", () =>
+    Effect.gen(function* () {
+      const never = () => Promise.reject<Response>(new Error("asked"))
+      const one = makeWaiting()
+      const refused = yield* serve(get, never, one.visit)
+      one.waiting.onRefused(one.refusal)
+      yield* refused.done
+      expect(refused.lines).toEqual([":status=503&content-length=0 true", "stop"])
+
+      const other = makeWaiting()
+      const broken = yield* serve(get, never, other.visit, () => {
+        throw new Error("gone")
+      })
+      other.waiting.onRefused(other.refusal)
+      yield* broken.done
+      broken.body.onGone()
+      expect(broken.lines).toEqual(["fail"])
+      expect([one.state.ended, other.state.ended]).toEqual([1, 1])
+    })
+  )
+
   it.scopedLive("is what the handler gets, and is answered with what that returns", () =>
     Effect.gen(function* () {
       const asked: Array<string> = []

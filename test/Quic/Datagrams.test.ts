@@ -3,6 +3,7 @@ import * as Chunk from "effect/Chunk"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
@@ -45,6 +46,16 @@ test(
     yield* Effect.forkScoped(Effect.forever(Effect.delay(channel.send(bytes("abc")), "5 millis")))
     const answers = yield* within(Stream.runCollect(Stream.take(channel.received, 3)), "5 seconds")
     expect(Chunk.toReadonlyArray(answers).map(text)).toEqual(["cba", "cba", "cba"])
+  })
+)
+
+test(
+  "end with the scope of their channel, also where it was made by what can't be interrupted",
+  Effect.gen(function* () {
+    const { run, target } = yield* meet()
+    const scope = yield* Scope.make()
+    yield* Effect.uninterruptible(Scope.extend(run(Datagrams.connect(target)), scope))
+    yield* within(Scope.close(scope, Exit.void), "5 seconds")
   })
 )
 
